@@ -1,0 +1,135 @@
+/* The namespace state machine: log entries in, the same bytes on every copy out.
+ *
+ * State is a set of key-value pairs in one table of a `struct kv`; apply is deterministic and is the
+ * only writer. Pure: no clock (time comes in the entry), no I/O beyond the kv it was given.
+ * Sources: PROTOCOL 4.1, 4.3, 4.8; RULES B2, B12, B13, L1, L2, L7, L10. */
+#ifndef TALLY_FS_CORE_STATE_H
+#define TALLY_FS_CORE_STATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fs/core/fs.pb-c.h"
+#include "repl/base/block.h"
+#include "repl/base/kv.h"
+#include "repl/base/mem.h"
+
+#define FS_ROOT_INO 1u
+#define FS_PAGE_SIZE 4096u
+#define FS_NAME_MAX 255u
+#define FS_SYMLINK_MAX 4095u
+#define FS_XATTR_MAX 65536u
+/* Highest byte offset of a file: page numbers stay below 2^51. */
+#define FS_SIZE_MAX ((uint64_t)INT64_MAX)
+
+struct fs_state;
+
+/* The state in `table` of `kv` (both borrowed, `kv` must outlive it). An empty table is given its
+ * root directory by fs_state_format(). */
+struct fs_state *fs_state_new(struct kv *kv, int table);
+void fs_state_free(struct fs_state *s);
+
+/* True when the table holds no file system yet. */
+bool fs_state_empty(const struct fs_state *s);
+
+/* Makes the root directory, in `txn`. Same bytes on every copy: index 0, time 0. */
+void fs_state_format(struct fs_state *s, struct kv_txn *txn);
+
+/* What one applied operation did besides changing the state. Cleared by fs_result_init;
+ * the vectors are reused. */
+struct fs_result {
+    struct Fs__OpReply *reply;     /* to answer and (seq != 0) stored for exactly-once; owned, free with fs_result_done */
+    bool duplicate;                /* (session, seq) or commit number was seen before: `reply` is the first answer */
+    struct block_name *died;       /* blocks that no map names any more, RULES B12 */
+    size_t died_count;
+    struct block_ref *named;       /* blocks that a map began to name */
+    size_t named_count;
+    uint64_t ended_session;        /* 0, or the session that ended: its unnamed blocks die */
+};
+void fs_result_init(struct fs_result *r);
+void fs_result_done(struct fs_result *r);
+
+/* Applies `op`, the payload of the entry at `index`, through `txn` (opened by the caller over the
+ * same kv; the caller commits it in one batch together with the applied index). Never fails: a
+ * refusal is a reply with errno, the same on every copy. Refusals by rule:
+ * EIO a COMMIT or release of a lease that is not held (fence, RULES B2), ESTALE an unknown
+ * session or inode. */
+void fs_apply(struct fs_state *s, struct kv_txn *txn, uint64_t index, const struct Fs__Op *op,
+              struct fs_result *result);
+
+/* 128-bit incremental hash of the state: the sum of the hashes of all its pairs, so that two copies at
+ * the same index hold the same state exactly when the sums agree. fs_state_rehash computes it from
+ * all pairs; both must agree (checked by tests and by `tally lab settle`). */
+struct fs_hash {
+    uint64_t lo, hi;
+};
+struct fs_hash fs_state_hash(const struct fs_state *s);
+struct fs_hash fs_state_rehash(const struct fs_state *s);
+
+/* ---- reads; all answer from what has been applied and committed to the kv ------------------- */
+
+/* Errors of all: -ENOENT (no such name, inode or attribute), -ENOTDIR, -EIO (undecodable record). */
+int fs_get_attr(const struct fs_state *s, uint64_t ino, struct Fs__Attr *ret_attr);
+int fs_lookup(const struct fs_state *s, uint64_t parent, const void *name, size_t name_len,
+              struct Fs__Attr *ret_attr);
+int fs_readlink(const struct fs_state *s, uint64_t ino, struct blob **ret_target);
+int fs_getxattr(const struct fs_state *s, uint64_t ino, const char *name, struct blob **ret_value);
+int fs_listxattr(const struct fs_state *s, uint64_t ino, struct blob **ret_names);
+
+/* Calls `each` for the entries of `dir` whose cookie is above `after`, in cookie order, until it
+ * gives false. "." and ".." are not stored. The Entry (name, attr) is borrowed for the call.
+ * Returns 1 when the end was reached, 0 when `each` stopped it, or a negative errno. */
+typedef bool fs_entry_fn(void *ctx, const struct Fs__Entry *entry);
+int fs_readdir(const struct fs_state *s, uint64_t dir, uint64_t after, bool with_attr,
+               fs_entry_fn *each, void *ctx);
+/* The directory that holds directory `ino` (root: itself). */
+int fs_parent(const struct fs_state *s, uint64_t ino, uint64_t *ret_parent);
+
+/* The extents of pages [first, first + pages), in order, clipped to the range; what lies between
+ * them are holes. `ret` holds up to `max`; returns the count, or a negative errno. When the count is
+ * `max` the range may go on behind the last one. */
+struct fs_extent {
+    uint64_t first_page;
+    uint32_t pages;
+    uint32_t block_page; /* first page within the block */
+    struct block_ref block;
+};
+int fs_read_map(const struct fs_state *s, uint64_t ino, uint64_t first_page, uint64_t pages,
+                struct fs_extent *ret, size_t max);
+
+/* Is `name` named by some map? On true *ret_ref (may be NULL) is its size and digest. */
+bool fs_block_named(const struct fs_state *s, struct block_name name, struct block_ref *ret_ref);
+/* Calls `each` for every named block in key order until it gives false. */
+typedef bool fs_block_fn(void *ctx, const struct block_ref *ref);
+void fs_each_block(const struct fs_state *s, fs_block_fn *each, void *ctx);
+
+/* Sessions. */
+struct fs_session {
+    uint64_t id;
+    uint8_t uuid[16];
+    uint64_t seq_max;       /* highest seq applied */
+    uint64_t lowest_wanted; /* RULES B12 */
+    uint64_t reserved;      /* bytes, RULES B13 */
+    char name[128];
+};
+bool fs_session_get(const struct fs_state *s, uint64_t id, struct fs_session *ret);
+typedef bool fs_session_fn(void *ctx, const struct fs_session *session);
+void fs_each_session(const struct fs_state *s, fs_session_fn *each, void *ctx);
+/* The stored reply of (session, seq), to be freed with fs__op_reply__free_unpacked; NULL when none. */
+struct Fs__OpReply *fs_session_reply(const struct fs_state *s, uint64_t id, uint64_t seq);
+/* The last c applied for the inode's current lease epoch (0: none); -ENOENT. */
+int fs_lease_last_c(const struct fs_state *s, uint64_t ino, uint64_t *ret_last_c);
+/* Write leases held by session `id`: calls `each` with the inode and the epoch. */
+typedef bool fs_lease_fn(void *ctx, uint64_t ino, uint64_t epoch);
+void fs_each_lease(const struct fs_state *s, uint64_t id, fs_lease_fn *each, void *ctx);
+
+struct fs_totals {
+    uint64_t inodes;
+    uint64_t bytes;    /* of named blocks, whole pages */
+    uint64_t reserved; /* sum over sessions */
+    uint64_t blocks;
+};
+struct fs_totals fs_state_totals(const struct fs_state *s);
+
+#endif
