@@ -1,0 +1,211 @@
+#include "tools/cli/lab.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tools/cli/admin.h"
+
+enum { START_TIMEOUT_MS = 40000, POLL_MS = 10 };
+
+static int64_t now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* State letter and start time of a process; the start time tells it from a later one with its pid. */
+static bool read_stat(pid_t pid, char *ret_state, unsigned long long *ret_start)
+{
+    char path[64], text[1024];
+    (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    ssize_t n = read(fd, text, sizeof text - 1);
+    (void)close(fd);
+    if (n <= 0)
+        return false;
+    text[n] = '\0';
+    char *after_name = strrchr(text, ')');
+    if (!after_name)
+        return false;
+    return sscanf(after_name + 1,
+                  " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
+                  ret_state, ret_start) == 2;
+}
+
+enum lab_process_state lab_process(const struct lab *lab, const struct lab_member *m, pid_t *ret_pid)
+{
+    char path[LAB_PATH_MAX + 1], state;
+    FILE *f = fopen(lab_path(lab, path, sizeof path, "run/%s.pid", m->name), "re");
+    int pid = 0;
+    unsigned long long start = 0, started;
+    if (f) {
+        if (fscanf(f, "%d %llu", &pid, &started) != 2)
+            pid = 0;
+        (void)fclose(f);
+    }
+    if (pid <= 0 || !read_stat(pid, &state, &start) || start != started || state == 'Z' ||
+        state == 'X')
+        return LAB_DOWN;
+    if (ret_pid)
+        *ret_pid = pid;
+    return state == 'T' || state == 't' ? LAB_FROZEN : LAB_UP;
+}
+
+static int keep_pid(const struct lab *lab, const struct lab_member *m, pid_t pid)
+{
+    char path[LAB_PATH_MAX + 1], state;
+    unsigned long long start;
+    if (!read_stat(pid, &state, &start))
+        return -ESRCH;
+    FILE *f = fopen(lab_path(lab, path, sizeof path, "run/%s.pid", m->name), "we");
+    if (!f)
+        return -errno;
+    fprintf(f, "%d %llu\n", (int)pid, start);
+    return fclose(f) == 0 ? 0 : -EIO;
+}
+
+static void exec_member(const struct lab *lab, const struct lab_member *m)
+{
+    char config[LAB_PATH_MAX + 1], mount[LAB_PATH_MAX + 1], options[2 * LAB_PATH_MAX];
+    lab_path(lab, config, sizeof config, "tally.conf");
+    if (!m->is_mount) {
+        execl("/proc/self/exe", "tally", "node", "--config", config, "--name", m->name,
+              (char *)NULL);
+    } else {
+        lab_path(lab, mount, sizeof mount, "mnt/%s", m->name);
+        (void)snprintf(options, sizeof options, "state=%s/state/%s,socket=%s/run/%s.sock%s%s",
+                       lab->dir, m->name, lab->dir, m->name, lab->mount_options[0] ? "," : "",
+                       lab->mount_options);
+        execl("/proc/self/exe", "tally", "mount", "--config", config, "--name", m->name,
+              "--foreground", "-o", options, mount, (char *)NULL);
+    }
+    fprintf(stderr, "tally lab: cannot start %s: %s\n", m->name, strerror(errno));
+    _exit(127);
+}
+
+/* In the child: a session of its own, nothing inherited but the log. */
+static void become_daemon(const struct lab *lab, const struct lab_member *m)
+{
+    char path[LAB_PATH_MAX + 1];
+    (void)setsid();
+    int log = open(lab_path(lab, path, sizeof path, "log/%s.log", m->name),
+                   O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (log < 0 || null < 0 || dup2(null, 0) < 0 || dup2(log, 1) < 0 || dup2(log, 2) < 0)
+        _exit(126);
+    (void)syscall(SYS_close_range, 3u, ~0u, 0u);
+    sigset_t none;
+    sigemptyset(&none);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+    if (chdir("/") < 0)
+        _exit(126);
+}
+
+/* The last line of the member's log says why it did not come up. */
+static void print_log_tail(const struct lab *lab, const struct lab_member *m)
+{
+    char path[LAB_PATH_MAX + 1], line[1024], last[1024] = "(its log is empty)\n";
+    FILE *f = fopen(lab_path(lab, path, sizeof path, "log/%s.log", m->name), "re");
+    while (f && fgets(line, sizeof line, f))
+        memcpy(last, line, sizeof last);
+    if (f)
+        (void)fclose(f);
+    fprintf(stderr, "tally lab: %s did not start: %s  see %s\n", m->name, last, path);
+}
+
+/* A mount answers when its root does; a node when its socket does. */
+static bool answers(const struct lab *lab, const struct lab_member *m)
+{
+    char address[LAB_PATH_MAX + 16];
+    json_t *answer;
+    lab_address(lab, m, address, sizeof address);
+    if (admin_command(address, lab->config.uuid, "ping", 1000, &answer) < 0)
+        return false;
+    bool ready = !m->is_mount || json_is_true(json_object_get(answer, "ready"));
+    json_decref(answer);
+    return ready;
+}
+
+int lab_spawn(const struct lab *lab, const struct lab_member *m)
+{
+    if (m->is_mount)
+        lab_detach(lab, m);
+    pid_t pid = fork();
+    if (pid < 0) {
+        fprintf(stderr, "tally lab: cannot start %s: %s\n", m->name, strerror(errno));
+        return -errno;
+    }
+    if (pid == 0) {
+        become_daemon(lab, m);
+        exec_member(lab, m);
+    }
+    int r = keep_pid(lab, m, pid);
+    for (int64_t end = now_ms() + START_TIMEOUT_MS; r == 0 && !answers(lab, m);) {
+        if (waitpid(pid, NULL, WNOHANG) == pid) {
+            print_log_tail(lab, m);
+            return -ECHILD;
+        }
+        if (now_ms() > end) {
+            fprintf(stderr, "tally lab: %s runs but does not answer after %d s\n", m->name,
+                    START_TIMEOUT_MS / 1000);
+            return -ETIMEDOUT;
+        }
+        (void)poll(NULL, 0, POLL_MS);
+    }
+    return r;
+}
+
+int lab_wait_gone(const struct lab *lab, const struct lab_member *m, pid_t pid, int timeout_ms)
+{
+    pid_t now_pid = pid;
+    for (int64_t end = now_ms() + timeout_ms; now_ms() < end;) {
+        (void)waitpid(pid, NULL, WNOHANG); /* ours when this very command started it */
+        if (lab_process(lab, m, &now_pid) == LAB_DOWN)
+            return 0;
+        (void)poll(NULL, 0, POLL_MS);
+    }
+    return -ETIMEDOUT;
+}
+
+int lab_signal(const struct lab *lab, const struct lab_member *m, int signal_number)
+{
+    pid_t pid;
+    if (lab_process(lab, m, &pid) == LAB_DOWN)
+        return -ESRCH;
+    return kill(pid, signal_number) == 0 ? 0 : -errno;
+}
+
+bool lab_is_mounted(const char *path)
+{
+    FILE *f = fopen("/proc/self/mountinfo", "re");
+    char line[3 * LAB_PATH_MAX], point[LAB_PATH_MAX + 1];
+    bool found = false;
+    while (f && !found && fgets(line, sizeof line, f))
+        found = sscanf(line, "%*s %*s %*s %*s %4095s", point) == 1 && strcmp(point, path) == 0;
+    if (f)
+        (void)fclose(f);
+    return found;
+}
+
+void lab_detach(const struct lab *lab, const struct lab_member *m)
+{
+    char path[LAB_PATH_MAX + 1];
+    lab_path(lab, path, sizeof path, "mnt/%s", m->name);
+    while (lab_is_mounted(path))
+        if (umount2(path, MNT_DETACH) < 0)
+            break;
+}
