@@ -84,6 +84,16 @@ class Lab:
     def settle(self, timeout=60):
         self.tally('settle', '--timeout', timeout, timeout=timeout + 30)
 
+    def settle_nodes(self, timeout=60):
+        """Until there is a leader and every copy that runs is whole, whatever the mounts have in flight."""
+        def settled():
+            s = self.status()
+            up = [n for n in s['nodes'] if n['state'] == 'up']
+            lead = next((n for n in up if n['name'] == s['leader']), None)
+            return lead and len(up) == len(s['nodes']) and all(
+                n['role'] == 'witness' or (n['missing'] == 0 and n['applied'] >= lead['commit'] - 50) for n in up)
+        wait_until(settled, timeout, 'nodes settled')
+
     def pids(self):
         s = self.status()
         return [m['pid'] for m in s['nodes'] + s['mounts'] if m.get('pid')]

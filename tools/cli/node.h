@@ -1,0 +1,199 @@
+/* One node of the cluster: the driver that joins links, store, replica, namespace and service.
+ *
+ * The cores compute, the driver carries out. One turn of the loop: input is gathered as events while the
+ * loop polls (links, journal, block pool, timer); then node_pump() feeds the events to the cores,
+ * one after another, and carries out the effects, until nothing is left. So all input of a turn shares
+ * one journal write and one APPEND per peer, and no core is ever entered from within an effect.
+ *
+ *     node.c           life cycle, recovery, queues, the pump
+ *     node_replica.c   effects of repl/core
+ *     node_apply.c     committed entries into the namespace; flushes; truncation
+ *     node_service.c   mounts' requests: fs/app, data reads
+ *     node_blocks.c    blocks in and out: puts, fetches, what is missing, garbage
+ *     node_snapshot.c  a copy that fell behind: sending and installing state
+ *     node_status.c    questions of people */
+#ifndef TALLY_TOOLS_CLI_NODE_H
+#define TALLY_TOOLS_CLI_NODE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "fs/app/app.h"
+#include "fs/core/state.h"
+#include "repl/base/list.h"
+#include "repl/base/map.h"
+#include "repl/base/time.h"
+#include "repl/base/vec.h"
+#include "repl/core/replica.h"
+#include "repl/io/link.h"
+#include "repl/io/store.h"
+#include "tools/cli/config.h"
+
+enum { NODE_IDS = 32 };
+
+struct node_peer {
+    const struct config_node *config; /* NULL: no such node */
+    struct link *link;                /* NULL: down */
+    uint64_t store_boot;
+    time_us up_since;
+};
+
+struct node_client {
+    uint64_t number; /* fs/app knows it by this; never reused */
+    struct link *link;
+    char name[64];
+};
+
+/* An event for the replica, with what it borrows kept alive until it was fed. */
+struct node_replica_event {
+    struct replica_event event;
+    struct message *message;       /* owned */
+    struct block_ref *blocks;      /* owned: PROPOSE */
+    struct blob *payload, *inline_bytes; /* owned references: PROPOSE */
+};
+
+struct node_request {
+    uint64_t client;
+    Fs__Request *request; /* owned */
+    struct blob *bulk;    /* owned reference */
+};
+
+struct node_app_event {
+    struct fs_app_event event;
+    struct node_request request; /* REQUEST */
+};
+
+struct node_fetch;   /* blocks on their way in: node_blocks.c */
+struct node_sending; /* a snapshot on its way out: node_snapshot.c */
+struct node_install; /* and one on its way in */
+
+struct node {
+    uv_loop_t *loop;
+    const struct config *config;
+    const struct config_node *self;
+    struct link_hub *hub;
+    struct store *store;
+    struct fs_state *state; /* NULL on a witness */
+    struct fs_app *app;
+    struct replica *replica;
+    struct trace trace;
+
+    /* time: read once per turn */
+    time_us now;
+    int64_t wall_ns;
+    uint64_t random_state;
+    uint64_t loop_max_us; /* longest turn so far */
+
+    /* queues of the turn, and who drains them */
+    vec_of(struct node_replica_event) replica_queue;
+    vec_of(struct node_app_event) app_queue;
+    uv_check_t check;
+    uv_idle_t idle; /* keeps the loop from sleeping while something is queued */
+    uv_timer_t timer;
+    time_us replica_wake, app_wake, own_wake;
+    bool tick_due, pumping;
+    struct replica_update update;
+    struct fs_app_out app_out;
+
+    struct node_peer peers[NODE_IDS];
+    uint32_t copies, witnesses; /* masks */
+    struct map clients;         /* number -> struct node_client */
+    uint64_t next_client;
+
+    /* replication */
+    enum replica_role role;
+    bool leading; /* leader and ready */
+    uint64_t term;
+    uint32_t leader;
+    time_us leader_since;
+    uint32_t draft_mask;
+
+    /* apply */
+    uint64_t advance; /* apply up to here */
+    uint64_t applied, durable_applied, whole_index;
+    bool app_behind;      /* APPLIED events went out since the last ADVANCED */
+    bool flushing;        /* a checkpoint of the key-value store is being written */
+    uint64_t flush_index; /* applied index it covers */
+    uint64_t flush_lsn;
+    time_us flush_next;
+
+    /* blocks */
+    struct list fetches;      /* ENSUREs and missing blocks: struct node_fetch */
+    size_t fetching;
+    struct list data_reads;
+    size_t missing_count;
+    time_us missing_next;
+
+    /* snapshots */
+    struct node_sending *sending[NODE_IDS];
+    struct node_install *install;
+    bool installing;
+
+    /* ending */
+    bool stopping;
+    uv_signal_t sigterm, sigint;
+    int exit_code;
+};
+
+/* ---- node.c ---- */
+void node_queue_replica(struct node *n, const struct node_replica_event *ev);
+void node_queue_replica_kind(struct node *n, enum replica_event_kind kind);
+void node_queue_app(struct node *n, const struct node_app_event *ev);
+/* Sees to it that node_pump() runs in this turn. */
+void node_wake(struct node *n);
+/* Feeds one event to fs/app at once and carries out what it wants. */
+void node_feed_app(struct node *n, const struct fs_app_event *ev);
+uint64_t node_random(struct node *n);
+const char *node_name_of(const struct node *n, uint32_t id);
+/* Ends the process with a reason, for what leaves no other choice (RULES S3). */
+_Noreturn void node_die(struct node *n, const char *what, int error);
+
+/* ---- node_replica.c ---- */
+void node_replica_start(struct node *n, uint64_t term, uint32_t vote);
+void node_replica_feed(struct node *n, struct node_replica_event *ev, bool more);
+void node_replica_frame(struct node *n, struct link *link, uint32_t from, const uint8_t *control,
+                        size_t size, struct blob *bulk);
+
+/* ---- node_apply.c ---- */
+/* Applies some committed entries; true when there is more to do. */
+bool node_apply_some(struct node *n);
+void node_report_applied(struct node *n);
+/* Starts making the applied state durable when it is due. */
+void node_flush_when_due(struct node *n);
+
+/* ---- node_service.c ---- */
+void node_client_up(struct node *n, struct link *link, const char *name);
+void node_client_down(struct node *n, struct link *link);
+void node_client_frame(struct node *n, struct node_client *client, const uint8_t *control,
+                       size_t size, struct blob *bulk);
+void node_carry_out_app(struct node *n, struct fs_app_out *out);
+void node_report_space(struct node *n);
+
+/* ---- node_blocks.c ---- */
+void node_blocks_ensure(struct node *n, uint64_t ticket, uint32_t sources, const struct block_ref *refs,
+                        size_t count);
+void node_blocks_ensure_end(struct node *n, uint64_t ticket);
+void node_blocks_put_frame(struct node *n, struct link *link, const uint8_t *control, size_t size,
+                           struct blob *bulk);
+void node_blocks_get_frame(struct node *n, struct link *link, const uint8_t *control, size_t size);
+void node_blocks_data_frame(struct node *n, uint32_t from, const uint8_t *control, size_t size,
+                            struct blob *bulk);
+/* Asks for some of the blocks the store knows as missing. */
+void node_blocks_repair(struct node *n);
+void node_blocks_link_changed(struct node *n, uint32_t peer);
+/* Has the store get `ref` now, from anyone; `done` is called from the pump's turn. */
+void node_blocks_tick(struct node *n);
+
+/* ---- node_snapshot.c ---- */
+void node_snapshot_send(struct node *n, uint32_t to);
+void node_snapshot_chunk_frame(struct node *n, uint32_t from, const uint8_t *control, size_t size,
+                               struct blob *bulk);
+void node_snapshot_ack_frame(struct node *n, uint32_t from, const uint8_t *control, size_t size);
+void node_snapshot_link_down(struct node *n, uint32_t peer);
+
+/* ---- node_status.c ---- */
+void node_admin_frame(struct node *n, struct link *link, const uint8_t *control, size_t size);
+
+#endif
