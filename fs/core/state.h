@@ -13,6 +13,7 @@
 #include "fs/core/fs.pb-c.h"
 #include "repl/base/block.h"
 #include "repl/base/kv.h"
+#include "repl/base/kv_txn.h"
 #include "repl/base/mem.h"
 
 #define FS_ROOT_INO 1u

@@ -1,0 +1,94 @@
+#include "repl/base/mem.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void *checked(void *p, size_t size)
+{
+    if (p == NULL) {
+        (void)fprintf(stderr, "tally: out of memory asking for %zu bytes\n", size);
+        abort();
+    }
+    return p;
+}
+
+void *xmalloc(size_t size)
+{
+    /* malloc(0) may give NULL, which would look like a failure. */
+    return checked(malloc(size != 0 ? size : 1), size);
+}
+
+void *xcalloc(size_t count, size_t size)
+{
+    return checked(calloc(count != 0 ? count : 1, size != 0 ? size : 1), size);
+}
+
+void *xrealloc(void *p, size_t size)
+{
+    return checked(realloc(p, size != 0 ? size : 1), size);
+}
+
+void *xreallocarray(void *p, size_t count, size_t size)
+{
+    size_t bytes = 0;
+    if (__builtin_mul_overflow(count, size, &bytes)) {
+        return checked(NULL, SIZE_MAX);
+    }
+    return xrealloc(p, bytes);
+}
+
+char *xstrdup(const char *s)
+{
+    return xmemdup(s, strlen(s) + 1);
+}
+
+void *xmemdup(const void *p, size_t size)
+{
+    void *copy = xmalloc(size);
+    if (size != 0) {
+        memcpy(copy, p, size);
+    }
+    return copy;
+}
+
+struct blob *blob_new(size_t size)
+{
+    assert(size <= UINT32_MAX);
+    struct blob *b = xmalloc(sizeof(*b) + size);
+    b->refs = 1;
+    b->size = (uint32_t)size;
+    return b;
+}
+
+struct blob *blob_copy(const void *p, size_t size)
+{
+    struct blob *b = blob_new(size);
+    if (size != 0) {
+        memcpy(b->data, p, size);
+    }
+    return b;
+}
+
+struct blob *blob_ref(struct blob *b)
+{
+    if (b != NULL) {
+        uint32_t before = __atomic_fetch_add(&b->refs, 1, __ATOMIC_RELAXED);
+        assert(before > 0);
+    }
+    return b;
+}
+
+void blob_unref(struct blob *b)
+{
+    if (b == NULL) {
+        return;
+    }
+    /* Release and acquire: what other holders read happened before the memory is given back. */
+    uint32_t before = __atomic_fetch_sub(&b->refs, 1, __ATOMIC_ACQ_REL);
+    assert(before > 0);
+    if (before == 1) {
+        free(b);
+    }
+}

@@ -1,0 +1,37 @@
+/* Memory that cannot fail, and shared byte buffers. Pure: nothing but the allocator.
+ *
+ * Running out of memory ends the process with a message: no caller could do better than restart, and
+ * a restart is what the protocol is built to survive. */
+#ifndef TALLY_REPL_BASE_MEM_H
+#define TALLY_REPL_BASE_MEM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* As malloc, calloc, realloc, strdup, but never NULL. A size of 0 gives a pointer that can be freed.
+ * xreallocarray and xcalloc check the product for overflow. */
+void *xmalloc(size_t size);
+void *xcalloc(size_t count, size_t size);
+void *xrealloc(void *p, size_t size);
+void *xreallocarray(void *p, size_t count, size_t size);
+char *xstrdup(const char *s);
+void *xmemdup(const void *p, size_t size);
+
+/* A counted run of bytes, shared instead of copied on its way from socket to disk to socket.
+ * Whoever makes a blob may fill it; once a second reference exists the bytes are frozen. The count is
+ * atomic, so that a reference may be dropped on another thread (journal, block pool). */
+struct blob {
+    uint32_t refs;
+    uint32_t size; /* bytes in `data`; its maker may lower it while it holds the only reference */
+    uint8_t data[];
+};
+
+/* One reference, `size` bytes, not cleared. */
+struct blob *blob_new(size_t size);
+struct blob *blob_copy(const void *p, size_t size);
+/* One more reference; returns `b`. NULL stays NULL. */
+struct blob *blob_ref(struct blob *b);
+/* Drops a reference and frees with the last. NULL is fine. */
+void blob_unref(struct blob *b);
+
+#endif
