@@ -1,0 +1,227 @@
+#include "repl/io/kv_rocks.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <rocksdb/c.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "repl/base/mem.h"
+#include "repl/io/log.h"
+
+enum {
+    WRITE_BUFFER_BYTES = 8 << 20,
+    CACHE_BYTES = 16 << 20,
+    BLOOM_BITS = 10,
+    BACKGROUND_JOBS = 2,
+};
+
+struct kv_rocks {
+    struct kv kv;
+    rocksdb_t *db;
+    rocksdb_options_t *options;
+    rocksdb_cache_t *cache;
+    rocksdb_readoptions_t *read_options;
+    rocksdb_writeoptions_t *write_options;
+    rocksdb_column_family_handle_t *tables[KV_TABLES_MAX];
+    int tables_count;
+};
+
+/* Takes RocksDB's malloc'ed error text. */
+static int failed(const char *what, char *text)
+{
+    log_error("TALLY-3001", "key-value store: %s: %s", what, text);
+    free(text);
+    return -EIO;
+}
+
+static int rocks_get(struct kv *kv, int table, const void *key, size_t key_size,
+                     struct bytes_writer *ret)
+{
+    struct kv_rocks *r = (struct kv_rocks *)kv;
+    char *error = NULL;
+    rocksdb_pinnableslice_t *slice = rocksdb_get_pinned_cf(r->db, r->read_options, r->tables[table],
+                                                           key, key_size, &error);
+    bytes_writer_clear(ret);
+    if (error)
+        return failed("read", error);
+    if (!slice)
+        return -ENOENT;
+    size_t size;
+    const char *value = rocksdb_pinnableslice_value(slice, &size);
+    bytes_put(ret, value, size);
+    rocksdb_pinnableslice_destroy(slice);
+    return 0;
+}
+
+static int rocks_write(struct kv *kv, const struct kv_batch *batch)
+{
+    struct kv_rocks *r = (struct kv_rocks *)kv;
+    rocksdb_writebatch_t *wb = rocksdb_writebatch_create();
+    char *error = NULL;
+    size_t at = 0;
+    struct kv_op op;
+    while (kv_batch_next(batch, &at, &op)) {
+        const char *key = (const char *)op.key.data;
+        if (op.del)
+            rocksdb_writebatch_delete_cf(wb, r->tables[op.table], key, op.key.size);
+        else
+            rocksdb_writebatch_put_cf(wb, r->tables[op.table], key, op.key.size,
+                                      (const char *)op.value.data, op.value.size);
+    }
+    rocksdb_write(r->db, r->write_options, wb, &error);
+    rocksdb_writebatch_destroy(wb);
+    return error ? failed("write", error) : 0;
+}
+
+/* Waits until all tables' memtables are in files, in one atomic step. */
+static int rocks_flush(struct kv *kv)
+{
+    struct kv_rocks *r = (struct kv_rocks *)kv;
+    rocksdb_flushoptions_t *options = rocksdb_flushoptions_create();
+    char *error = NULL;
+    rocksdb_flushoptions_set_wait(options, 1);
+    /* atomic_flush: flushing any table flushes all of them at one point */
+    rocksdb_flush_cf(r->db, options, r->tables[0], &error);
+    rocksdb_flushoptions_destroy(options);
+    return error ? failed("flush", error) : 0;
+}
+
+struct rocks_iter {
+    struct kv_iter it;
+    rocksdb_iterator_t *rocks;
+    rocksdb_readoptions_t *options;
+    uint8_t *end; /* RocksDB borrows the upper bound */
+};
+
+static bool iter_valid(const struct kv_iter *it)
+{
+    return rocksdb_iter_valid(((const struct rocks_iter *)it)->rocks);
+}
+
+static void iter_next(struct kv_iter *it)
+{
+    rocksdb_iter_next(((struct rocks_iter *)it)->rocks);
+}
+
+static struct bytes iter_key(const struct kv_iter *it)
+{
+    struct bytes b;
+    b.data = (const uint8_t *)rocksdb_iter_key(((const struct rocks_iter *)it)->rocks, &b.size);
+    return b;
+}
+
+static struct bytes iter_value(const struct kv_iter *it)
+{
+    struct bytes b;
+    b.data = (const uint8_t *)rocksdb_iter_value(((const struct rocks_iter *)it)->rocks, &b.size);
+    return b;
+}
+
+static void iter_free(struct kv_iter *it)
+{
+    struct rocks_iter *r = (struct rocks_iter *)it;
+    rocksdb_iter_destroy(r->rocks);
+    rocksdb_readoptions_destroy(r->options);
+    free(r->end);
+    free(r);
+}
+
+static const struct kv_iter_ops rocks_iter_ops = {iter_valid, iter_next, iter_key, iter_value,
+                                                  iter_free};
+
+static struct kv_iter *rocks_iter(struct kv *kv, int table, struct bytes from, struct bytes to)
+{
+    struct kv_rocks *r = (struct kv_rocks *)kv;
+    struct rocks_iter *it = xcalloc(1, sizeof *it);
+    it->it.ops = &rocks_iter_ops;
+    it->options = rocksdb_readoptions_create();
+    if (to.size) {
+        it->end = xmemdup(to.data, to.size);
+        rocksdb_readoptions_set_iterate_upper_bound(it->options, (const char *)it->end, to.size);
+    }
+    it->rocks = rocksdb_create_iterator_cf(r->db, it->options, r->tables[table]);
+    rocksdb_iter_seek(it->rocks, from.size ? (const char *)from.data : "", from.size);
+    return &it->it;
+}
+
+static void rocks_close(struct kv *kv)
+{
+    struct kv_rocks *r = (struct kv_rocks *)kv;
+    for (int i = 0; i < r->tables_count; i++)
+        if (r->tables[i])
+            rocksdb_column_family_handle_destroy(r->tables[i]);
+    if (r->db)
+        rocksdb_close(r->db);
+    rocksdb_readoptions_destroy(r->read_options);
+    rocksdb_writeoptions_destroy(r->write_options);
+    rocksdb_options_destroy(r->options);
+    rocksdb_cache_destroy(r->cache);
+    free(r);
+}
+
+static const struct kv_ops rocks_ops = {rocks_get, rocks_write, rocks_iter, rocks_flush,
+                                        rocks_close};
+
+static rocksdb_options_t *make_options(bool create, rocksdb_cache_t *cache)
+{
+    rocksdb_options_t *o = rocksdb_options_create();
+    rocksdb_block_based_table_options_t *t = rocksdb_block_based_options_create();
+    rocksdb_block_based_options_set_block_cache(t, cache);
+    rocksdb_block_based_options_set_cache_index_and_filter_blocks(t, 1);
+    rocksdb_block_based_options_set_filter_policy(t, rocksdb_filterpolicy_create_bloom(BLOOM_BITS));
+    rocksdb_options_set_block_based_table_factory(o, t);
+    rocksdb_block_based_options_destroy(t);
+    rocksdb_options_set_create_if_missing(o, create);
+    rocksdb_options_set_create_missing_column_families(o, 1);
+    rocksdb_options_set_atomic_flush(o, 1);
+    rocksdb_options_set_write_buffer_size(o, WRITE_BUFFER_BYTES);
+    rocksdb_options_set_max_background_jobs(o, BACKGROUND_JOBS);
+    rocksdb_options_set_max_open_files(o, 256);
+    rocksdb_options_set_keep_log_file_num(o, 2);
+    rocksdb_options_set_info_log_level(o, 2); /* warnings */
+    rocksdb_options_set_paranoid_checks(o, 1);
+    rocksdb_options_set_max_manifest_file_size(o, 4 << 20);
+    rocksdb_options_set_stats_dump_period_sec(o, 0); /* an idle node does nothing */
+    rocksdb_options_set_use_fsync(o, 0);
+    return o;
+}
+
+int kv_rocks_open(const char *dir, int tables, bool create, struct kv **ret, char *error,
+                  size_t error_size)
+{
+    static const char *const names[KV_TABLES_MAX] = {"default", "t1", "t2", "t3"};
+    assert(tables >= 1 && tables <= KV_TABLES_MAX);
+    struct kv_rocks *r = xcalloc(1, sizeof *r);
+    const rocksdb_options_t *table_options[KV_TABLES_MAX];
+    char *text = NULL;
+    r->kv.ops = &rocks_ops;
+    r->tables_count = tables;
+    r->cache = rocksdb_cache_create_lru(CACHE_BYTES);
+    r->options = make_options(create, r->cache);
+    r->read_options = rocksdb_readoptions_create();
+    r->write_options = rocksdb_writeoptions_create();
+    rocksdb_writeoptions_disable_WAL(r->write_options, 1);
+    for (int i = 0; i < tables; i++)
+        table_options[i] = r->options;
+    r->db = rocksdb_open_column_families(r->options, dir, tables, names, table_options, r->tables,
+                                         &text);
+    if (text) {
+        (void)snprintf(error, error_size, "cannot open the key-value store %s: %s", dir, text);
+        free(text);
+        rocks_close(&r->kv);
+        return -EIO;
+    }
+    *ret = &r->kv;
+    return 0;
+}
+
+int kv_rocks_destroy(const char *dir)
+{
+    rocksdb_options_t *o = rocksdb_options_create();
+    char *text = NULL;
+    rocksdb_destroy_db(o, dir, &text);
+    rocksdb_options_destroy(o);
+    return text ? failed("remove", text) : 0;
+}
