@@ -1,0 +1,116 @@
+/* Which witnesses hold bytes: as many as copies are down or behind (RULES B4). */
+#include "repl/core/state.h"
+
+/* When the oldest entry that `id` has not acknowledged becomes too old. */
+static time_us behind_at(const struct replica *r, uint32_t id)
+{
+    const struct progress *p = &r->peers[id];
+    uint64_t match = id == r->self ? r->log.durable : p->match;
+    if (match >= r->log.last) {
+        return TIME_NEVER;
+    }
+    uint64_t p99 = id == r->self ? flush_p99(r) : p->flush_p99_us;
+    const struct log_slot *s = log_slot(&r->log, match + 1);
+    time_us since =
+        time_max(s != NULL ? s->appended_at : 0, id == r->self ? r->led_since : p->watched_since);
+    return since + time_max(BEHIND_US_MIN, 4 * p99);
+}
+
+bool peer_behind(const struct replica *r, uint32_t id)
+{
+    return r->peers[id].state == PROGRESS_SNAPSHOT || r->now >= behind_at(r, id);
+}
+
+static bool caught_up(const struct replica *r, uint32_t id)
+{
+    const struct progress *p = &r->peers[id];
+    if (id == r->self) {
+        return !peer_behind(r, id);
+    }
+    return p->link_up && p->reported && p->state == PROGRESS_REPLICATE && p->match >= r->commit &&
+           !peer_behind(r, id);
+}
+
+/* "... until that copy has caught up": a copy that lacks stays so until it is. */
+static uint32_t count_lacking(struct replica *r)
+{
+    uint32_t lacking = 0;
+    for (uint32_t id = 1; id < NODE_SLOTS; id++) {
+        if ((r->copies & quorum_bit(id)) == 0) {
+            continue;
+        }
+        struct progress *p = &r->peers[id];
+        bool down = id != r->self && !p->link_up;
+        if (down || peer_behind(r, id)) {
+            p->lacking = true;
+        } else if (p->lacking && caught_up(r, id)) {
+            p->lacking = false;
+        }
+        lacking += p->lacking;
+    }
+    return lacking;
+}
+
+/* A drafted witness that cannot be reached helps nobody: another takes its place. */
+static void drop_unreachable(struct replica *r)
+{
+    for (uint32_t id = 1; id < NODE_SLOTS; id++) {
+        if ((r->draft_mask & quorum_bit(id)) != 0 && !r->peers[id].link_up) {
+            r->draft_mask &= ~quorum_bit(id);
+        }
+    }
+}
+
+void draft_run(struct replica *r)
+{
+    if (!is_leader(r)) {
+        return;
+    }
+    uint32_t wanted = count_lacking(r);
+    drop_unreachable(r);
+    for (uint32_t id = 1; id < NODE_SLOTS; id++) {
+        node_mask bit = quorum_bit(id);
+        if ((r->witnesses & bit) == 0 || !r->peers[id].link_up) {
+            continue;
+        }
+        uint32_t drafted = quorum_count(r->draft_mask);
+        if ((r->draft_mask & bit) == 0 && drafted < wanted) {
+            r->draft_mask |= bit;
+            r->drafted_at[id] = r->now;
+            r->peers[id].watched_since = r->now;
+        } else if ((r->draft_mask & bit) != 0 && drafted > wanted &&
+                   r->now >= r->drafted_at[id] + DRAFT_US_MIN) {
+            r->draft_mask &= ~bit;
+        }
+    }
+}
+
+void draft_tell(struct replica *r)
+{
+    if (r->draft_mask == r->draft_told) {
+        return;
+    }
+    r->draft_told = r->draft_mask;
+    r->holds_moved = true;
+    replica_trace(r, "n%u term=%llu draft mask=%#x", r->self, (unsigned long long)r->role_term,
+                  r->draft_mask);
+    emit(r, EFFECT_DRAFT)->draft.mask = r->draft_mask;
+}
+
+time_us draft_wake_at(const struct replica *r)
+{
+    time_us at = TIME_NEVER;
+    if (!is_leader(r)) {
+        return at;
+    }
+    for (uint32_t id = 1; id < NODE_SLOTS; id++) {
+        node_mask bit = quorum_bit(id);
+        if ((r->copies & bit) != 0 && !r->peers[id].lacking) {
+            at = time_min(at, behind_at(r, id));
+        }
+        if ((r->draft_mask & bit) != 0 && r->drafted_at[id] + DRAFT_US_MIN > r->now) {
+            at = time_min(at, r->drafted_at[id] + DRAFT_US_MIN);
+        }
+    }
+    return at;
+}
