@@ -1,0 +1,73 @@
+/* Open files: open, read, write, flush, fsync, release. No lock callbacks: locks are the kernel's
+ * own and hold within one mount. */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+
+#include "fs/fuse/request.h"
+#include "repl/base/mem.h"
+
+static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct client_op op = {.kind = CLIENT_OPEN, .ino = ino, .flags = (uint32_t)fi->flags};
+    request_submit(req, &op, REPLY_OPEN, 0);
+}
+
+static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct client_op op = {.kind = CLIENT_RELEASE, .ino = ino, .fh = fi->fh};
+    request_submit(req, &op, REPLY_NOTHING, 0);
+}
+
+static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+                    struct fuse_file_info *fi)
+{
+    struct client_op op = {.kind = CLIENT_READ,
+                           .ino = ino,
+                           .fh = fi->fh,
+                           .flags = (uint32_t)fi->flags,
+                           .offset = (uint64_t)offset,
+                           .size = size};
+    request_submit(req, &op, REPLY_SLICES, size);
+}
+
+/* The bytes lie in the one receive buffer, which the next request overwrites: copied out here,
+ * once. Pages written back from a mapping go where they are, whatever the file was opened with. */
+static void op_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in, off_t offset,
+                         struct fuse_file_info *fi)
+{
+    assert(in->count == 1 && !(in->buf[0].flags & FUSE_BUF_IS_FD)); /* splicing is off */
+    struct blob *data = blob_copy(in->buf[0].mem, in->buf[0].size);
+    struct client_op op = {.kind = CLIENT_WRITE,
+                           .ino = ino,
+                           .fh = fi->fh,
+                           .flags = (uint32_t)(fi->writepage ? fi->flags & ~O_APPEND : fi->flags),
+                           .offset = (uint64_t)offset,
+                           .size = data->size,
+                           .data = data};
+    request_submit(req, &op, REPLY_WRITTEN, data->size);
+    blob_unref(data);
+}
+
+static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct client_op op = {.kind = CLIENT_FLUSH, .ino = ino, .fh = fi->fh};
+    request_submit(req, &op, REPLY_NOTHING, 0);
+}
+
+static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+    (void)datasync; /* size and mtime ride in the same COMMIT: nothing could be left out */
+    struct client_op op = {.kind = CLIENT_FSYNC, .ino = ino, .fh = fi->fh};
+    request_submit(req, &op, REPLY_NOTHING, 0);
+}
+
+void ops_fill_data(struct fuse_lowlevel_ops *ops)
+{
+    ops->open = op_open;
+    ops->release = op_release;
+    ops->read = op_read;
+    ops->write_buf = op_write_buf;
+    ops->flush = op_flush;
+    ops->fsync = op_fsync;
+}

@@ -1,0 +1,61 @@
+/* Listings. */
+#include <errno.h>
+#include <sys/stat.h>
+
+#include "fs/fuse/dir_offset.h"
+#include "fs/fuse/request.h"
+
+/* Bytes an entry takes in the answer, with a name of usual length. Asking for a few too many costs
+ * little: those that do not fit are asked for again. */
+enum { ENTRY_BYTES = 24 + 16, ENTRY_PLUS_BYTES = 128 + ENTRY_BYTES };
+
+/* Stateless listings: the kernel never asks again, and caches them until the directory's mtime
+ * changes (FUSE.md §2). */
+static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    const struct kernel *k = fuse_req_userdata(req);
+    (void)ino;
+    if (k->no_opendir)
+        fuse_reply_err(req, ENOSYS);
+    else
+        (void)fuse_reply_open(req, fi);
+}
+
+static void list_dir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, bool plus)
+{
+    struct client_op op = {.kind = CLIENT_READDIR,
+                           .ino = ino,
+                           .offset = dir_offset_to_cookie(offset),
+                           .size = size / (plus ? ENTRY_PLUS_BYTES : ENTRY_BYTES) + 1,
+                           .plus = plus};
+    request_submit_listing(req, &op, plus ? REPLY_DIRPLUS : REPLY_DIR, size, offset);
+}
+
+static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+                       struct fuse_file_info *fi)
+{
+    (void)fi;
+    list_dir(req, ino, size, offset, false);
+}
+
+static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+                           struct fuse_file_info *fi)
+{
+    (void)fi;
+    list_dir(req, ino, size, offset, true);
+}
+
+static void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+    (void)datasync, (void)fi;
+    struct client_op op = {.kind = CLIENT_FSYNCDIR, .ino = ino};
+    request_submit(req, &op, REPLY_NOTHING, 0);
+}
+
+void ops_fill_dir(struct fuse_lowlevel_ops *ops)
+{
+    ops->opendir = op_opendir;
+    ops->readdir = op_readdir;
+    ops->readdirplus = op_readdirplus;
+    ops->fsyncdir = op_fsyncdir;
+}
