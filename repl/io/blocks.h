@@ -30,6 +30,8 @@ int blocks_take(struct blocks *b, uint32_t size, struct block_place *ret,
                 struct block_segment **ret_segment);
 /* Recovery: bytes at `place` are live. -EINVAL when no such place exists. */
 int blocks_mark_live(struct blocks *b, struct block_place place, uint32_t size);
+/* Recovery is over: what was not marked live is given back. */
+void blocks_recovered(struct blocks *b);
 /* Bytes at `place` are not wanted any more. They stay readable until blocks_reclaim. */
 void blocks_give_back(struct blocks *b, struct block_place place, uint32_t size);
 

@@ -68,9 +68,11 @@ struct journal_item {
     struct bytes_writer head; /* small fields, then */
     struct blob *payload;     /* NULL or more of the head, not copied */
     struct blob *tail;        /* NULL or bytes which may be damaged on their own */
+    bool roll;                /* begins a new segment */
     void *sync_first;         /* handed to `sync` of the config before this is written; NULL none */
     struct journal_control
         control;           /* VOTE, BASE, CONTROL: which fields count depends on the kind */
+    bool control_put;      /* `control` replaces the journal's idea of it, as of this record */
     journal_done_fn *done; /* NULL ok */
     void *ctx;
     uint64_t a, b; /* the caller's own */
@@ -117,21 +119,18 @@ int journal_open(const struct journal_config *config, bool create, struct journa
 void journal_stop(struct journal *j);
 void journal_free(struct journal *j); /* after stop; NULL ok */
 
-/* Queues a record; the journal takes the item. */
+/* Queues a record; the journal takes the item. It is written after the next journal_kick at the
+ * latest: one call that appends much makes one group. */
 void journal_append(struct journal *j, struct journal_item *item);
-/* Nothing appended since is written before `journal_plug` is undone: lets one turn of the loop make
- * one group. */
+void journal_kick(struct journal *j);
+/* Runs `done` of what became durable. */
 void journal_poll(struct journal *j);
 /* True while items are queued or being written, or completions wait for journal_poll. */
 bool journal_busy(struct journal *j);
 /* End of what is durable and has been reported by journal_poll. */
 lsn_no journal_synced(const struct journal *j);
-/* The next group begins a new segment. */
-void journal_roll(struct journal *j);
 /* No room for new entries; the rest is kept for votes (RULES B13). */
 bool journal_full(struct journal *j);
-/* The next control record carries it. */
-void journal_note_whole(struct journal *j, uint64_t whole_index);
 
 /* Segments wholly below `lsn` are recycled or deleted; the current one never. */
 void journal_release(struct journal *j, lsn_no lsn);
