@@ -6,10 +6,10 @@
  *
  * Duties of the caller:
  *  - feed every event with the same monotonic clock (BOOTTIME), input before timers (E5), and a
- * TICK no later than `wake_at`;
+ *    TICK once `wake_at` has come. It may equal `now`: as soon as pending input is handled;
  *  - on `persist` write {term, voted_for} durably and then feed SYNCED with the same two values.
- * All answers and votes that depend on it are held back here until then, so the order in which the
- *    caller carries out one update's effects does not matter;
+ *    All answers and votes that depend on it are held back here until then, so the order in which
+ *    the caller carries out one update's effects does not matter;
  *  - accept and answer an Append of term t only after feeding LEADER_HEARD and only once
  *    ballot_durable_term() >= t; answer a lower-term Append with ballot_durable_term() so that a
  *    stuck leader steps down (V6), and feed HIGHER_TERM when any log message shows a higher term;
@@ -103,11 +103,11 @@ enum ballot_note_kind {
     BALLOT_NOTE_SUSPECT,      /* peer = leader or 0, value = silence_us (0: closed connection) */
     BALLOT_NOTE_PREVOTE,      /* pre-vote round begun; term = ballot */
     BALLOT_NOTE_CAMPAIGN,     /* own vote asked for; term */
-    BALLOT_NOTE_ROUND_FAILED, /* term = ballot, value = failed rounds in a row */
+    BALLOT_NOTE_ROUND_FAILED, /* term = ballot */
     BALLOT_NOTE_YIELD,        /* peer: a better candidate is at it */
     BALLOT_NOTE_RESCUE,       /* peer = whose pre-vote was refused */
     BALLOT_NOTE_ELECTED,      /* term */
-    BALLOT_NOTE_STEP_DOWN,    /* term, value = old term */
+    BALLOT_NOTE_STEP_DOWN,    /* leads no more; term = the new one */
     BALLOT_NOTE_NO_QUORUM,    /* check-quorum: value = age of the last quorum */
     BALLOT_NOTE_LATE,         /* value = lateness of our timer (E5) */
     BALLOT_NOTE_TRANSFER,     /* peer = target, value = enum ballot_transfer */
@@ -180,7 +180,7 @@ struct ballot {
     enum ballot_role role;
     uint32_t leader;
     uint32_t expected;   /* whose silence we measure: the leader, or the candidate we voted for */
-    uint64_t contact_at; /* start of that silence */
+    uint64_t contact_at; /* start of that silence, by the detector's clock */
     bool suspect;
     struct log_position last;
 
@@ -194,6 +194,7 @@ struct ballot {
 
     /* Leader only. */
     uint64_t acked_at[NODE_SLOTS]; /* sending time of the youngest acknowledged message */
+    uint64_t heard_at[NODE_SLOTS]; /* when its last acknowledgement came, by the detector's clock */
     uint64_t leader_since;
     bool lease_revoked; /* a TimeoutNow may exist in this term */
     uint32_t transfer_to;
@@ -203,7 +204,8 @@ struct ballot {
     uint64_t transfer_resend_at;
     struct log_position transfer_last;
 
-    uint64_t now;
+    uint64_t now; /* of the event being handled, and its random word */
+    uint64_t random;
     uint64_t wake_at; /* as last told to the caller; lateness is measured against it */
     uint64_t strategy_at;
     uint64_t strategy_state[STRATEGY_STATE_WORDS];
@@ -217,7 +219,8 @@ struct ballot_config ballot_config_default(uint32_t self, const struct member_se
  * outlive `b`. */
 void ballot_init(struct ballot *b, const struct ballot_config *config);
 
-/* Takes one event and fills `*out` completely. `event->now` never goes backwards. */
+/* Takes one event and fills `*out` completely. `event->now` is above 0 and
+ * never goes backwards. */
 void ballot_step(struct ballot *b, const struct ballot_event *event, struct ballot_update *out);
 
 /* Highest term that is durable here: the only term that may stand in an answer to anybody. */
@@ -228,7 +231,7 @@ uint64_t ballot_durable_term(const struct ballot *b);
  * TimeoutNow in this term. Source: RULES E1. The moment itself is outside the lease. */
 uint64_t ballot_lease_until(const struct ballot *b);
 
-/* The leader this node would name to others: known, link not closed, heard within the bound (for
+/* The leader this node would name to others: known, link not cut, heard within the bound (for
  * the leader itself: itself). 0 otherwise. Source: RULES E2. */
 uint32_t ballot_sees_leader(const struct ballot *b, uint64_t now);
 

@@ -33,19 +33,14 @@ uint32_t quorum_majority(uint32_t voters);
 
 /* True when `acks` holds a strict majority of `members`.
  * Bits of `acks` outside `members` are ignored: a removed member must not help.
- * An empty member set decides nothing.
+ * An empty member set decides nothing. For a data quorum (RULES B3) `acks` are the byte-holders,
+ * with undrafted witnesses left out by the caller (B4).
  * Source: Ongaro 2014, 3.4 (winning an election) and 3.5 (committing). */
 bool quorum_reached(node_mask acks, node_mask members);
 
 /* True when so many members have said no that the others are no majority any more, so a candidate
  * may give up this round instead of waiting for its deadline. */
 bool quorum_lost(node_mask refusals, node_mask members);
-
-/* True when f+1 members hold the bytes, f counted over all of `members`. For 2f+1 voters this is
- * quorum_reached; it is named apart because for an even count the two differ and B3 needs the
- * majority: it is therefore the majority here too. Witnesses count when they are drafted, which
- * the caller expresses by leaving undrafted ones out of `holders`. Source: RULES B3, B4. */
-bool quorum_data_reached(node_mask holders, node_mask members);
 
 /* The highest value that a majority of `members` has reached: `values[id]` is what node id has.
  * Values are log indexes (then it is the index that may be committed, Ongaro 2014, 3.5 and 3.6.2)

@@ -43,10 +43,11 @@ struct strategy_ops {
     void (*init)(void *state);
     /* The failure detector says that the leader is gone. Called once per suspicion. */
     void (*on_suspect)(void *state, const struct strategy_view *view, struct strategy_output *out);
-    /* A nomination of this node ended without a leader: try again, later. `hold_until` is the
-     * moment before which another round cannot succeed or should not disturb a better candidate. */
-    void (*on_failed)(void *state, const struct strategy_view *view, uint64_t hold_until,
-                      struct strategy_output *out);
+    /* This node's attempt ended without a leader: try again, not before `hold_until`. `failed` is
+     * false when it only made way for a better candidate, which must not count as a failed round.
+     */
+    void (*on_retry)(void *state, const struct strategy_view *view, uint64_t hold_until,
+                     bool failed, struct strategy_output *out);
     /* NOMINATE_QUERY, NOMINATE_ANSWER or NOMINATE from another node. */
     void (*on_message)(void *state, const struct strategy_view *view,
                        const struct ballot_message *m, struct strategy_output *out);
