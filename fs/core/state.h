@@ -18,9 +18,26 @@
 
 #define FS_ROOT_INO 1u
 #define FS_PAGE_SIZE 4096u
+/* Smaller directory cookies are free for "." and "..". */
+#define FS_COOKIE_FIRST 8u
 #define FS_NAME_MAX 255u
 #define FS_SYMLINK_MAX 4095u
 #define FS_XATTR_MAX 65536u
+/* Of the names of one inode's attributes, each with its NUL: what listxattr(2) can return. */
+#define FS_XATTR_NAMES_MAX 65536u
+#define FS_NLINK_MAX 0x7fffffffu
+#define FS_COOKIE_FIRST 3u
+/* Replies kept per session: a seq so far above ack_below is refused with EAGAIN. */
+#define FS_SEQ_WINDOW 4096u
+/* Bits of Setattr.valid, in the order of fs.proto. */
+#define FS_SETATTR_MODE 1u
+#define FS_SETATTR_UID 2u
+#define FS_SETATTR_GID 4u
+#define FS_SETATTR_ATIME 8u
+#define FS_SETATTR_MTIME 16u
+#define FS_SETATTR_ATIME_NOW 32u
+#define FS_SETATTR_MTIME_NOW 64u
+#define FS_SETATTR_CTIME 128u
 /* Highest byte offset of a file: page numbers stay below 2^51. */
 #define FS_SIZE_MAX ((uint64_t)INT64_MAX)
 
@@ -37,25 +54,33 @@ bool fs_state_empty(const struct fs_state *s);
 /* Makes the root directory, in `txn`. Same bytes on every copy: index 0, time 0. */
 void fs_state_format(struct fs_state *s, struct kv_txn *txn);
 
-/* What one applied operation did besides changing the state. Cleared by fs_result_init;
- * the vectors are reused. */
+/* What one applied operation did besides changing the state. Zeroed by fs_result_init; fs_apply
+ * clears it and reuses the vectors. */
 struct fs_result {
-    struct Fs__OpReply *reply;     /* to answer and (seq != 0) stored for exactly-once; owned, free with fs_result_done */
-    bool duplicate;                /* (session, seq) or commit number was seen before: `reply` is the first answer */
-    struct block_name *died;       /* blocks that no map names any more, RULES B12 */
-    size_t died_count;
-    struct block_ref *named;       /* blocks that a map began to name */
-    size_t named_count;
-    uint64_t ended_session;        /* 0, or the session that ended: its unnamed blocks die */
+    struct Fs__OpReply *reply; /* to answer and (seq != 0) stored for exactly-once; owned, freed by
+                                  fs_result_done and by the next fs_apply */
+    bool duplicate;            /* (session, seq), the commit number or the uuid was seen before:
+                                  `reply` is the first answer, for a COMMIT the inode as it is now */
+    struct block_name *died;   /* blocks that no map names any more, in order of name, RULES B12.
+                                  One that a COMMIT brought and itself overwrote is among them too */
+    size_t died_count, died_capacity;
+    struct block_ref *named;   /* blocks that a map began to name */
+    size_t named_count, named_capacity;
+    uint64_t ended_session;    /* 0, or the session that ended: its unnamed blocks die */
 };
 void fs_result_init(struct fs_result *r);
 void fs_result_done(struct fs_result *r);
 
 /* Applies `op`, the payload of the entry at `index`, through `txn` (opened by the caller over the
  * same kv; the caller commits it in one batch together with the applied index). Never fails: a
- * refusal is a reply with errno, the same on every copy. Refusals by rule:
- * EIO a COMMIT or release of a lease that is not held (fence, RULES B2), ESTALE an unknown
- * session or inode. */
+ * refusal is a reply with errno, the same on every copy, and changes nothing but the stored reply.
+ *
+ * ONE ENTRY, ONE TRANSACTION: commit `txn` before the next fs_apply. Ranges are walked on what the kv
+ * has committed, so a second entry in the same transaction would not see the first one's.
+ *
+ * Refusals by rule: EIO a COMMIT or release of a lease that is not held (fence, RULES B2) and every
+ * operation that meets a record which does not decode; ESTALE an unknown session or inode; EAGAIN
+ * a lease that another session has, or a seq too far above ack_below (not stored: may be retried). */
 void fs_apply(struct fs_state *s, struct kv_txn *txn, uint64_t index, const struct Fs__Op *op,
               struct fs_result *result);
 
@@ -79,7 +104,8 @@ int fs_getxattr(const struct fs_state *s, uint64_t ino, const char *name, struct
 int fs_listxattr(const struct fs_state *s, uint64_t ino, struct blob **ret_names);
 
 /* Calls `each` for the entries of `dir` whose cookie is above `after`, in cookie order, until it
- * gives false. "." and ".." are not stored. The Entry (name, attr) is borrowed for the call.
+ * gives false. "." and ".." are not stored; cookies begin at FS_COOKIE_FIRST, which leaves 1 and 2 for them.
+ * With attr the attributes come whoever holds the write lease: RULES L4 is the caller's. The Entry (name, attr) is borrowed for the call.
  * Returns 1 when the end was reached, 0 when `each` stopped it, or a negative errno. */
 typedef bool fs_entry_fn(void *ctx, const struct Fs__Entry *entry);
 int fs_readdir(const struct fs_state *s, uint64_t dir, uint64_t after, bool with_attr,
@@ -99,6 +125,9 @@ struct fs_extent {
 int fs_read_map(const struct fs_state *s, uint64_t ino, uint64_t first_page, uint64_t pages,
                 struct fs_extent *ret, size_t max);
 
+/* The hashes of all runs of a named block: their count (block_runs of its size), or -ENOENT, -EIO. */
+int fs_block_runs(const struct fs_state *s, struct block_name name,
+                  uint64_t ret_runs[BLOCK_RUNS_MAX]);
 /* Is `name` named by some map? On true *ret_ref (may be NULL) is its size and digest. */
 bool fs_block_named(const struct fs_state *s, struct block_name name, struct block_ref *ret_ref);
 /* Calls `each` for every named block in key order until it gives false. */
@@ -110,6 +139,7 @@ struct fs_session {
     uint64_t id;
     uint8_t uuid[16];
     uint64_t seq_max;       /* highest seq applied */
+    uint64_t ack_below;     /* replies below it are forgotten */
     uint64_t lowest_wanted; /* RULES B12 */
     uint64_t reserved;      /* bytes, RULES B13 */
     char name[128];

@@ -1,0 +1,520 @@
+/* A file's map: which blocks are its pages. COMMITs edit it (RULES B1, B2, B12).
+ *
+ * An extent is at most one block long, so an extent that reaches into a range begins less than
+ * EXTENT_PAGES_MAX pages before it. A COMMIT loads the extents its edits can touch, edits them in memory, and writes back
+ * what differs: edits of one COMMIT may overlap. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs/core/internal.h"
+#include "repl/base/vec.h"
+
+enum {
+    EXTENT_PAGES_MAX = BLOCK_SIZE_MAX / BLOCK_PAGE_SIZE,
+    COMMIT_BLOCKS_MAX = 4096,
+    COMMIT_EDITS_MAX = 16384,
+    COMMIT_OVERHEAD_BYTES = 4096, /* entry and map, for the reservation (RULES B13) */
+};
+#define PAGES_MAX ((uint64_t)1 << 51)
+
+struct extent {
+    uint64_t first_page;
+    uint32_t pages;
+    uint32_t block_page;
+    struct block_name block;
+};
+
+typedef vec_of(struct extent) extents;
+
+/* ---- extents as pairs ------------------------------------------------------------------------ */
+
+static int decode_extent(struct bytes key, struct bytes value, struct extent *ret)
+{
+    struct bytes_reader r;
+    bytes_reader_init(&r, value.data, value.size);
+    ret->first_page = be64_get(key.data + 9);
+    ret->pages = bytes_get_u32(&r);
+    ret->block_page = bytes_get_u32(&r);
+    ret->block.session = bytes_get_u64(&r);
+    ret->block.n = bytes_get_u64(&r);
+    return bytes_reader_ended(&r) && key.size == 17 && ret->pages ? 0 : -EIO;
+}
+
+static void put_extent(struct apply *a, uint64_t ino, const struct extent *e)
+{
+    struct bytes_writer w = {0};
+    struct key k = key_of2(KEY_EXTENT, ino, e->first_page);
+    bytes_put_u32(&w, e->pages);
+    bytes_put_u32(&w, e->block_page);
+    bytes_put_u64(&w, e->block.session);
+    bytes_put_u64(&w, e->block.n);
+    state_put(a, &k, w.data, w.size);
+    bytes_writer_done(&w);
+}
+
+/* Extents of `ino` that reach into pages [first, end), in order. */
+static int load_extents(const struct fs_state *s, uint64_t ino, uint64_t first, uint64_t end,
+                        extents *ret)
+{
+    uint64_t back = first > EXTENT_PAGES_MAX ? first - EXTENT_PAGES_MAX : 0;
+    struct key prefix = key_of1(KEY_EXTENT, ino), from = key_of2(KEY_EXTENT, ino, back);
+    struct kv_iter *it = state_iter_from(s, &prefix, &from);
+    int r = 0;
+    for (; r == 0 && kv_iter_valid(it); kv_iter_next(it)) {
+        struct extent e;
+        r = decode_extent(kv_iter_key(it), kv_iter_value(it), &e);
+        if (r == 0 && e.first_page >= end)
+            break;
+        if (r == 0 && e.first_page + e.pages > first)
+            vec_push(ret, e);
+    }
+    kv_iter_free(it);
+    return r;
+}
+
+/* ---- blocks as pairs ------------------------------------------------------------------------- */
+
+struct block {
+    uint32_t size;
+    uint64_t refs; /* extents that name it */
+    uint32_t runs_count;
+    uint64_t runs[BLOCK_RUNS_MAX];
+};
+
+static int decode_block(const void *p, size_t size, struct block *ret)
+{
+    struct bytes_reader r;
+    bytes_reader_init(&r, p, size);
+    ret->size = bytes_get_u32(&r);
+    ret->refs = bytes_get_u64(&r);
+    if (r.bad || ret->size == 0 || ret->size > BLOCK_SIZE_MAX)
+        return -EIO;
+    ret->runs_count = block_runs(ret->size);
+    for (uint32_t i = 0; i < ret->runs_count; i++)
+        ret->runs[i] = bytes_get_u64(&r);
+    return bytes_reader_ended(&r) ? 0 : -EIO;
+}
+
+static struct block_ref ref_of(struct block_name name, const struct block *b)
+{
+    return (struct block_ref){name, b->size, block_digest_of_runs(b->runs, b->runs_count)};
+}
+
+static void put_block(struct apply *a, struct block_name name, const struct block *b)
+{
+    struct bytes_writer w = {0};
+    struct key k = key_of2(KEY_BLOCK, name.session, name.n);
+    bytes_put_u32(&w, b->size);
+    bytes_put_u64(&w, b->refs);
+    for (uint32_t i = 0; i < b->runs_count; i++)
+        bytes_put_u64(&w, b->runs[i]);
+    state_put(a, &k, w.data, w.size);
+    bytes_writer_done(&w);
+}
+
+static uint64_t stored_bytes(uint32_t size)
+{
+    return (uint64_t)block_pages(size) * BLOCK_PAGE_SIZE;
+}
+
+static void note_died(struct apply *a, struct block_name name)
+{
+    struct fs_result *r = a->result;
+    r->died = xreallocarray(r->died, r->died_count + 1, sizeof *r->died);
+    r->died[r->died_count++] = name;
+}
+
+static void note_named(struct apply *a, struct block_ref ref)
+{
+    struct fs_result *r = a->result;
+    r->named = xreallocarray(r->named, r->named_count + 1, sizeof *r->named);
+    r->named[r->named_count++] = ref;
+}
+
+/* `delta` extents more or fewer name the block. At none it is dead (RULES B12). */
+static int change_refs(struct apply *a, struct block_name name, int64_t delta)
+{
+    struct key k = key_of2(KEY_BLOCK, name.session, name.n);
+    struct block b;
+    if (delta == 0)
+        return 0;
+    if (state_get(a, &k) < 0 || decode_block(a->value.data, a->value.size, &b) < 0)
+        return EIO;
+    if (delta < 0 && b.refs < (uint64_t)-delta)
+        return EIO;
+    b.refs += (uint64_t)delta;
+    if (b.refs) {
+        put_block(a, name, &b);
+        return 0;
+    }
+    state_del(a, &k);
+    a->s->totals.blocks--;
+    a->s->totals.bytes -= stored_bytes(b.size);
+    note_died(a, name);
+    return 0;
+}
+
+/* ---- the extents of one edit, in memory ------------------------------------------------------ */
+
+/* Takes pages [first, end) out, splitting what reaches over the borders. Keeps the order. */
+static void cut_out(extents *x, uint64_t first, uint64_t end)
+{
+    for (size_t i = 0; i < x->count; i++) {
+        struct extent *e = &x->items[i];
+        uint64_t e_end = e->first_page + e->pages;
+        if (e_end <= first || e->first_page >= end)
+            continue;
+        if (e->first_page < first && e_end > end) { /* a hole in its middle */
+            struct extent tail = *e;
+            tail.first_page = end;
+            tail.pages = (uint32_t)(e_end - end);
+            tail.block_page += (uint32_t)(end - e->first_page);
+            e->pages = (uint32_t)(first - e->first_page);
+            vec_push(x, tail);
+            memmove(&x->items[i + 2], &x->items[i + 1], (x->count - i - 2) * sizeof *x->items);
+            x->items[i + 1] = tail;
+            return;
+        }
+        if (e->first_page < first) {
+            e->pages = (uint32_t)(first - e->first_page);
+        } else if (e_end > end) {
+            e->block_page += (uint32_t)(end - e->first_page);
+            e->pages = (uint32_t)(e_end - end);
+            e->first_page = end;
+        } else {
+            vec_remove(x, i);
+            i--;
+        }
+    }
+}
+
+static void put_in(extents *x, const struct extent *new)
+{
+    cut_out(x, new->first_page, new->first_page + new->pages);
+    vec_push(x, *new);
+    size_t i = x->count - 1;
+    for (; i > 0 && x->items[i - 1].first_page > new->first_page; i--)
+        x->items[i] = x->items[i - 1];
+    x->items[i] = *new;
+}
+
+/* ---- COMMIT ---------------------------------------------------------------------------------- */
+
+static int check_edit(const Fs__Commit *m, const Fs__Edit *e)
+{
+    if (e->first_page >= PAGES_MAX || (e->kind != FS__EDIT__KIND__CUT &&
+                                       (e->pages == 0 || e->pages > PAGES_MAX - e->first_page)))
+        return EINVAL;
+    switch (e->kind) {
+    case FS__EDIT__KIND__EXTENT:
+        if (e->block >= m->n_blocks || e->pages > EXTENT_PAGES_MAX ||
+            e->block_page + e->pages > block_pages(m->blocks[e->block]->size))
+            return EINVAL;
+        return 0;
+    case FS__EDIT__KIND__HOLE:
+    case FS__EDIT__KIND__CUT:
+        return 0;
+    case _FS__EDIT__KIND_IS_INT_SIZE:
+        break;
+    }
+    return EINVAL;
+}
+
+/* New extents name only the session's own blocks, never named before (RULES B12). */
+static int check_block(struct apply *a, const Fs__Block *b)
+{
+    struct key k = key_of2(KEY_BLOCK, b->session, b->n);
+    if (b->session != a->session || b->size == 0 || b->size > BLOCK_SIZE_MAX ||
+        b->n_runs != block_runs(b->size))
+        return EINVAL;
+    return state_get(a, &k) == -ENOENT ? 0 : EINVAL;
+}
+
+static int check_commit(struct apply *a, const Fs__Commit *m)
+{
+    if (m->n_blocks > COMMIT_BLOCKS_MAX || m->n_edits > COMMIT_EDITS_MAX || m->size > FS_SIZE_MAX)
+        return EINVAL;
+    int err = 0;
+    for (size_t i = 0; i < m->n_edits && !err; i++)
+        err = check_edit(m, m->edits[i]);
+    for (size_t i = 0; i < m->n_blocks && !err; i++)
+        err = check_block(a, m->blocks[i]);
+    return err;
+}
+
+/* The pages that the edits, and a smaller size, can change. */
+static void touched_range(const Fs__Commit *m, uint64_t old_size, uint64_t *ret_first,
+                          uint64_t *ret_end)
+{
+    *ret_first = UINT64_MAX;
+    *ret_end = 0;
+    if (m->size < old_size) {
+        *ret_first = (m->size + FS_PAGE_SIZE - 1) / FS_PAGE_SIZE;
+        *ret_end = UINT64_MAX;
+    }
+    for (size_t i = 0; i < m->n_edits; i++) {
+        const Fs__Edit *e = m->edits[i];
+        uint64_t end = e->kind == FS__EDIT__KIND__CUT ? UINT64_MAX : e->first_page + e->pages;
+        if (e->first_page < *ret_first)
+            *ret_first = e->first_page;
+        if (end > *ret_end)
+            *ret_end = end;
+    }
+}
+
+static void edit_extents(const Fs__Commit *m, uint64_t old_size, extents *x)
+{
+    for (size_t i = 0; i < m->n_edits; i++) {
+        const Fs__Edit *e = m->edits[i];
+        if (e->kind == FS__EDIT__KIND__EXTENT) {
+            const Fs__Block *b = m->blocks[e->block];
+            put_in(x, &(struct extent){e->first_page, (uint32_t)e->pages, e->block_page,
+                                       {b->session, b->n}});
+        } else {
+            cut_out(x, e->first_page,
+                    e->kind == FS__EDIT__KIND__CUT ? UINT64_MAX : e->first_page + e->pages);
+        }
+    }
+    if (m->size < old_size)
+        cut_out(x, (m->size + FS_PAGE_SIZE - 1) / FS_PAGE_SIZE, UINT64_MAX);
+}
+
+static bool same_extent(const struct extent *x, const struct extent *y)
+{
+    return x->first_page == y->first_page && x->pages == y->pages &&
+           x->block_page == y->block_page && block_name_equal(x->block, y->block);
+}
+
+/* One extent more (+1) or fewer (-1) of a block. */
+struct ref_change {
+    struct block_name block;
+    int64_t delta;
+};
+typedef vec_of(struct ref_change) ref_changes;
+
+static int compare_changes(const void *x, const void *y)
+{
+    return block_name_compare(((const struct ref_change *)x)->block,
+                              ((const struct ref_change *)y)->block);
+}
+
+static int apply_ref_changes(struct apply *a, ref_changes *changes)
+{
+    int err = 0;
+    if (changes->count)
+        qsort(changes->items, changes->count, sizeof *changes->items, compare_changes);
+    for (size_t i = 0, j; i < changes->count && !err; i = j) {
+        int64_t delta = 0;
+        for (j = i; j < changes->count &&
+                    block_name_equal(changes->items[i].block, changes->items[j].block); j++)
+            delta += changes->items[j].delta;
+        err = change_refs(a, changes->items[i].block, delta);
+    }
+    return err;
+}
+
+/* Writes what differs between the extents before and after; both are in order. */
+static int write_back(struct apply *a, struct inode *inode, const extents *old, const extents *new)
+{
+    ref_changes changes = {0};
+    size_t i = 0, j = 0;
+    while (i < old->count || j < new->count) {
+        const struct extent *o = i < old->count ? &old->items[i] : NULL;
+        const struct extent *n = j < new->count ? &new->items[j] : NULL;
+        if (o && n && same_extent(o, n)) {
+            i++, j++;
+            continue;
+        }
+        if (o && (!n || o->first_page <= n->first_page)) {
+            struct key k = key_of2(KEY_EXTENT, inode->ino, o->first_page);
+            state_del(a, &k);
+            inode->pages -= o->pages;
+            vec_push(&changes, (struct ref_change){o->block, -1});
+            i++;
+        } else {
+            put_extent(a, inode->ino, n);
+            inode->pages += n->pages;
+            vec_push(&changes, (struct ref_change){n->block, 1});
+            j++;
+        }
+    }
+    int err = apply_ref_changes(a, &changes);
+    vec_done(&changes);
+    return err;
+}
+
+static uint64_t name_blocks(struct apply *a, const Fs__Commit *m)
+{
+    uint64_t cost = COMMIT_OVERHEAD_BYTES;
+    for (size_t i = 0; i < m->n_blocks; i++) {
+        const Fs__Block *b = m->blocks[i];
+        struct block_name name = {b->session, b->n};
+        struct block block = {.size = b->size, .runs_count = (uint32_t)b->n_runs};
+        memcpy(block.runs, b->runs, b->n_runs * sizeof *b->runs);
+        put_block(a, name, &block);
+        note_named(a, ref_of(name, &block));
+        a->s->totals.blocks++;
+        a->s->totals.bytes += stored_bytes(b->size);
+        cost += stored_bytes(b->size);
+    }
+    return cost;
+}
+
+/* Blocks that this COMMIT names but no extent of it keeps are dead at once. */
+static int drop_unused_blocks(struct apply *a, const Fs__Commit *m)
+{
+    for (size_t i = 0; i < m->n_blocks; i++) {
+        struct block_name name = {m->blocks[i]->session, m->blocks[i]->n};
+        struct key k = key_of2(KEY_BLOCK, name.session, name.n);
+        struct block b;
+        if (state_get(a, &k) < 0)
+            continue; /* died already */
+        if (decode_block(a->value.data, a->value.size, &b) < 0)
+            return EIO;
+        if (b.refs)
+            continue;
+        state_del(a, &k);
+        a->s->totals.blocks--;
+        a->s->totals.bytes -= stored_bytes(b.size);
+        note_died(a, name);
+    }
+    return 0;
+}
+
+static void charge(struct apply *a, struct fs_session *s, uint64_t cost, uint64_t lowest_wanted)
+{
+    uint64_t taken = cost < s->reserved ? cost : s->reserved;
+    s->reserved -= taken;
+    a->s->totals.reserved -= taken;
+    if (lowest_wanted > s->lowest_wanted)
+        s->lowest_wanted = lowest_wanted;
+    session_store(a, s);
+}
+
+static int edit_map(struct apply *a, struct inode *inode, const Fs__Commit *m)
+{
+    uint64_t first, end;
+    extents old = {0}, new = {0};
+    touched_range(m, inode->size, &first, &end);
+    int err = end > first && load_extents(a->s, inode->ino, first, end, &old) < 0 ? EIO : 0;
+    if (!err) {
+        vec_reserve(&new, old.count + 1);
+        if (old.count)
+            memcpy(new.items, old.items, old.count * sizeof *old.items);
+        new.count = old.count;
+        edit_extents(m, inode->size, &new);
+        err = write_back(a, inode, &old, &new);
+    }
+    vec_done(&old);
+    vec_done(&new);
+    return err;
+}
+
+int apply_commit(struct apply *a, const Fs__Commit *m)
+{
+    struct inode inode;
+    struct fs_session session;
+    if (inode_load(a, m->ino, &inode) < 0 || session_load(a, a->session, &session) < 0)
+        return EIO;
+    if (inode.lease_session != a->session || inode.lease_epoch != m->epoch)
+        return EIO; /* the fence */
+    if (m->c <= inode.last_c) {
+        a->result->duplicate = true;
+        a->reply->attr = attr_new(&inode);
+        return 0;
+    }
+    if (m->c != inode.last_c + 1)
+        return EIO;
+    int err = check_commit(a, m);
+    if (err)
+        return err;
+    uint64_t cost = name_blocks(a, m);
+    err = edit_map(a, &inode, m);
+    if (!err)
+        err = drop_unused_blocks(a, m);
+    if (err)
+        return err;
+    inode.size = m->size;
+    inode.last_c = m->c;
+    inode_touch(a, &inode, false);
+    if (m->mtime)
+        inode.mtime = m->mtime;
+    if (m->atime)
+        inode.atime = m->atime;
+    inode.data_version = a->index;
+    inode_store(a, &inode);
+    charge(a, &session, cost, m->lowest_wanted);
+    a->reply->attr = attr_new(&inode);
+    return 0;
+}
+
+/* A damaged record stays and is counted by nobody: freeing must not fail. */
+void map_free(struct apply *a, const struct inode *inode)
+{
+    extents x = {0};
+    ref_changes changes = {0};
+    (void)load_extents(a->s, inode->ino, 0, UINT64_MAX, &x);
+    for (size_t i = 0; i < x.count; i++) {
+        struct key k = key_of2(KEY_EXTENT, inode->ino, x.items[i].first_page);
+        state_del(a, &k);
+        vec_push(&changes, (struct ref_change){x.items[i].block, -1});
+    }
+    (void)apply_ref_changes(a, &changes);
+    vec_done(&changes);
+    vec_done(&x);
+}
+
+/* ---- reads ----------------------------------------------------------------------------------- */
+
+bool fs_block_named(const struct fs_state *s, struct block_name name, struct block_ref *ret_ref)
+{
+    struct bytes_writer v = {0};
+    struct key k = key_of2(KEY_BLOCK, name.session, name.n);
+    struct block b;
+    bool found = kv_get(s->kv, s->table, k.data, k.size, &v) == 0 &&
+                 decode_block(v.data, v.size, &b) == 0;
+    bytes_writer_done(&v);
+    if (found && ret_ref)
+        *ret_ref = ref_of(name, &b);
+    return found;
+}
+
+void fs_each_block(const struct fs_state *s, fs_block_fn *each, void *ctx)
+{
+    struct key prefix = key_of(KEY_BLOCK);
+    struct kv_iter *it = state_iter(s, &prefix);
+    for (bool more = true; more && kv_iter_valid(it); kv_iter_next(it)) {
+        struct bytes k = kv_iter_key(it), v = kv_iter_value(it);
+        struct block b;
+        if (decode_block(v.data, v.size, &b) == 0) {
+            struct block_name name = {be64_get(k.data + 1), be64_get(k.data + 9)};
+            struct block_ref ref = ref_of(name, &b);
+            more = each(ctx, &ref);
+        }
+    }
+    kv_iter_free(it);
+}
+
+int fs_read_map(const struct fs_state *s, uint64_t ino, uint64_t first_page, uint64_t pages,
+                struct fs_extent *ret, size_t max)
+{
+    extents x = {0};
+    uint64_t end = pages > PAGES_MAX ? UINT64_MAX : first_page + pages;
+    int r = load_extents(s, ino, first_page, end, &x);
+    size_t n = 0;
+    for (size_t i = 0; r == 0 && i < x.count && n < max; i++) {
+        struct extent e = x.items[i];
+        struct fs_extent *to = &ret[n++];
+        uint64_t e_end = e.first_page + e.pages;
+        uint64_t from = e.first_page > first_page ? e.first_page : first_page;
+        uint64_t until = e_end < end ? e_end : end;
+        to->first_page = from;
+        to->pages = (uint32_t)(until - from);
+        to->block_page = e.block_page + (uint32_t)(from - e.first_page);
+        if (!fs_block_named(s, e.block, &to->block))
+            r = -EIO;
+    }
+    vec_done(&x);
+    return r < 0 ? r : (int)n;
+}
