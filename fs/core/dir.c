@@ -4,7 +4,7 @@
 
 #include "fs/core/internal.h"
 
-enum { NOREPLACE = 1, EXCHANGE = 2, LINKS_MAX = 65000, DEPTH_MAX = 4096 };
+enum { NOREPLACE = 1, EXCHANGE = 2, DEPTH_MAX = 4096 };
 
 /* A directory entry: what a name stands for. */
 struct entry {
@@ -132,7 +132,7 @@ int apply_make(struct apply *a, const Fs__Make *m)
     int r = find_entry(a, m->parent, m->name, &e);
     if (r != -ENOENT)
         return r < 0 ? EIO : answer_existing(a, m, &e);
-    if (S_ISDIR(m->mode) && parent.nlink >= LINKS_MAX)
+    if (S_ISDIR(m->mode) && parent.nlink >= FS_NLINK_MAX)
         return EMLINK;
     struct inode inode = {.ino = inode_next_number(a),
                           .mode = m->mode,
@@ -248,7 +248,7 @@ int apply_link(struct apply *a, const Fs__Link *m)
         return EPERM;
     if (inode.nlink == 0)
         return ENOENT;
-    if (inode.nlink >= LINKS_MAX)
+    if (inode.nlink >= FS_NLINK_MAX)
         return EMLINK;
     int r = find_entry(a, m->parent, m->name, &e);
     if (r != -ENOENT)

@@ -480,6 +480,21 @@ bool fs_block_named(const struct fs_state *s, struct block_name name, struct blo
     return found;
 }
 
+int fs_block_runs(const struct fs_state *s, struct block_name name, uint64_t ret_runs[BLOCK_RUNS_MAX])
+{
+    struct bytes_writer v = {0};
+    struct key k = key_of2(KEY_BLOCK, name.session, name.n);
+    struct block b;
+    int r = kv_get(s->kv, s->table, k.data, k.size, &v);
+    if (r == 0)
+        r = decode_block(v.data, v.size, &b);
+    bytes_writer_done(&v);
+    if (r < 0)
+        return r;
+    memcpy(ret_runs, b.runs, b.runs_count * sizeof *b.runs);
+    return (int)b.runs_count;
+}
+
 void fs_each_block(const struct fs_state *s, fs_block_fn *each, void *ctx)
 {
     struct key prefix = key_of(KEY_BLOCK);

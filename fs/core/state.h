@@ -18,17 +18,14 @@
 
 #define FS_ROOT_INO 1u
 #define FS_PAGE_SIZE 4096u
-/* Smaller directory cookies are free for "." and "..". */
-#define FS_COOKIE_FIRST 8u
 #define FS_NAME_MAX 255u
 #define FS_SYMLINK_MAX 4095u
 #define FS_XATTR_MAX 65536u
 /* Of the names of one inode's attributes, each with its NUL: what listxattr(2) can return. */
 #define FS_XATTR_NAMES_MAX 65536u
-#define FS_NLINK_MAX 0x7fffffffu
+#define FS_NLINK_MAX 65000u
+/* Smaller directory cookies are free for "." and "..". */
 #define FS_COOKIE_FIRST 3u
-/* Replies kept per session: a seq so far above ack_below is refused with EAGAIN. */
-#define FS_SEQ_WINDOW 4096u
 /* Bits of Setattr.valid, in the order of fs.proto. */
 #define FS_SETATTR_MODE 1u
 #define FS_SETATTR_UID 2u
@@ -54,18 +51,18 @@ bool fs_state_empty(const struct fs_state *s);
 /* Makes the root directory, in `txn`. Same bytes on every copy: index 0, time 0. */
 void fs_state_format(struct fs_state *s, struct kv_txn *txn);
 
-/* What one applied operation did besides changing the state. Zeroed by fs_result_init; fs_apply
- * clears it and reuses the vectors. */
+/* What one applied operation did besides changing the state. fs_result_init before, fs_result_done after each
+ * fs_apply. */
 struct fs_result {
     struct Fs__OpReply *reply; /* to answer and (seq != 0) stored for exactly-once; owned, freed by
-                                  fs_result_done and by the next fs_apply */
+                                  fs_result_done */
     bool duplicate;            /* (session, seq), the commit number or the uuid was seen before:
                                   `reply` is the first answer, for a COMMIT the inode as it is now */
-    struct block_name *died;   /* blocks that no map names any more, in order of name, RULES B12.
+    struct block_name *died;   /* blocks that no map names any more, RULES B12.
                                   One that a COMMIT brought and itself overwrote is among them too */
-    size_t died_count, died_capacity;
+    size_t died_count;
     struct block_ref *named;   /* blocks that a map began to name */
-    size_t named_count, named_capacity;
+    size_t named_count;
     uint64_t ended_session;    /* 0, or the session that ended: its unnamed blocks die */
 };
 void fs_result_init(struct fs_result *r);
@@ -80,7 +77,7 @@ void fs_result_done(struct fs_result *r);
  *
  * Refusals by rule: EIO a COMMIT or release of a lease that is not held (fence, RULES B2) and every
  * operation that meets a record which does not decode; ESTALE an unknown session or inode; EAGAIN
- * a lease that another session has, or a seq too far above ack_below (not stored: may be retried). */
+ * a lease that another session has. */
 void fs_apply(struct fs_state *s, struct kv_txn *txn, uint64_t index, const struct Fs__Op *op,
               struct fs_result *result);
 

@@ -6,33 +6,22 @@
 
 enum { XATTR_CREATE_FLAG = 1, XATTR_REPLACE_FLAG = 2, XATTR_NAME_MAX_BYTES = 255 };
 
-enum {
-    SET_MODE = 1,
-    SET_UID = 2,
-    SET_GID = 4,
-    SET_ATIME = 8,
-    SET_MTIME = 16,
-    SET_ATIME_NOW = 32,
-    SET_MTIME_NOW = 64,
-    SET_CTIME = 128,
-};
-
 int apply_setattr(struct apply *a, const Fs__Setattr *m)
 {
     struct inode i;
     if (inode_load(a, m->ino, &i) < 0)
         return ESTALE;
-    if (m->valid & SET_MODE)
+    if (m->valid & FS_SETATTR_MODE)
         i.mode = (i.mode & S_IFMT) | (m->mode & 07777);
-    if (m->valid & SET_UID)
+    if (m->valid & FS_SETATTR_UID)
         i.uid = m->uid;
-    if (m->valid & SET_GID)
+    if (m->valid & FS_SETATTR_GID)
         i.gid = m->gid;
     inode_touch(a, &i, false);
-    if (m->valid & SET_ATIME)
-        i.atime = m->valid & SET_ATIME_NOW ? a->time : m->atime;
-    if (m->valid & SET_MTIME)
-        i.mtime = m->valid & SET_MTIME_NOW ? a->time : m->mtime;
+    if (m->valid & FS_SETATTR_ATIME)
+        i.atime = m->valid & FS_SETATTR_ATIME_NOW ? a->time : m->atime;
+    if (m->valid & FS_SETATTR_MTIME)
+        i.mtime = m->valid & FS_SETATTR_MTIME_NOW ? a->time : m->mtime;
     inode_store(a, &i);
     a->reply->attr = attr_new(&i);
     return 0;
