@@ -42,7 +42,7 @@ enum fs_app_event_kind {
     FS_APP_ADVANCED,    /* everything up to `index` is applied (after the last APPLIED of a batch) */
     FS_APP_READ_READY,  /* linearizable read point: answer once `index` is applied */
     FS_APP_READ_FAILED, /* not the leader (any more) */
-    FS_APP_SPACE,       /* least free bytes of the copies; node masks for large blocks */
+    FS_APP_SPACE,       /* least free bytes of the copies; mask of the nodes that large blocks go to */
     FS_APP_RESTORED,    /* the whole state was replaced by a snapshot at `index` */
     FS_APP_TICK,
 };
@@ -52,7 +52,7 @@ struct fs_app_event {
     time_us now;
     int64_t wall_ns;
     uint64_t client;                  /* CLIENT_*, REQUEST: the driver's number of the link, never reused */
-    const struct Fs__Request *request; /* REQUEST: borrowed for the call */
+    struct Fs__Request *request;      /* REQUEST: taken, freed with fs__request__free_unpacked */
     struct blob *bulk;                /* REQUEST: borrowed; the app takes a reference when it keeps it */
     uint64_t ticket;                  /* APPENDED, DROPPED, READ_* */
     uint64_t index, term;
@@ -68,8 +68,9 @@ enum fs_app_effect_kind {
     FS_APP_REPLY,   /* send `reply` to `client` */
     FS_APP_PROPOSE, /* payload, blocks, inline bytes, holders; answered by APPENDED or DROPPED(ticket) */
     FS_APP_READ_INDEX, /* ask for a linearizable read point; answered by READ_*(ticket) */
-    FS_APP_READ_BLOCKS, /* read the pieces' bytes from the block store, fill reply->read's bulk, then send `reply` to `client`;
-                           a piece whose bytes this node lacks: fetch or answer EAGAIN so that the mount asks another copy */
+    FS_APP_READ_BLOCKS, /* read the pieces' bytes from the block store, complete reply->read's pieces (runs, run_first,
+                           bytes), then send `reply` with them as bulk to `client`; bytes that this node lacks: EAGAIN, so that the mount
+                           asks another copy */
 };
 
 struct fs_app_effect {

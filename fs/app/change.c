@@ -1,0 +1,346 @@
+/* Changes of the namespace: what they conflict with is recalled before they are proposed (RULES L3),
+ * and kept from being promised again until they are applied (RULES L5). */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "fs/app/internal.h"
+
+enum { RENAME_FLAG_EXCHANGE = 2 };
+
+/* ---- what a change touches ---------------------------------------------------------------------------- */
+
+static void pin(struct fs_app *app, struct request *r, enum object_kind kind, uint64_t ino)
+{
+    request_pin(r, object_get(app, kind, ino), false);
+}
+
+static void pin_name(struct fs_app *app, struct request *r, uint64_t dir, ProtobufCBinaryData name)
+{
+    request_pin(r, object_of_name(app, dir, name.data, name.len), true);
+    pin(app, r, OBJECT_NAMES, dir);
+    pin(app, r, OBJECT_ATTR, dir);
+}
+
+/* An inode whose attributes change: its write lease comes back first (RULES L4). */
+static void pin_target(struct fs_app *app, struct request *r, uint64_t ino)
+{
+    pin(app, r, OBJECT_ATTR, ino);
+    r->targets[r->targets_count++] = ino;
+}
+
+/* The inode that loses the name: others are asked whether they have it open (RULES L7). */
+static void pin_victim(struct fs_app *app, struct request *r, const Fs__Attr *attr)
+{
+    pin_target(app, r, attr->ino);
+    if (S_ISDIR(attr->mode))
+        pin(app, r, OBJECT_NAMES, attr->ino);
+    else {
+        pin(app, r, OBJECT_OPEN, attr->ino);
+        r->victim = attr->ino;
+    }
+}
+
+static bool find(const struct fs_app *app, uint64_t dir, ProtobufCBinaryData name, Fs__Attr *ret)
+{
+    fs__attr__init(ret);
+    return fs_lookup(app->config.state, dir, name.data, name.len, ret) == 0;
+}
+
+static void pin_rename(struct fs_app *app, struct request *r, const Fs__Rename *m)
+{
+    Fs__Attr attr;
+    pin_name(app, r, m->parent, m->name);
+    pin_name(app, r, m->newparent, m->newname);
+    if (find(app, m->parent, m->name, &attr))
+        pin_target(app, r, attr.ino);
+    if (!find(app, m->newparent, m->newname, &attr))
+        return;
+    if (m->flags & RENAME_FLAG_EXCHANGE)
+        pin_target(app, r, attr.ino);
+    else
+        pin_victim(app, r, &attr);
+}
+
+/* The names are looked up in the applied state. That is what the log's tail leaves of them as well: whoever
+ * changes a name has it pinned until it is applied, and then this does not get its pins. */
+static void pin_all(struct fs_app *app, struct request *r)
+{
+    Fs__Attr attr;
+    const Fs__Op *op = r->op;
+    r->targets_count = 0;
+    r->victim = 0;
+    switch (op->body_case) {
+    case FS__OP__BODY_MAKE:
+        pin_name(app, r, op->make->parent, op->make->name);
+        if (!op->make->exclusive && find(app, op->make->parent, op->make->name, &attr))
+            pin_target(app, r, attr.ino); /* its attributes are the answer */
+        break;
+    case FS__OP__BODY_UNLINK:
+        pin_name(app, r, op->unlink->parent, op->unlink->name);
+        if (find(app, op->unlink->parent, op->unlink->name, &attr))
+            pin_victim(app, r, &attr);
+        break;
+    case FS__OP__BODY_RENAME:
+        pin_rename(app, r, op->rename);
+        break;
+    case FS__OP__BODY_LINK:
+        pin_name(app, r, op->link->parent, op->link->name);
+        pin_target(app, r, op->link->ino);
+        break;
+    case FS__OP__BODY_SETATTR:
+        pin_target(app, r, op->setattr->ino);
+        break;
+    case FS__OP__BODY_SETXATTR:
+        pin_target(app, r, op->setxattr->ino);
+        break;
+    case FS__OP__BODY_REMOVEXATTR:
+        pin_target(app, r, op->removexattr->ino);
+        break;
+    case FS__OP__BODY_LEASE:
+        pin_target(app, r, op->lease->ino);
+        request_pin(r, object_get(app, OBJECT_ATTR, op->lease->ino), true);
+        break;
+    case FS__OP__BODY_OPEN_SESSION:
+    case FS__OP__BODY_END_SESSION:
+    case FS__OP__BODY_RELEASE:
+    case FS__OP__BODY_COMMIT:
+    case FS__OP__BODY_RESERVE:
+    case FS__OP__BODY_DROP_HOLDS:
+    case FS__OP__BODY__NOT_SET:
+    case _FS__OP__BODY__CASE_IS_INT_SIZE:
+        break;
+    }
+}
+
+/* ---- getting the way free -------------------------------------------------------------------------------- */
+
+static void ask_holders(struct fs_app *app, struct object *o, const struct session *s)
+{
+    for (size_t i = o->promised.count; i-- > 0;) /* asking one whose time is over takes it out */
+        if (o->promised.items[i] != s)
+            recall_ask(app, o->promised.items[i], o);
+}
+
+static bool said_open(const struct object *o, uint64_t session)
+{
+    for (size_t i = 0; i < o->open.count; i++)
+        if (o->open.items[i] == session)
+            return true;
+    return false;
+}
+
+static void ask_who_has_it_open(struct fs_app *app, struct object *o, const struct session *s)
+{
+    size_t cursor = 0;
+    void *value;
+    vec_clear(&o->open);
+    while (map_next(&app->sessions, &cursor, NULL, &value)) {
+        struct session *other = value;
+        if (other != s)
+            recall_ask(app, other, o);
+    }
+}
+
+/* Once, right after the pins are taken: what is pinned is not promised anew. */
+static void ask_everybody(struct fs_app *app, struct request *r, const struct session *s)
+{
+    for (size_t i = 0; i < r->pins_count; i++) {
+        struct object *o = r->pins[i].object;
+        if (object_kind(o) == OBJECT_OPEN)
+            ask_who_has_it_open(app, o, s);
+        else
+            ask_holders(app, o, s);
+    }
+}
+
+/* Nothing is left that others were promised; else the request waits. */
+static bool way_is_free(struct fs_app *app, struct request *r, const struct session *s)
+{
+    for (size_t i = 0; i < r->targets_count; i++) {
+        Fs__Attr attr = FS__ATTR__INIT;
+        if (fs_get_attr(app->config.state, r->targets[i], &attr) == 0 &&
+            !lease_is_free(app, s, &attr)) {
+            request_wait_object(app, r, object_get(app, OBJECT_LEASE, attr.ino));
+            return false;
+        }
+    }
+    for (size_t i = 0; i < r->pins_count; i++) {
+        if (!r->pins[i].object->asked.count)
+            continue;
+        request_wait_object(app, r, r->pins[i].object);
+        return false;
+    }
+    return true;
+}
+
+/* ---- proposing --------------------------------------------------------------------------------------------- */
+
+static void set_holders(const struct fs_app *app, const struct request *r, size_t *ret_count,
+                        uint64_t **ret_holders, bool self_open)
+{
+    const struct object *o = object_find(app, OBJECT_OPEN, r->victim);
+    size_t count = o ? o->open.count : 0, n = 0;
+    uint64_t *holders = xcalloc(count + 1, sizeof *holders);
+    for (size_t i = 0; i < count; i++)
+        holders[n++] = o->open.items[i];
+    if (self_open && !(o && said_open(o, r->session)))
+        holders[n++] = r->session;
+    free(*ret_holders);
+    *ret_holders = holders;
+    *ret_count = n;
+}
+
+static void fill_in_holders(struct fs_app *app, struct request *r)
+{
+    if (!r->victim)
+        return;
+    if (r->op->body_case == FS__OP__BODY_UNLINK) {
+        Fs__Unlink *m = r->op->unlink;
+        set_holders(app, r, &m->n_holders, &m->holders, m->open || m->open_ino != r->victim);
+    } else if (r->op->body_case == FS__OP__BODY_RENAME) {
+        Fs__Rename *m = r->op->rename;
+        set_holders(app, r, &m->n_holders, &m->holders, m->open || m->open_ino != r->victim);
+    }
+}
+
+static void run_conflicting(struct fs_app *app, struct request *r, struct session *s)
+{
+    if (!r->pinned) {
+        pin_all(app, r);
+        if (!request_take_pins(app, r))
+            return;
+        ask_everybody(app, r, s);
+    }
+    if (sessions_unsure(app, s)) {
+        request_wait(app, r, WAIT_SESSIONS, &app->session_waiters);
+        return;
+    }
+    if (!way_is_free(app, r, s))
+        return;
+    fill_in_holders(app, r);
+    request_propose(app, r, NULL, 0, NULL, 0);
+}
+
+/* RULES B13: what is promised here is kept by every copy. */
+static void run_reserve(struct fs_app *app, struct request *r)
+{
+    uint64_t bytes = r->op->reserve->bytes;
+    uint64_t taken = fs_state_totals(app->config.state).reserved + app->reserving;
+    if (bytes > app->free_bytes || taken > app->free_bytes - bytes) {
+        Fs__Reply *reply = reply_error(app, r->id, 0, "the fullest copy has no room left");
+        reply_op(reply)->err = ENOSPC;
+        request_answer(app, r, reply);
+        return;
+    }
+    r->reserving = bytes;
+    app->reserving += bytes;
+    request_propose(app, r, NULL, 0, NULL, 0);
+}
+
+void change_run(struct fs_app *app, struct request *r, struct session *s)
+{
+    switch (r->op->body_case) {
+    case FS__OP__BODY_MAKE:
+    case FS__OP__BODY_UNLINK:
+    case FS__OP__BODY_RENAME:
+    case FS__OP__BODY_LINK:
+    case FS__OP__BODY_SETATTR:
+    case FS__OP__BODY_SETXATTR:
+    case FS__OP__BODY_REMOVEXATTR:
+    case FS__OP__BODY_LEASE:
+        run_conflicting(app, r, s);
+        return;
+    case FS__OP__BODY_RESERVE:
+        run_reserve(app, r);
+        return;
+    case FS__OP__BODY_END_SESSION:
+        if (r->op->end_session->session == r->session)
+            break;
+        request_fail(app, r, EPERM, "a mount ends its own session only");
+        return;
+    case FS__OP__BODY_OPEN_SESSION:
+    case FS__OP__BODY_RELEASE:
+    case FS__OP__BODY_DROP_HOLDS:
+        break;
+    case FS__OP__BODY_COMMIT:
+    case FS__OP__BODY__NOT_SET:
+    case _FS__OP__BODY__CASE_IS_INT_SIZE:
+        request_fail(app, r, EINVAL, "an operation that this node does not know");
+        return;
+    }
+    request_propose(app, r, NULL, 0, NULL, 0);
+}
+
+/* ---- applied ------------------------------------------------------------------------------------------------- */
+
+static bool promise_after(struct fs_app *app, struct session *s, enum object_kind kind, uint64_t ino)
+{
+    struct object *o = object_get(app, kind, ino);
+    bool calm = object_calm(o) && session_may_hold(app, s);
+    if (calm)
+        object_promise(app, o, s);
+    object_settle(app, o);
+    return calm;
+}
+
+/* The answer carries the newest attributes, so it may promise them, and its own name of the directory
+ * when the directory's names were promised already. */
+static void grant_after(struct fs_app *app, const struct request *r, Fs__Reply *reply)
+{
+    struct session *s = session_find(app, r->session);
+    const Fs__Attr *attr = reply->op->attr;
+    if (!s || reply->op->err || !attr)
+        return;
+    if (attr->lease_session && attr->lease_session != s->id)
+        return;
+    if (!promise_after(app, s, OBJECT_ATTR, attr->ino))
+        return;
+    reply->grant_attr = true;
+    reply->grant = ++s->next_n;
+}
+
+void change_applied(struct fs_app *app, struct request *r, const Fs__OpReply *result)
+{
+    if (!r->req) { /* the service's own */
+        request_free(app, r);
+        return;
+    }
+    if (result->err == ESTALE && r->op->body_case != FS__OP__BODY_OPEN_SESSION &&
+        !session_find(app, r->session)) {
+        request_unknown_session(app, r);
+        return;
+    }
+    Fs__Reply *reply = reply_new(app, r->id);
+    reply->body_case = FS__REPLY__BODY_OP;
+    reply->op = op_reply_copy(result);
+    request_unpin(app, r); /* so that the answer may promise what nobody else is changing */
+    grant_after(app, r, reply);
+    request_answer(app, r, reply);
+}
+
+static void lease_ended(struct fs_app *app, uint64_t ino)
+{
+    struct object *o = object_find(app, OBJECT_LEASE, ino);
+    if (!o)
+        return;
+    o->releasing = false;
+    object_wake(app, o);
+    object_settle(app, o);
+}
+
+void change_noticed(struct fs_app *app, const Fs__Op *op, const struct fs_result *result)
+{
+    if (!app->leading)
+        return;
+    struct session *ended = session_find(app, result->ended_session);
+    if (ended)
+        session_drop(app, ended);
+    if (app->serving && op->body_case == FS__OP__BODY_OPEN_SESSION && result->reply->err == 0 &&
+        !session_find(app, result->reply->value))
+        (void)session_add(app, result->reply->value, false); /* it was never promised anything */
+    if (op->body_case == FS__OP__BODY_RELEASE)
+        for (size_t i = 0; i < op->release->n_leases; i++)
+            lease_ended(app, op->release->leases[i]->ino);
+}

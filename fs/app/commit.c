@@ -1,0 +1,196 @@
+/* COMMITs: checked against what is proposed already, not only against what is applied (RULES B2, B12),
+ * and proposed one after another per file, so that a large one is never overtaken by the next. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "fs/app/internal.h"
+#include "repl/core/entry.h"
+
+struct tail {
+    uint64_t ino, epoch;
+    uint64_t proposed; /* highest c */
+    bool proposing;    /* it is not in the log yet: the next one waits */
+    size_t users;      /* requests that point here */
+    struct list gaps;  /* requests that wait for their predecessor */
+};
+
+static struct tail *tail_get(struct fs_app *app, uint64_t ino, uint64_t epoch, uint64_t last_c)
+{
+    struct tail *t = map_get(&app->tails, ino);
+    if (!t) {
+        t = xcalloc(1, sizeof *t);
+        t->ino = ino;
+        list_init(&t->gaps);
+        (void)map_put(&app->tails, ino, t);
+    }
+    if (t->epoch != epoch || t->proposed < last_c) {
+        t->epoch = epoch;
+        t->proposed = last_c;
+    }
+    return t;
+}
+
+static void tail_enter(struct request *r, struct tail *t)
+{
+    if (r->tail == t)
+        return;
+    r->tail = t;
+    t->users++;
+}
+
+void commit_leave(struct fs_app *app, struct request *r)
+{
+    struct tail *t = r->tail;
+    if (!t)
+        return;
+    r->tail = NULL;
+    if (r->waits == WAIT_LOG && !r->appended) {
+        /* it will not come: what follows must not be proposed on top of it */
+        t->proposing = false;
+        t->proposed = r->op->commit->c - 1;
+    }
+    if (--t->users == 0) {
+        (void)map_del(&app->tails, t->ino);
+        free(t);
+    }
+}
+
+void commits_free(struct fs_app *app)
+{
+    size_t cursor = 0;
+    void *value;
+    while (map_next(&app->tails, &cursor, NULL, &value))
+        free(value);
+    map_clear(&app->tails);
+}
+
+/* ---- what a COMMIT brings -------------------------------------------------------------------------------- */
+
+/* The blocks it names, checked; NULL and an error when they are not what a mount may send. */
+static struct block_ref *blocks_of(const struct request *r, int *ret_err)
+{
+    const Fs__Commit *m = r->op->commit;
+    struct block_ref *refs = xcalloc(m->n_blocks + 1, sizeof *refs);
+    uint64_t bytes = 0;
+    *ret_err = m->n_blocks > ENTRY_BLOCKS_MAX ? E2BIG : 0;
+    for (size_t i = 0; i < m->n_blocks && !*ret_err; i++) {
+        const Fs__Block *b = m->blocks[i];
+        if (b->session != r->session || b->size == 0 || b->size > BLOCK_SIZE_MAX ||
+            b->n_runs != block_runs(b->size)) {
+            *ret_err = EINVAL;
+            break;
+        }
+        refs[i] = (struct block_ref){{b->session, b->n}, b->size,
+                                     block_digest_of_runs(b->runs, (uint32_t)b->n_runs)};
+        bytes += b->size;
+    }
+    if (!*ret_err && r->bulk && (r->bulk->size != bytes || bytes > ENTRY_INLINE_BYTES_MAX))
+        *ret_err = EINVAL;
+    return refs;
+}
+
+/* An inline block that does not hash to its name must not reach the log. */
+static bool bulk_fits(const struct request *r, const struct block_ref *refs, size_t count)
+{
+    uint32_t offset = 0;
+    for (size_t i = 0; r->bulk && i < count; i++) {
+        if (block_digest(r->bulk->data + offset, refs[i].size) != refs[i].digest)
+            return false;
+        offset += refs[i].size;
+    }
+    return true;
+}
+
+static void propose(struct fs_app *app, struct request *r, struct tail *t)
+{
+    int err;
+    size_t count = r->op->commit->n_blocks;
+    struct block_ref *refs = blocks_of(r, &err);
+    if (!err && !bulk_fits(r, refs, count))
+        err = EBADMSG;
+    if (err) {
+        free(refs);
+        request_fail(app, r, err, "a COMMIT that does not fit its blocks");
+        return;
+    }
+    tail_enter(r, t);
+    t->proposed = r->op->commit->c;
+    t->proposing = true;
+    request_propose(app, r, refs, count, r->bulk, r->req->holders);
+}
+
+/* ---- numbering -------------------------------------------------------------------------------------------- */
+
+static void answer_accepted(struct fs_app *app, const struct request *r)
+{
+    if (!r->req->want_accepted)
+        return;
+    Fs__Reply *reply = reply_new(app, r->id);
+    reply->accepted = true;
+    reply_send(app, r->client, reply);
+}
+
+/* The same COMMIT is on its way: whoever asks last is answered. */
+static void join(struct fs_app *app, struct request *r, const struct tail *t)
+{
+    list_each(it, &app->requests)
+    {
+        struct request *first = container_of(it, struct request, all);
+        if (first->tail != t || first == r || first->waits != WAIT_LOG ||
+            first->op->commit->c != r->op->commit->c)
+            continue;
+        first->client = r->client;
+        first->id = r->id;
+        first->req->want_accepted = r->req->want_accepted;
+        if (first->appended)
+            answer_accepted(app, first);
+        break;
+    }
+    request_free(app, r);
+}
+
+static void answer_done(struct fs_app *app, struct request *r, const Fs__Attr *attr)
+{
+    Fs__Reply *reply = reply_new(app, r->id);
+    reply_op(reply)->attr = attr_copy(attr);
+    request_answer(app, r, reply);
+}
+
+void commit_run(struct fs_app *app, struct request *r, struct session *s)
+{
+    const Fs__Commit *m = r->op->commit;
+    const uint64_t ino = m->ino; /* the request may be gone at the end */
+    Fs__Attr attr = FS__ATTR__INIT;
+    uint64_t last_c = 0;
+    if (fs_get_attr(app->config.state, m->ino, &attr) < 0 || attr.lease_session != s->id ||
+        attr.lease_epoch != m->epoch || fs_lease_last_c(app->config.state, m->ino, &last_c) < 0) {
+        request_fail(app, r, EIO, "the write lease of the file ended (fenced)");
+        return;
+    }
+    if (m->c <= last_c) {
+        answer_done(app, r, &attr);
+        return;
+    }
+    struct tail *t = tail_get(app, m->ino, m->epoch, last_c);
+    if (m->c <= t->proposed) {
+        tail_enter(r, t);
+        join(app, r, t);
+    } else if (m->c == t->proposed + 1 && !t->proposing)
+        propose(app, r, t);
+    else {
+        tail_enter(r, t);
+        request_wait(app, r, WAIT_GAP, &t->gaps);
+    }
+    t = map_get(&app->tails, ino);
+    if (t && t->users == 0) { /* a COMMIT refused before it was proposed */
+        (void)map_del(&app->tails, t->ino);
+        free(t);
+    }
+}
+
+void commit_appended(struct fs_app *app, struct request *r)
+{
+    r->tail->proposing = false;
+    requests_ready(app, &r->tail->gaps);
+    answer_accepted(app, r);
+}
