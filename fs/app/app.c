@@ -26,6 +26,11 @@ struct fs_app *fs_app_new(const struct fs_app_config *config)
     return app;
 }
 
+void fs_app_set_state(struct fs_app *app, struct fs_state *state)
+{
+    app->config.state = state;
+}
+
 /* ---- leadership ---------------------------------------------------------------------------------- */
 
 static void stop_leading(struct fs_app *app)

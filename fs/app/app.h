@@ -30,6 +30,8 @@ struct fs_app_config {
 
 struct fs_app *fs_app_new(const struct fs_app_config *config);
 void fs_app_free(struct fs_app *app);
+/* The state is another one now (a snapshot was taken in); NULL while there is none. RESTORED follows. */
+void fs_app_set_state(struct fs_app *app, struct fs_state *state);
 
 enum fs_app_event_kind {
     FS_APP_ROLE,        /* leadership changed: leading, leader, term */

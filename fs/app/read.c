@@ -283,6 +283,11 @@ void read_run(struct fs_app *app, struct request *r, struct session *s)
 /* Takes req. */
 void read_follower(struct fs_app *app, uint64_t client, Fs__Request *req)
 {
+    if (!app->config.state) {
+        reply_send(app, client, reply_error(app, req->id, EAGAIN, "this copy is taking in a snapshot"));
+        fs__request__free_unpacked(req, NULL);
+        return;
+    }
     struct answer a = {.app = app, .reply = reply_new(app, req->id)};
     a.reply->err = -answer(&a, req);
     send(&a, client);

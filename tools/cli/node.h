@@ -22,6 +22,7 @@
 
 #include "fs/app/app.h"
 #include "fs/core/state.h"
+#include "repl/base/kv_txn.h"
 #include "repl/base/list.h"
 #include "repl/base/map.h"
 #include "repl/base/time.h"
@@ -54,20 +55,22 @@ struct node_replica_event {
     struct blob *payload, *inline_bytes; /* owned references: PROPOSE */
 };
 
-struct node_request {
-    uint64_t client;
-    Fs__Request *request; /* owned */
-    struct blob *bulk;    /* owned reference */
-};
-
+/* An event for fs/app. A REQUEST's request goes over to it, its bulk is kept until then. */
 struct node_app_event {
     struct fs_app_event event;
-    struct node_request request; /* REQUEST */
+    struct blob *bulk; /* owned reference */
 };
 
-struct node_fetch;   /* blocks on their way in: node_blocks.c */
+struct node_fetch;   /* a block on its way in: node_blocks.c */
+struct node_ensure;
 struct node_sending; /* a snapshot on its way out: node_snapshot.c */
-struct node_install; /* and one on its way in */
+
+/* One on its way in. */
+struct node_install {
+    uint32_t from; /* 0: none */
+    uint64_t id, index, term, chunks;
+    bool committing;
+};
 
 struct node {
     uv_loop_t *loop;
@@ -75,7 +78,9 @@ struct node {
     const struct config_node *self;
     struct link_hub *hub;
     struct store *store;
+    uint64_t store_boot;
     struct fs_state *state; /* NULL on a witness */
+    struct kv_txn *txn;     /* over the same key-value store */
     struct fs_app *app;
     struct replica *replica;
     struct trace trace;
@@ -90,9 +95,10 @@ struct node {
     vec_of(struct node_replica_event) replica_queue;
     vec_of(struct node_app_event) app_queue;
     uv_check_t check;
-    uv_idle_t idle; /* keeps the loop from sleeping while something is queued */
+    uv_idle_t idle;      /* keeps the loop from sleeping while something is queued */
     uv_timer_t timer;
-    time_us replica_wake, app_wake, own_wake;
+    uv_async_t from_store; /* the store has completions */
+    time_us replica_wake, app_wake, own_wake, timer_wake;
     bool tick_due, pumping;
     struct replica_update update;
     struct fs_app_out app_out;
@@ -112,29 +118,25 @@ struct node {
 
     /* apply */
     uint64_t advance; /* apply up to here */
-    uint64_t applied, durable_applied, whole_index;
-    bool app_behind;      /* APPLIED events went out since the last ADVANCED */
-    bool flushing;        /* a checkpoint of the key-value store is being written */
-    uint64_t flush_index; /* applied index it covers */
-    uint64_t flush_lsn;
-    time_us flush_next;
+    uint64_t applied, applied_term, durable_applied, whole_index;
+    time_us space_reported;
 
     /* blocks */
-    struct list fetches;      /* ENSUREs and missing blocks: struct node_fetch */
+    struct map fetches;     /* hash of the name -> struct node_fetch */
+    struct map ensures;     /* ticket -> struct node_ensure */
+    struct map unnamed;     /* blocks put here that no entry named yet -> struct node_unnamed */
+    struct list ended;      /* sessions whose unnamed blocks go: struct node_ended */
     size_t fetching;
-    struct list data_reads;
-    size_t missing_count;
-    time_us missing_next;
+    time_us last_put;
 
     /* snapshots */
     struct node_sending *sending[NODE_IDS];
-    struct node_install *install;
-    bool installing;
+    struct node_install install;
 
     /* ending */
-    bool stopping;
+    bool stopping, handed_over;
+    time_us stop_limit;
     uv_signal_t sigterm, sigint;
-    int exit_code;
 };
 
 /* ---- node.c ---- */
@@ -151,17 +153,17 @@ const char *node_name_of(const struct node *n, uint32_t id);
 _Noreturn void node_die(struct node *n, const char *what, int error);
 
 /* ---- node_replica.c ---- */
-void node_replica_start(struct node *n, uint64_t term, uint32_t vote);
 void node_replica_feed(struct node *n, struct node_replica_event *ev, bool more);
 void node_replica_frame(struct node *n, struct link *link, uint32_t from, const uint8_t *control,
                         size_t size, struct blob *bulk);
 
 /* ---- node_apply.c ---- */
+/* The namespace in the store's key-value store, formatted when it is new. */
+void node_apply_open(struct node *n);
+void node_apply_close(struct node *n);
 /* Applies some committed entries; true when there is more to do. */
 bool node_apply_some(struct node *n);
 void node_report_applied(struct node *n);
-/* Starts making the applied state durable when it is due. */
-void node_flush_when_due(struct node *n);
 
 /* ---- node_service.c ---- */
 void node_client_up(struct node *n, struct link *link, const char *name);
@@ -178,19 +180,24 @@ void node_blocks_ensure_end(struct node *n, uint64_t ticket);
 void node_blocks_put_frame(struct node *n, struct link *link, const uint8_t *control, size_t size,
                            struct blob *bulk);
 void node_blocks_get_frame(struct node *n, struct link *link, const uint8_t *control, size_t size);
-void node_blocks_data_frame(struct node *n, uint32_t from, const uint8_t *control, size_t size,
-                            struct blob *bulk);
+void node_blocks_data_frame(struct node *n, uint32_t from, struct link *link, const uint8_t *control,
+                            size_t size, struct blob *bulk);
 /* Asks for some of the blocks the store knows as missing. */
 void node_blocks_repair(struct node *n);
 void node_blocks_link_changed(struct node *n, uint32_t peer);
-/* Has the store get `ref` now, from anyone; `done` is called from the pump's turn. */
+/* An entry that names `ref` was applied or, on a witness, written. */
+void node_blocks_named(struct node *n, const struct block_ref *ref);
+/* The session ended at this point of the log: blocks of it that no map names go. */
+void node_blocks_session_ended(struct node *n, uint64_t session);
 void node_blocks_tick(struct node *n);
+void node_blocks_close(struct node *n);
 
 /* ---- node_snapshot.c ---- */
 void node_snapshot_send(struct node *n, uint32_t to);
-void node_snapshot_chunk_frame(struct node *n, uint32_t from, const uint8_t *control, size_t size,
-                               struct blob *bulk);
-void node_snapshot_ack_frame(struct node *n, uint32_t from, const uint8_t *control, size_t size);
+void node_snapshot_chunk_frame(struct node *n, uint32_t from, struct link *link,
+                               const uint8_t *control, size_t size, struct blob *bulk);
+void node_snapshot_ack_frame(struct node *n, uint32_t from, struct link *link,
+                             const uint8_t *control, size_t size);
 void node_snapshot_link_down(struct node *n, uint32_t peer);
 
 /* ---- node_status.c ---- */

@@ -8,36 +8,74 @@
 
 #include "repl/io/log.h"
 
-enum {
-    APPLY_PER_TURN = 256,                 /* the loop stays answerable while a backlog is applied */
-    FLUSH_LOG_BYTES = 32 << 20,           /* journal since the last flush of the state */
-    FLUSH_IDLE_US = 10 * 1000000,         /* and at the latest */
-};
+enum { APPLY_PER_TURN = 256 }; /* the loop stays answerable while a backlog is applied */
 
-/* Names that this entry's apply made live or dead, for the store: what is missing, what may go. */
-static void tell_store(struct node *n, struct kv_txn *txn, const struct fs_result *result)
+static void commit_txn(struct node *n, uint64_t index)
+{
+    store_fill_txn(n->store, n->txn, index);
+    int r = kv_txn_commit(n->txn);
+    if (r < 0)
+        node_die(n, "the applied state cannot be written", r);
+}
+
+void node_apply_open(struct node *n)
+{
+    if (n->self->witness)
+        return;
+    struct kv *kv = store_kv(n->store);
+    n->txn = kv_txn_new(kv);
+    n->state = fs_state_new(kv, STORE_TABLE_STATE);
+    if (fs_state_empty(n->state)) {
+        fs_state_format(n->state, n->txn);
+        commit_txn(n, 0);
+    }
+}
+
+void node_apply_close(struct node *n)
+{
+    if (n->state)
+        fs_state_free(n->state);
+    kv_txn_free(n->txn);
+    n->state = NULL;
+    n->txn = NULL;
+}
+
+/* What becomes of the blocks: those no map names any more go, with them those that a refused COMMIT
+ * brought (RULES B12). */
+static void settle_blocks(struct node *n, const struct entry *e, const struct fs_result *result)
 {
     for (size_t i = 0; i < result->died_count; i++)
-        store_drop(n->store, txn, result->died[i]);
-    if (result->ended_session)
-        store_drop_unnamed(n->store, txn, result->ended_session, UINT64_MAX);
+        store_drop(n->store, n->txn, result->died[i]);
+    for (uint32_t i = 0; i < e->blocks_count; i++) {
+        const struct block_ref *ref = &e->blocks[i];
+        bool named = fs_block_named(n->state, ref->name, NULL);
+        for (size_t k = 0; k < result->named_count && !named; k++)
+            named = block_name_equal(result->named[k].name, ref->name);
+        if (!named)
+            store_drop(n->store, n->txn, ref->name);
+        node_blocks_named(n, ref);
+    }
 }
 
 static void apply_op(struct node *n, const struct entry *e)
 {
     struct fs_result result;
-    fs_result_init(&result);
     Fs__Op *op = e->payload ? fs__op__unpack(NULL, e->payload->size, e->payload->data) : NULL;
-    if (!op) /* proposed by our own fs/app, and hashed on its way: this is our mistake, not bad input */
+    if (!op) /* made by some leader's own service, and hashed on its way: not bad input */
         node_die(n, "a committed entry does not decode", -EBADMSG);
-    struct kv_txn *txn = store_txn_begin(n->store);
-    fs_apply(n->state, txn, e->index, op, &result);
-    tell_store(n, txn, &result);
-    store_txn_commit(n->store, txn, e->index, e->term);
-    struct fs_app_event ev = {.kind = FS_APP_APPLIED, .index = e->index, .term = e->term,
-                              .op = op, .result = &result};
+    fs_result_init(&result);
+    fs_apply(n->state, n->txn, e->index, op, &result);
+    settle_blocks(n, e, &result);
+    commit_txn(n, e->index);
     n->applied = e->index;
-    n->app_behind = true;
+    n->applied_term = e->term;
+    if (result.ended_session)
+        node_blocks_session_ended(n, result.ended_session);
+    struct fs_app_event ev = {.kind = FS_APP_APPLIED,
+                              .index = e->index,
+                              .term = e->term,
+                              .op = op,
+                              .result = &result};
     node_feed_app(n, &ev);
     fs__op__free_unpacked(op, NULL);
     fs_result_done(&result);
@@ -45,32 +83,31 @@ static void apply_op(struct node *n, const struct entry *e)
 
 static void apply_plain(struct node *n, const struct entry *e)
 {
-    struct kv_txn *txn = store_txn_begin(n->store);
-    store_txn_commit(n->store, txn, e->index, e->term);
+    commit_txn(n, e->index);
     n->applied = e->index;
-    n->app_behind = true;
+    n->applied_term = e->term;
 }
 
 bool node_apply_some(struct node *n)
 {
-    if (n->self->witness || n->installing)
+    if (n->self->witness || n->install.from)
         return false;
+    uint64_t before = n->applied;
     for (int i = 0; i < APPLY_PER_TURN && n->applied < n->advance; i++) {
         struct entry *e = replica_entry(n->replica, n->applied + 1);
         if (!e)
             node_die(n, "a committed entry is not in the log", -ENODATA);
-        entry_ref(e); /* feeding fs/app may step the replica */
         if (e->kind == ENTRY_OP)
             apply_op(n, e);
         else
             apply_plain(n, e);
-        entry_unref(e);
     }
-    if (n->app_behind) {
+    if (n->applied != before) {
         struct fs_app_event ev = {.kind = FS_APP_ADVANCED, .index = n->applied};
-        n->app_behind = false;
         node_feed_app(n, &ev);
         node_report_applied(n);
+        if (n->leading && time_since(n->now, n->space_reported) > 20 * TIME_MS)
+            node_report_space(n);
     }
     return n->applied < n->advance;
 }
@@ -79,9 +116,11 @@ void node_report_applied(struct node *n)
 {
     uint64_t total, free_bytes;
     store_space(n->store, &total, &free_bytes);
-    n->missing_count = store_missing_count(n->store);
-    if (n->missing_count == 0)
+    n->durable_applied = n->self->witness ? 0 : store_durable_applied(n->store);
+    if (!n->self->witness && store_missing_count(n->store) == 0 && n->whole_index != n->applied) {
         n->whole_index = n->applied;
+        store_note_whole(n->store, n->whole_index);
+    }
     struct node_replica_event ev = {.event = {.kind = REPLICA_APPLIED}};
     ev.event.applied.index = n->applied;
     ev.event.applied.durable_applied = n->durable_applied;

@@ -15,13 +15,12 @@ static void send_message(struct node *n, uint32_t to, const struct message *m)
     struct link *link = n->peers[to].link;
     if (!link)
         return; /* the replica knows: it was told LINK_DOWN, or is about to be */
-    struct bytes_writer control;
-    vec_of(struct blob *) bulks = {0};
-    bytes_writer_init(&control);
-    message_encode(m, &control, &bulks);
-    (void)link_send(link, FRAME_REPL, control.data, control.size, bulks.items, bulks.count);
+    struct bytes_writer control = {0};
+    struct codec_bulk bulk = {0};
+    message_encode(m, &control, &bulk);
+    link_send(link, FRAME_REPL, control.data, control.size, bulk.items, bulk.count);
     bytes_writer_done(&control);
-    vec_done(&bulks);
+    codec_bulk_done(&bulk);
 }
 
 static const char *role_word(enum replica_role role)
@@ -67,6 +66,21 @@ static void queue_app_ticket(struct node *n, enum fs_app_event_kind kind,
     node_queue_app(n, &ev);
 }
 
+static void write_entries(struct node *n, const struct replica_effect *e)
+{
+    int r = store_write_entries(n->store, e->write_entries.write_seq, e->write_entries.entries,
+                                e->write_entries.count, e->write_entries.commit);
+    if (r == -ENODATA) /* it was here when the replica asked: damage found meanwhile */
+        node_die(n, "bytes that the log must hold are unreadable", -EIO);
+    if (r < 0)
+        node_die(n, "the log cannot be written", r);
+    for (uint32_t i = 0; n->self->witness && i < e->write_entries.count; i++) {
+        const struct entry *entry = e->write_entries.entries[i];
+        for (uint32_t k = 0; k < entry->blocks_count; k++)
+            node_blocks_named(n, &entry->blocks[k]);
+    }
+}
+
 static void carry_out(struct node *n, struct replica_effect *e)
 {
     switch (e->kind) {
@@ -77,7 +91,7 @@ static void carry_out(struct node *n, struct replica_effect *e)
         store_write_vote(n->store, e->write_vote.write_seq, e->write_vote.term, e->write_vote.vote);
         break;
     case EFFECT_WRITE_ENTRIES:
-        node_write_entries(n, e);
+        write_entries(n, e);
         break;
     case EFFECT_WRITE_BASE:
         store_write_base(n->store, e->write_base.write_seq, e->write_base.index, e->write_base.term);

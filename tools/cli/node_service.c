@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,7 +11,6 @@
 #include "repl/wire/frame.h"
 
 enum {
-    READ_PIECES_MAX = 1024,
     REPLY_BACKLOG_MAX = 64 << 20, /* a mount that reads nothing is let go */
 };
 
@@ -50,8 +50,9 @@ void node_client_frame(struct node *n, struct node_client *client, const uint8_t
         link_close(client->link, "request does not decode");
         return;
     }
-    struct node_app_event ev = {.event = {.kind = FS_APP_REQUEST, .client = client->number},
-                                .request = {client->number, request, blob_ref(bulk)}};
+    struct node_app_event ev = {
+        .event = {.kind = FS_APP_REQUEST, .client = client->number, .request = request},
+        .bulk = blob_ref(bulk)};
     node_queue_app(n, &ev);
 }
 
@@ -69,7 +70,7 @@ static void send_reply(struct node *n, uint64_t number, const Fs__Reply *reply,
     if (link_backlog(client->link) > REPLY_BACKLOG_MAX)
         link_close(client->link, "does not read its answers");
     else
-        (void)link_send(client->link, FRAME_CLIENT_REPLY, packed, size, bulks, bulks_count);
+        link_send(client->link, FRAME_CLIENT_REPLY, packed, size, bulks, bulks_count);
     if (packed != stack)
         free(packed);
 }
@@ -99,33 +100,49 @@ static void finish_data_read(struct data_read *r)
         free(r->reply->why);
         r->reply->why = xstrdup("bytes are missing on this copy");
     }
-    send_reply(r->node, r->client, r->reply, r->err ? NULL : r->bytes, r->err ? 0 : body->n_pieces);
+    size_t count = 0;
     for (size_t i = 0; i < body->n_pieces; i++)
+        if (r->bytes[i])
+            r->bytes[count++] = r->bytes[i];
+    send_reply(r->node, r->client, r->reply, r->bytes, r->err ? 0 : count);
+    for (size_t i = 0; i < count; i++)
         blob_unref(r->bytes[i]);
     fs__reply__free_unpacked(r->reply, NULL);
     free(r->bytes);
     free(r);
 }
 
-static void on_piece(void *ctx, int err, struct blob *bytes, const uint64_t *runs,
-                     size_t runs_count)
+static void piece_done(struct data_read *r)
+{
+    if (--r->pieces_left == 0)
+        finish_data_read(r);
+}
+
+static void on_piece(void *ctx, int status, struct blob *bytes)
 {
     struct piece_read *p = ctx;
     struct data_read *r = p->read;
-    Fs__Piece *piece = r->reply->read->pieces[p->index];
-    if (err) {
-        r->err = err;
-        if (err != -ESHUTDOWN)
-            node_blocks_repair(r->node);
+    if (status < 0) {
+        r->err = status;
+        node_blocks_repair(r->node);
     } else {
         r->bytes[p->index] = blob_ref(bytes);
-        piece->bytes = bytes->size;
-        piece->block->runs = xmemdup(runs, runs_count * sizeof *runs);
-        piece->block->n_runs = runs_count;
+        r->reply->read->pieces[p->index]->bytes = bytes->size;
     }
     free(p);
-    if (--r->pieces_left == 0)
-        finish_data_read(r);
+    piece_done(r);
+}
+
+/* The hashes of the runs that are sent, from the map and not from the store: what the file must hold. */
+static void add_runs(struct node *n, Fs__Piece *piece, uint32_t first_run, uint32_t runs)
+{
+    uint64_t hashes[BLOCK_RUNS_MAX];
+    struct block_name name = {piece->block->session, piece->block->n};
+    int count = fs_block_runs(n->state, name, hashes);
+    if (count < 0 || first_run + runs > (uint32_t)count)
+        return; /* dead since the map was read: the mount redoes the read (RULES B8) */
+    piece->block->runs = xmemdup(hashes + first_run, runs * sizeof *hashes);
+    piece->block->n_runs = runs;
 }
 
 /* Reads whole runs around the wanted pages, so that the mount can verify them (RULES B8). */
@@ -148,16 +165,17 @@ static void start_data_read(struct node *n, uint64_t client, Fs__Reply *reply)
         if (end > piece->block->size)
             end = piece->block->size;
         piece->run_first = first_run;
+        if (from >= end) { /* only the zeros behind the stored bytes: nothing to read */
+            piece_done(r);
+            continue;
+        }
         struct piece_read *p = xmalloc(sizeof *p);
         *p = (struct piece_read){r, i};
         struct block_name name = {piece->block->session, piece->block->n};
-        if (from >= end) /* only the zeros behind the stored bytes: nothing to read */
-            on_piece(p, 0, blob_new(0), NULL, 0);
-        else
-            store_read(n->store, name, from, end - from, on_piece, p);
+        add_runs(n, piece, first_run, block_runs(end - from));
+        store_read(n->store, name, from, end - from, on_piece, p);
     }
-    if (--r->pieces_left == 0)
-        finish_data_read(r);
+    piece_done(r);
 }
 
 /* ---- what fs/app wants ---------------------------------------------------------------------- */
@@ -210,20 +228,20 @@ void node_carry_out_app(struct node *n, struct fs_app_out *out)
 /* The least free space of all copies: what writers may still be promised (RULES B13). */
 void node_report_space(struct node *n)
 {
-    struct replica_status *status = xmalloc(sizeof *status);
+    static struct replica_status status[1]; /* large */
     replica_status(n->replica, status);
+    n->space_reported = n->now;
     uint64_t total, free_bytes, least;
     store_space(n->store, &total, &free_bytes);
     least = free_bytes;
     for (uint32_t i = 0; i < status->peers_count; i++) {
         const struct replica_peer_status *p = &status->peers[i];
-        if (p->kind == REPLICA_COPY && p->link_up && p->applied && p->free_bytes < least)
+        if (p->kind == MEMBER_COPY && p->link_up && p->applied && p->free_bytes < least)
             least = p->free_bytes;
     }
     struct node_app_event ev = {.event = {.kind = FS_APP_SPACE,
                                           .free_bytes = least,
                                           .total_bytes = total,
                                           .targets = n->copies | status->draft_mask}};
-    free(status);
     node_queue_app(n, &ev);
 }

@@ -1,0 +1,623 @@
+/* Life cycle of a node: start and recovery, the queues and their pump, the end. */
+#include "tools/cli/node.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "repl/io/log.h"
+#include "repl/wire/frame.h"
+#include "tools/cli/command.h"
+
+enum {
+    LATE_US = 50 * 1000,          /* RULES E5: a timer this late extends suspicion */
+    OWN_TICK_US = 200 * 1000,     /* space, repair, flush: looked at so often while there is work */
+    IDLE_TICK_US = 2 * 1000000,   /* and so often when there is none */
+    STOP_LIMIT_US = 3 * 1000000,  /* handing over must not keep a node from ending */
+};
+
+static const char usage[] =
+    "tally node --config FILE --name NAME [--store DIR]\n"
+    "\n"
+    "Runs one node in the foreground until SIGTERM, when it hands its leadership over first.\n"
+    "The configuration, the same on every node and for every mount:\n"
+    "\n"
+    "    [cluster]\n"
+    "    name = home\n"
+    "    uuid = 00112233445566778899aabbccddeeff\n"
+    "    election = candidate          # the default\n"
+    "    leader_lease = on             # off: every read asks a majority\n"
+    "\n"
+    "    [node n1]\n"
+    "    id = 1\n"
+    "    kind = copy                   # or witness\n"
+    "    address = unix:/run/tally/n1.sock   # or tcp:127.0.0.1:7101\n"
+    "    store = /var/lib/tally/n1\n"
+    "    capacity = 100GiB             # default: what the disk has\n";
+
+/* ---- time and chance ------------------------------------------------------------------------ */
+
+static time_us clock_us(clockid_t id)
+{
+    struct timespec t;
+    clock_gettime(id, &t);
+    return (time_us)t.tv_sec * TIME_S + (time_us)t.tv_nsec / 1000;
+}
+
+static void read_clocks(struct node *n)
+{
+    struct timespec t;
+    n->now = clock_us(CLOCK_BOOTTIME);
+    clock_gettime(CLOCK_REALTIME, &t);
+    n->wall_ns = (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* splitmix64, seeded from the system: cores take their chance from outside. */
+uint64_t node_random(struct node *n)
+{
+    uint64_t z = (n->random_state += 0x9e3779b97f4a7c15u);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+const char *node_name_of(const struct node *n, uint32_t id)
+{
+    return id && id < NODE_IDS && n->peers[id].config ? n->peers[id].config->name : "none";
+}
+
+void node_die(struct node *n, const char *what, int error)
+{
+    log_error("TALLY-9001", "%s: %s; %s ends itself, the other nodes go on", what,
+              strerror(error < 0 ? -error : error), n->self->name);
+    _exit(3);
+}
+
+static void on_idle(uv_idle_t *idle)
+{
+    (void)idle; /* exists so that the loop polls without sleeping and comes to the check phase */
+}
+
+/* ---- queues --------------------------------------------------------------------------------- */
+
+void node_wake(struct node *n)
+{
+    if (!n->pumping && !uv_is_active((uv_handle_t *)&n->idle))
+        (void)uv_idle_start(&n->idle, on_idle);
+}
+
+void node_queue_replica(struct node *n, const struct node_replica_event *ev)
+{
+    vec_push(&n->replica_queue, *ev);
+    node_wake(n);
+}
+
+void node_queue_replica_kind(struct node *n, enum replica_event_kind kind)
+{
+    struct node_replica_event ev = {.event = {.kind = kind}};
+    node_queue_replica(n, &ev);
+}
+
+void node_queue_app(struct node *n, const struct node_app_event *ev)
+{
+    vec_push(&n->app_queue, *ev);
+    node_wake(n);
+}
+
+void node_feed_app(struct node *n, const struct fs_app_event *ev)
+{
+    struct fs_app_event timed = *ev;
+    timed.now = n->now;
+    timed.wall_ns = n->wall_ns;
+    fs_app_step(n->app, &timed, &n->app_out);
+    node_carry_out_app(n, &n->app_out);
+}
+
+static void drop_replica_event(struct node_replica_event *ev)
+{
+    if (ev->message) {
+        message_done(ev->message);
+        free(ev->message);
+    }
+    free(ev->blocks);
+    blob_unref(ev->payload);
+    blob_unref(ev->inline_bytes);
+}
+
+static void feed_replica_queue(struct node *n)
+{
+    for (size_t i = 0; i < n->replica_queue.count; i++) { /* it may grow meanwhile */
+        struct node_replica_event ev = n->replica_queue.items[i];
+        node_replica_feed(n, &ev, i + 1 < n->replica_queue.count);
+        drop_replica_event(&ev);
+    }
+    vec_clear(&n->replica_queue);
+}
+
+static void feed_app_queue(struct node *n)
+{
+    for (size_t i = 0; i < n->app_queue.count; i++) {
+        struct node_app_event ev = n->app_queue.items[i];
+        ev.event.bulk = ev.bulk;
+        node_feed_app(n, &ev.event);
+        blob_unref(ev.bulk);
+    }
+    vec_clear(&n->app_queue);
+}
+
+/* ---- timers --------------------------------------------------------------------------------- */
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct node *n = timer->data;
+    n->tick_due = true; /* fed after this turn's input: RULES E5 */
+    node_wake(n);
+}
+
+static time_us sooner(time_us a, time_us b)
+{
+    return a == 0 ? b : b == 0 ? a : time_min(a, b);
+}
+
+static void set_timer(struct node *n)
+{
+    time_us wake = sooner(sooner(n->replica_wake, n->app_wake), n->own_wake);
+    if (wake == 0) {
+        (void)uv_timer_stop(&n->timer);
+        return;
+    }
+    time_us now = clock_us(CLOCK_BOOTTIME);
+    uint64_t ms = wake > now ? (wake - now + 999) / 1000 : 0;
+    n->timer_wake = wake;
+    uv_update_time(n->loop);
+    (void)uv_timer_start(&n->timer, on_timer, ms, 0);
+}
+
+/* What the driver itself looks at now and then. */
+static void own_tick(struct node *n)
+{
+    node_blocks_tick(n);
+    node_report_space(n);
+    if (!n->install.from)
+        node_report_applied(n);
+    bool work = n->fetching || n->applied != n->durable_applied || n->unnamed.count;
+    n->own_wake = n->now + (work ? OWN_TICK_US : IDLE_TICK_US);
+}
+
+static void feed_ticks(struct node *n)
+{
+    n->tick_due = false;
+    if (n->timer_wake && n->now > n->timer_wake + LATE_US) {
+        struct node_replica_event late = {.event = {.kind = REPLICA_PAUSED}};
+        late.event.paused.late_us = n->now - n->timer_wake;
+        log_info("late", "by_ms=%llu", (unsigned long long)late.event.paused.late_us / 1000);
+        node_queue_replica(n, &late);
+    }
+    if (n->replica_wake && n->now >= n->replica_wake)
+        node_queue_replica_kind(n, REPLICA_TICK);
+    if (n->app_wake && n->now >= n->app_wake) {
+        struct node_app_event tick = {.event = {.kind = FS_APP_TICK}};
+        node_queue_app(n, &tick);
+    }
+    if (n->own_wake && n->now >= n->own_wake)
+        own_tick(n);
+}
+
+/* ---- the pump ------------------------------------------------------------------------------- */
+
+static void end_when_handed_over(struct node *n);
+
+static void node_pump(uv_check_t *check)
+{
+    struct node *n = check->data;
+    read_clocks(n);
+    time_us begun = n->now;
+    n->pumping = true;
+    bool apply_more;
+    do {
+        while (n->replica_queue.count || n->app_queue.count) {
+            feed_replica_queue(n);
+            feed_app_queue(n);
+        }
+        if (n->tick_due)
+            feed_ticks(n);
+        apply_more = node_apply_some(n);
+    } while (n->replica_queue.count || n->app_queue.count);
+    n->pumping = false;
+    if (apply_more)
+        node_wake(n);
+    else
+        (void)uv_idle_stop(&n->idle);
+    set_timer(n);
+    time_us took = time_since(clock_us(CLOCK_BOOTTIME), begun);
+    if (took > n->loop_max_us)
+        n->loop_max_us = took;
+    if (n->stopping)
+        end_when_handed_over(n);
+}
+
+/* ---- links ---------------------------------------------------------------------------------- */
+
+static void peer_up(struct node *n, struct link *link, const struct hello *hello)
+{
+    uint32_t id = hello->node_id;
+    if (id == 0 || id >= NODE_IDS || !n->peers[id].config || id == n->self->id) {
+        link_close(link, "claims to be a node that the configuration does not know");
+        return;
+    }
+    struct node_peer *p = &n->peers[id];
+    p->link = link;
+    p->store_boot = hello->store_boot;
+    p->up_since = n->now;
+    log_info("link-up", "peer=%s", p->config->name);
+    struct node_replica_event ev = {.event = {.kind = REPLICA_LINK_UP}};
+    ev.event.link.peer = id;
+    ev.event.link.store_boot = hello->store_boot;
+    node_queue_replica(n, &ev);
+    node_blocks_link_changed(n, id);
+}
+
+static void on_up(void *ctx, struct link *link, const struct hello *hello)
+{
+    struct node *n = ctx;
+    if (hello->kind == HELLO_NODE)
+        peer_up(n, link, hello);
+    else if (hello->kind == HELLO_MOUNT)
+        node_client_up(n, link, hello->name);
+}
+
+static void on_down(void *ctx, struct link *link, const char *reason)
+{
+    struct node *n = ctx;
+    const struct hello *hello = link_peer(link);
+    if (hello->kind == HELLO_MOUNT)
+        node_client_down(n, link);
+    uint32_t id = hello->kind == HELLO_NODE && hello->node_id < NODE_IDS ? hello->node_id : 0;
+    if (id == 0 || n->peers[id].link != link)
+        return; /* an older link of a peer that has a newer one */
+    n->peers[id].link = NULL;
+    log_info("link-down", "peer=%s reason=\"%s\"", n->peers[id].config->name, reason);
+    struct node_replica_event ev = {.event = {.kind = REPLICA_LINK_DOWN}};
+    ev.event.link.peer = id;
+    node_queue_replica(n, &ev);
+    node_blocks_link_changed(n, id);
+    node_snapshot_link_down(n, id);
+}
+
+static void node_frame(struct node *n, struct link *link, uint32_t from, uint8_t type,
+                       const uint8_t *control, size_t size, struct blob *bulk)
+{
+    switch (type) {
+    case FRAME_REPL:
+        node_replica_frame(n, link, from, control, size, bulk);
+        break;
+    case FRAME_BLOCK_GET:
+        node_blocks_get_frame(n, link, control, size);
+        break;
+    case FRAME_BLOCK_DATA:
+        node_blocks_data_frame(n, from, link, control, size, bulk);
+        break;
+    case FRAME_SNAPSHOT_CHUNK:
+        node_snapshot_chunk_frame(n, from, link, control, size, bulk);
+        break;
+    case FRAME_SNAPSHOT_ACK:
+        node_snapshot_ack_frame(n, from, link, control, size);
+        break;
+    default:
+        link_close(link, "a frame that nodes do not send each other");
+    }
+}
+
+static void on_frame(void *ctx, struct link *link, uint8_t type, const uint8_t *control,
+                     size_t size, struct blob *bulk)
+{
+    struct node *n = ctx;
+    const struct hello *hello = link_peer(link);
+    if (hello->kind == HELLO_ADMIN && type == FRAME_ADMIN_REQUEST)
+        node_admin_frame(n, link, control, size);
+    else if (hello->kind == HELLO_NODE)
+        node_frame(n, link, hello->node_id, type, control, size, bulk);
+    else if (hello->kind == HELLO_MOUNT && type == FRAME_CLIENT_REQUEST)
+        node_client_frame(n, link_data(link), control, size, bulk);
+    else if (hello->kind == HELLO_MOUNT && type == FRAME_BLOCK_PUT)
+        node_blocks_put_frame(n, link, control, size, bulk);
+    else
+        link_close(link, "a frame that this kind of peer does not send");
+}
+
+/* ---- ending --------------------------------------------------------------------------------- */
+
+static void on_terminate(uv_signal_t *signal, int number)
+{
+    struct node *n = signal->data;
+    if (n->stopping)
+        return;
+    log_info("stop", "signal=%d", number);
+    n->stopping = true;
+    n->stop_limit = clock_us(CLOCK_BOOTTIME) + STOP_LIMIT_US;
+    n->own_wake = n->stop_limit;
+    node_queue_replica_kind(n, REPLICA_STOP);
+}
+
+static void end_when_handed_over(struct node *n)
+{
+    if (n->handed_over || n->now >= n->stop_limit)
+        uv_stop(n->loop);
+}
+
+/* ---- the store --------------------------------------------------------------------------------- */
+
+static void wake_from_store(void *ctx) /* on any thread */
+{
+    struct node *n = ctx;
+    (void)uv_async_send(&n->from_store);
+}
+
+static void on_store(uv_async_t *async)
+{
+    struct node *n = async->data;
+    if (n->store)
+        store_poll(n->store);
+}
+
+static void on_durable(void *ctx, uint64_t ticket)
+{
+    struct node_replica_event ev = {.event = {.kind = REPLICA_WRITTEN}};
+    ev.event.written.write_seq = ticket;
+    node_queue_replica(ctx, &ev);
+}
+
+static void on_missing(void *ctx, struct block_name name, bool missing)
+{
+    struct node *n = ctx;
+    if (missing)
+        log_warn("TALLY-3004", "block %llu.%llu is damaged here; it is fetched from another copy",
+                 (unsigned long long)name.session, (unsigned long long)name.n);
+    n->own_wake = n->now; /* look at what is missing now */
+    n->tick_due = true;
+    node_wake(n);
+}
+
+/* ---- starting ------------------------------------------------------------------------------- */
+
+static void trace_line(void *ctx, const char *text)
+{
+    (void)ctx;
+    log_info("trace", "%s", text);
+}
+
+static int open_hub(struct node *n)
+{
+    struct hello self = {
+        .kind = HELLO_NODE, .node_id = n->self->id, .store_boot = n->store_boot};
+    memcpy(self.cluster, n->config->uuid, sizeof self.cluster);
+    (void)snprintf(self.name, sizeof self.name, "%s", n->self->name);
+    struct link_callbacks callbacks = {
+        .ctx = n, .on_up = on_up, .on_down = on_down, .on_frame = on_frame};
+    n->hub = link_hub_new(n->loop, &self, &callbacks);
+    int r = link_hub_listen(n->hub, n->self->address);
+    if (r < 0) {
+        log_error("TALLY-2001", "cannot listen on %s: %s%s", n->self->address, strerror(-r),
+                  r == -EADDRINUSE ? "; is this node running already?" : "");
+        return r;
+    }
+    /* of two nodes the one with the higher id calls: one link for each pair */
+    for (uint32_t id = 1; id < n->self->id && r == 0; id++) {
+        const struct config_node *peer = n->peers[id].config;
+        if (peer)
+            r = link_hub_connect(n->hub, peer->name, peer->address);
+    }
+    return r;
+}
+
+static void set_members(struct node *n, struct member_set *members)
+{
+    uint32_t rank = 0;
+    member_set_init(members);
+    for (size_t i = 0; i < n->config->nodes_count; i++) {
+        const struct config_node *node = &n->config->nodes[i];
+        n->peers[node->id].config = node;
+        *(node->witness ? &n->witnesses : &n->copies) |= 1u << node->id;
+        member_set_put(members, node->id, node->witness ? MEMBER_WITNESS : MEMBER_COPY, rank++);
+    }
+}
+
+static void init_handles(struct node *n)
+{
+    (void)uv_check_init(n->loop, &n->check);
+    (void)uv_idle_init(n->loop, &n->idle);
+    (void)uv_timer_init(n->loop, &n->timer);
+    (void)uv_signal_init(n->loop, &n->sigterm);
+    (void)uv_signal_init(n->loop, &n->sigint);
+    (void)uv_async_init(n->loop, &n->from_store, on_store);
+    n->check.data = n->idle.data = n->timer.data = n->sigterm.data = n->sigint.data = n;
+    n->from_store.data = n;
+    list_init(&n->ended);
+    (void)uv_check_start(&n->check, node_pump);
+    (void)uv_signal_start(&n->sigterm, on_terminate, SIGTERM);
+    (void)uv_signal_start(&n->sigint, on_terminate, SIGINT);
+}
+
+static int load_entry(void *ctx, struct entry *e)
+{
+    struct node *n = ctx;
+    if (e->index == n->applied)
+        n->applied_term = e->term;
+    return replica_load_entry(n->replica, e);
+}
+
+static int open_store(struct node *n, const char *dir, struct store_recovered *info)
+{
+    char error[512];
+    struct store_config sc = {.dir = dir,
+                              .kind = n->self->witness ? STORE_WITNESS : STORE_COPY,
+                              .node = n->self->id,
+                              .capacity = n->self->capacity_bytes,
+                              .create = true,
+                              .wake = wake_from_store,
+                              .wake_ctx = n};
+    memcpy(sc.cluster, n->config->uuid, sizeof sc.cluster);
+    int r = store_open(&sc, &n->store, info, error, sizeof error);
+    if (r < 0) {
+        log_error("TALLY-3001", "store %s: %s", dir, error);
+        return r;
+    }
+    store_on_durable(n->store, on_durable, n);
+    store_on_missing(n->store, on_missing, n);
+    n->store_boot = info->store_boot;
+    n->applied = n->advance = info->applied;
+    n->applied_term = info->base_term;
+    n->whole_index = info->whole_index;
+    return 0;
+}
+
+/* The store's memory into the replica. */
+static int recover(struct node *n, const char *dir, const struct replica_config *rc)
+{
+    struct store_recovered info;
+    int r = open_store(n, dir, &info);
+    if (r < 0)
+        return r;
+    n->replica = replica_new(rc, info.base_index, info.base_term);
+    r = store_load_entries(n->store, load_entry, n);
+    if (r < 0) {
+        log_error("TALLY-3002", "store %s: the log does not fit together: %s", dir, strerror(-r));
+        return r;
+    }
+    node_apply_open(n);
+    uint64_t total, free_bytes;
+    store_space(n->store, &total, &free_bytes);
+    struct node_replica_event ev = {.event = {.kind = REPLICA_START}};
+    ev.event.start.term = info.term;
+    ev.event.start.vote = info.vote;
+    ev.event.start.commit = info.applied;
+    ev.event.start.applied = info.applied;
+    ev.event.start.whole_index = info.whole_index;
+    ev.event.start.free_bytes = free_bytes;
+    node_queue_replica(n, &ev);
+    log_info("recovered", "log=%llu..%llu applied=%llu term=%llu missing=%llu",
+             (unsigned long long)info.base_index + 1, (unsigned long long)info.last_index,
+             (unsigned long long)info.applied, (unsigned long long)info.term,
+             (unsigned long long)store_missing_count(n->store));
+    if (info.entries_damaged)
+        log_warn("TALLY-3003", "%llu entries have unreadable bytes; they are fetched from other copies",
+                 (unsigned long long)info.entries_damaged);
+    return 0;
+}
+
+static void open_app(struct node *n)
+{
+    struct fs_app_config ac = {.self = n->self->id,
+                               .witness = n->self->witness,
+                               .state = n->state,
+                               .lease_us = 4 * TIME_S,
+                               .session_timeout_us = 60 * TIME_S,
+                               .trace = n->trace};
+    n->app = fs_app_new(&ac);
+    struct node_app_event ev = {.event = {.kind = FS_APP_RESTORED, .index = n->applied}};
+    node_queue_app(n, &ev);
+}
+
+static int node_open(struct node *n, const char *store_dir)
+{
+    if (getrandom(&n->random_state, sizeof n->random_state, 0) != sizeof n->random_state)
+        return -EIO;
+    if (getenv("TALLY_TRACE"))
+        n->trace.line = trace_line;
+    struct replica_config rc = {.self = n->self->id, .trace = n->trace};
+    read_clocks(n);
+    set_members(n, &rc.members);
+    struct ballot_config bc = ballot_config_default(n->self->id, &rc.members);
+    bc.leader_lease = n->config->leader_lease;
+    rc.ballot = &bc;
+    init_handles(n);
+    int r = recover(n, store_dir, &rc);
+    if (r < 0)
+        return r;
+    open_app(n);
+    r = open_hub(n);
+    if (r < 0)
+        return r;
+    n->own_wake = n->now + OWN_TICK_US;
+    set_timer(n);
+    log_info("start", "node=%s role=%s store=%s", n->self->name,
+             n->self->witness ? "witness" : "copy", store_dir);
+    return 0;
+}
+
+static void node_close(struct node *n)
+{
+    link_hub_close(n->hub);
+    (void)uv_check_stop(&n->check);
+    node_blocks_close(n);
+    node_apply_close(n);
+    store_close(n->store);
+    log_info("end", "node=%s", n->self->name);
+}
+
+static int parse(int argc, char **argv, const char **config, const char **name, const char **store)
+{
+    for (int i = 1; i < argc; i++) {
+        const char **to = strcmp(argv[i], "--config") == 0  ? config
+                          : strcmp(argv[i], "--name") == 0  ? name
+                          : strcmp(argv[i], "--store") == 0 ? store
+                                                            : NULL;
+        if (!to || i + 1 == argc) {
+            fprintf(stderr, "tally node: what is '%s'?\nusage: %s", argv[i], usage);
+            return EXIT_USAGE;
+        }
+        *to = argv[++i];
+    }
+    if (*config && *name)
+        return 0;
+    fprintf(stderr, "tally node: --config and --name are needed\nusage: %s", usage);
+    return EXIT_USAGE;
+}
+
+static int run_node(int argc, char **argv)
+{
+    static struct config config;
+    static struct node node;
+    const char *path = NULL, *name = NULL, *store = NULL;
+    char error[1024];
+    int r = parse(argc, argv, &path, &name, &store);
+    if (r)
+        return r;
+    if (config_load(path, &config, error, sizeof error) < 0) {
+        fprintf(stderr, "tally node: %s\n", error);
+        return EXIT_FAILED;
+    }
+    node.config = &config;
+    node.self = config_find(&config, name);
+    if (!node.self) {
+        fprintf(stderr, "tally node: %s has no [node %s]\n", path, name);
+        return EXIT_FAILED;
+    }
+    if (!store)
+        store = node.self->store;
+    if (!store[0]) {
+        fprintf(stderr, "tally node: where is the store of %s? `store = DIR` in %s, or --store DIR\n",
+                name, path);
+        return EXIT_FAILED;
+    }
+    (void)signal(SIGPIPE, SIG_IGN);
+    node.loop = uv_default_loop();
+    if (node_open(&node, store) < 0)
+        return EXIT_FAILED;
+    (void)uv_run(node.loop, UV_RUN_DEFAULT);
+    node_close(&node);
+    return EXIT_DONE;
+}
+
+const struct command command_node = {
+    .name = "node",
+    .summary = "run one node of a cluster",
+    .usage = usage,
+    .run = run_node,
+};

@@ -1,0 +1,480 @@
+/* Blocks in and out: what mounts put here, what the log wants here, what is missing, what nobody
+ * names (RULES B3, B5, B7, B12). */
+#include "tools/cli/node.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "repl/io/log.h"
+#include "repl/wire/frame.h"
+
+enum {
+    FETCHES_MAX = 64,                /* asked for at once */
+    PUT_PATIENCE_US = 20 * 1000,     /* a mount's own PUT may be on its way: then nobody else is asked */
+    ANSWER_PATIENCE_US = 500 * 1000, /* then the next node is asked */
+    UNNAMED_US = 60 * 1000000,       /* on a witness: a put block that no entry came for */
+};
+
+/* ---- a block wanted here ------------------------------------------------------------------------------ */
+
+struct node_fetch {
+    struct block_ref ref;
+    uint32_t sources;    /* asked first */
+    uint32_t tried;      /* since the last pause */
+    uint32_t asked;      /* node; 0: nobody now */
+    time_us next;        /* when something is to be done about it */
+    bool putting;        /* its bytes are on their way into the store */
+    vec_of(uint64_t) tickets; /* ENSUREs that wait for it */
+};
+
+struct node_ensure {
+    uint64_t ticket;
+    size_t left;
+};
+
+struct node_unnamed {
+    struct block_name name;
+    time_us since;
+};
+
+struct node_ended {
+    struct list link;
+    uint64_t session, index; /* when this much is applied */
+};
+
+static struct node_fetch *fetch_find(struct node *n, struct block_name name)
+{
+    struct node_fetch *f = map_get(&n->fetches, block_name_hash(name));
+    return f && block_name_equal(f->ref.name, name) ? f : NULL;
+}
+
+static void fetch_free(struct node *n, struct node_fetch *f)
+{
+    (void)map_del(&n->fetches, block_name_hash(f->ref.name));
+    vec_done(&f->tickets);
+    free(f);
+    n->fetching = n->fetches.count;
+}
+
+static void ensure_one_less(struct node *n, uint64_t ticket)
+{
+    struct node_ensure *e = map_get(&n->ensures, ticket);
+    if (!e || --e->left)
+        return;
+    (void)map_del(&n->ensures, ticket);
+    free(e);
+    struct node_replica_event ev = {.event = {.kind = REPLICA_ENSURED}};
+    ev.event.ensured.ticket = ticket;
+    node_queue_replica(n, &ev);
+}
+
+/* It is in the store, whoever brought it. */
+static void fetch_done(struct node *n, struct block_name name)
+{
+    struct node_fetch *f = fetch_find(n, name);
+    if (!f)
+        return;
+    for (size_t i = 0; i < f->tickets.count; i++)
+        ensure_one_less(n, f->tickets.items[i]);
+    fetch_free(n, f);
+}
+
+static struct node_fetch *fetch_new(struct node *n, const struct block_ref *ref, time_us first)
+{
+    if (map_get(&n->fetches, block_name_hash(ref->name)))
+        return NULL; /* another block with the same hash of its name: it comes later */
+    struct node_fetch *f = xcalloc(1, sizeof *f);
+    f->ref = *ref;
+    f->next = first;
+    (void)map_put(&n->fetches, block_name_hash(ref->name), f);
+    n->fetching = n->fetches.count;
+    return f;
+}
+
+static uint32_t pick(const struct node *n, uint32_t among)
+{
+    for (uint32_t id = 1; id < NODE_IDS; id++)
+        if ((among & 1u << id) && n->peers[id].link)
+            return id;
+    return 0;
+}
+
+static void fetch_ask(struct node *n, struct node_fetch *f)
+{
+    uint32_t all = (n->copies | n->witnesses) & ~(1u << n->self->id) & ~f->tried;
+    uint32_t to = pick(n, f->sources & all);
+    if (!to)
+        to = pick(n, n->copies & all);
+    if (!to)
+        to = pick(n, all);
+    f->asked = to;
+    f->next = n->now + ANSWER_PATIENCE_US;
+    if (!to) {
+        f->tried = 0; /* from the beginning, after a pause */
+        return;
+    }
+    f->tried |= 1u << to;
+    Fs__BlockGet m = FS__BLOCK_GET__INIT;
+    uint8_t packed[64];
+    m.session = f->ref.name.session;
+    m.n = f->ref.name.n;
+    link_send(n->peers[to].link, FRAME_BLOCK_GET, packed, fs__block_get__pack(&m, packed), NULL, 0);
+}
+
+static void sooner_tick(struct node *n, time_us at)
+{
+    if (n->own_wake == 0 || at < n->own_wake)
+        n->own_wake = at;
+}
+
+void node_blocks_ensure(struct node *n, uint64_t ticket, uint32_t sources,
+                        const struct block_ref *refs, size_t count)
+{
+    struct node_ensure *e = xcalloc(1, sizeof *e);
+    e->ticket = ticket;
+    e->left = 1; /* for this loop */
+    (void)map_put(&n->ensures, ticket, e);
+    for (size_t i = 0; i < count; i++) {
+        if (store_has(n->store, &refs[i]))
+            continue;
+        struct node_fetch *f = fetch_find(n, refs[i].name);
+        if (!f)
+            f = fetch_new(n, &refs[i], n->now + PUT_PATIENCE_US);
+        if (!f)
+            continue;
+        f->sources |= sources;
+        vec_push(&f->tickets, ticket);
+        e->left++;
+    }
+    sooner_tick(n, n->now + PUT_PATIENCE_US);
+    ensure_one_less(n, ticket);
+}
+
+void node_blocks_ensure_end(struct node *n, uint64_t ticket)
+{
+    free(map_del(&n->ensures, ticket)); /* what was asked for may still come, and is kept */
+}
+
+/* ---- into the store --------------------------------------------------------------------------------------- */
+
+struct put {
+    struct node *node;
+    struct block_ref ref;
+    uint64_t client; /* 0: fetched from a node */
+};
+
+static void note_unnamed(struct node *n, struct block_name name)
+{
+    uint64_t key = block_name_hash(name);
+    struct node_unnamed *u = map_get(&n->unnamed, key);
+    if (!u) {
+        u = xcalloc(1, sizeof *u);
+        (void)map_put(&n->unnamed, key, u);
+    }
+    u->name = name;
+    u->since = n->now;
+    n->last_put = n->now;
+}
+
+static void answer_put(struct node *n, uint64_t number, struct block_name name, int status)
+{
+    struct node_client *client = map_get(&n->clients, number);
+    if (!client)
+        return;
+    Fs__BlockPutReply m = FS__BLOCK_PUT_REPLY__INIT;
+    uint8_t packed[64];
+    m.session = name.session;
+    m.n = name.n;
+    m.err = -status;
+    m.store_boot = n->store_boot;
+    link_send(client->link, FRAME_BLOCK_PUT_REPLY, packed, fs__block_put_reply__pack(&m, packed), NULL, 0);
+}
+
+static void on_put(void *ctx, int status)
+{
+    struct put *p = ctx;
+    struct node *n = p->node;
+    if (p->client)
+        answer_put(n, p->client, p->ref.name, status);
+    if (status == 0)
+        fetch_done(n, p->ref.name);
+    else {
+        struct node_fetch *f = fetch_find(n, p->ref.name);
+        log_warn("TALLY-3005", "block %llu.%llu cannot be stored: %s",
+                 (unsigned long long)p->ref.name.session, (unsigned long long)p->ref.name.n,
+                 strerror(-status));
+        if (f)
+            f->putting = false;
+    }
+    free(p);
+}
+
+static void put(struct node *n, const struct block_ref *ref, struct blob *bytes, uint64_t client)
+{
+    struct put *p = xcalloc(1, sizeof *p);
+    struct node_fetch *f = fetch_find(n, ref->name);
+    *p = (struct put){n, *ref, client};
+    if (f)
+        f->putting = true;
+    store_put(n->store, ref, bytes, 0, on_put, p);
+}
+
+/* A block of the wire, checked against the bytes it came with: false when it makes no sense. */
+static bool ref_of(const Fs__Block *b, const struct blob *bytes, struct block_ref *ret)
+{
+    if (!b || !bytes || b->size == 0 || b->size > BLOCK_SIZE_MAX || b->size != bytes->size ||
+        b->n_runs != block_runs(b->size))
+        return false;
+    *ret = (struct block_ref){
+        {b->session, b->n}, b->size, block_digest_of_runs(b->runs, (uint32_t)b->n_runs)};
+    return true;
+}
+
+/* Its session ended: nothing will ever name it. One that opened later than what is applied here is fine. */
+static bool session_over(const struct node *n, uint64_t session)
+{
+    struct fs_session s;
+    return n->state && session <= n->applied && !fs_session_get(n->state, session, &s);
+}
+
+void node_blocks_put_frame(struct node *n, struct link *link, const uint8_t *control, size_t size,
+                           struct blob *bulk)
+{
+    struct node_client *client = link_data(link);
+    Fs__BlockPut *m = fs__block_put__unpack(NULL, size, control);
+    struct block_ref ref;
+    if (!client || !m || !ref_of(m->block, bulk, &ref))
+        link_close(link, "a block that does not fit its description");
+    else if (session_over(n, ref.name.session))
+        answer_put(n, client->number, ref.name, -ESTALE);
+    else {
+        note_unnamed(n, ref.name);
+        put(n, &ref, bulk, client->number);
+    }
+    if (m)
+        fs__block_put__free_unpacked(m, NULL);
+}
+
+void node_blocks_data_frame(struct node *n, uint32_t from, struct link *link, const uint8_t *control,
+                            size_t size, struct blob *bulk)
+{
+    Fs__BlockData *m = fs__block_data__unpack(NULL, size, control);
+    struct block_ref ref;
+    if (!m || !m->block || (m->err == 0 && !ref_of(m->block, bulk, &ref))) {
+        link_close(link, "a block that does not fit its description");
+        if (m)
+            fs__block_data__free_unpacked(m, NULL);
+        return;
+    }
+    struct node_fetch *f = fetch_find(n, (struct block_name){m->block->session, m->block->n});
+    if (f && !f->putting && m->err == 0 && ref.digest == f->ref.digest && ref.size == f->ref.size)
+        put(n, &f->ref, bulk, 0);
+    else if (f && f->asked == from && !f->putting)
+        fetch_ask(n, f);
+    fs__block_data__free_unpacked(m, NULL);
+}
+
+/* ---- out -------------------------------------------------------------------------------------------------- */
+
+struct get {
+    struct node *node;
+    uint32_t to;
+    struct block_ref ref;
+    uint64_t runs[BLOCK_RUNS_MAX];
+};
+
+static void answer_get(struct node *n, uint32_t to, struct block_name name, const struct get *g,
+                       struct blob *bytes, int status)
+{
+    Fs__BlockData m = FS__BLOCK_DATA__INIT;
+    Fs__Block b = FS__BLOCK__INIT;
+    uint8_t packed[1024];
+    b.session = name.session;
+    b.n = name.n;
+    m.err = -status;
+    m.block = &b;
+    if (status == 0) {
+        b.size = g->ref.size;
+        b.runs = xmemdup(g->runs, sizeof g->runs);
+        b.n_runs = block_runs(g->ref.size);
+    }
+    if (n->peers[to].link)
+        link_send(n->peers[to].link, FRAME_BLOCK_DATA, packed, fs__block_data__pack(&m, packed), &bytes,
+                  status == 0);
+    free(b.runs);
+}
+
+static void on_got(void *ctx, int status, struct blob *bytes)
+{
+    struct get *g = ctx;
+    answer_get(g->node, g->to, g->ref.name, g, bytes, status);
+    free(g);
+}
+
+void node_blocks_get_frame(struct node *n, struct link *link, const uint8_t *control, size_t size)
+{
+    Fs__BlockGet *m = fs__block_get__unpack(NULL, size, control);
+    if (!m) {
+        link_close(link, "a question for a block that does not decode");
+        return;
+    }
+    struct block_name name = {m->session, m->n};
+    struct get *g = xcalloc(1, sizeof *g);
+    g->node = n;
+    g->to = link_peer(link)->node_id;
+    fs__block_get__free_unpacked(m, NULL);
+    if (store_block_get(n->store, name, &g->ref, g->runs)) {
+        store_read(n->store, name, 0, g->ref.size, on_got, g);
+        return;
+    }
+    answer_get(n, g->to, name, NULL, NULL, -ENOENT);
+    free(g);
+}
+
+/* ---- what is missing (RULES B7) ---------------------------------------------------------------------------- */
+
+static bool fetch_missing(void *ctx, const struct block_ref *ref)
+{
+    struct node *n = ctx;
+    if (!fetch_find(n, ref->name))
+        (void)fetch_new(n, ref, n->now);
+    return n->fetches.count < FETCHES_MAX;
+}
+
+static void work_on_fetches(struct node *n)
+{
+    vec_of(struct node_fetch *) due = {0};
+    size_t cursor = 0;
+    void *value;
+    while (map_next(&n->fetches, &cursor, NULL, &value)) {
+        struct node_fetch *f = value;
+        if (!f->putting && f->next <= n->now)
+            vec_push(&due, f);
+        else if (!f->putting)
+            sooner_tick(n, f->next);
+    }
+    for (size_t i = 0; i < due.count; i++) {
+        struct node_fetch *f = due.items[i];
+        if (store_has(n->store, &f->ref))
+            fetch_done(n, f->ref.name);
+        else if (!f->tickets.count && !store_is_missing(n->store, f->ref.name))
+            fetch_free(n, f); /* it died meanwhile */
+        else
+            fetch_ask(n, f);
+    }
+    vec_done(&due);
+}
+
+void node_blocks_repair(struct node *n)
+{
+    if (store_missing_count(n->store) && n->fetches.count < FETCHES_MAX)
+        store_each_missing(n->store, fetch_missing, n);
+    work_on_fetches(n);
+}
+
+void node_blocks_link_changed(struct node *n, uint32_t peer)
+{
+    size_t cursor = 0;
+    void *value;
+    while (map_next(&n->fetches, &cursor, NULL, &value)) {
+        struct node_fetch *f = value;
+        f->tried &= ~(1u << peer);
+        if (f->asked == peer || f->asked == 0)
+            f->next = time_min(f->next, n->now);
+    }
+    if (n->fetches.count)
+        sooner_tick(n, n->now);
+}
+
+/* ---- what nobody names (RULES B12) --------------------------------------------------------------------------- */
+
+void node_blocks_named(struct node *n, const struct block_ref *ref)
+{
+    uint64_t key = block_name_hash(ref->name);
+    struct node_unnamed *u = map_get(&n->unnamed, key);
+    if (u && block_name_equal(u->name, ref->name)) {
+        (void)map_del(&n->unnamed, key);
+        free(u);
+    }
+}
+
+void node_blocks_session_ended(struct node *n, uint64_t session)
+{
+    struct node_ended *e = xcalloc(1, sizeof *e);
+    e->session = session;
+    e->index = replica_last_index(n->replica);
+    list_push_back(&n->ended, &e->link);
+}
+
+/* Entries of the log that are not applied yet may name blocks of a session that ended: their COMMITs
+ * will be refused, but other nodes may still have to get the bytes to acknowledge them. */
+static bool session_gone(const struct node *n, uint64_t session)
+{
+    list_each(it, &n->ended)
+    {
+        const struct node_ended *e = container_of(it, struct node_ended, link);
+        if (e->session == session)
+            return e->index <= n->applied;
+    }
+    return session_over(n, session);
+}
+
+static bool is_garbage(const struct node *n, const struct node_unnamed *u)
+{
+    struct fs_session s;
+    if (!n->state)
+        return time_since(n->now, u->since) > UNNAMED_US;
+    if (session_gone(n, u->name.session))
+        return true;
+    return fs_session_get(n->state, u->name.session, &s) && u->name.n < s.lowest_wanted;
+}
+
+static void collect_garbage(struct node *n)
+{
+    vec_of(struct node_unnamed *) dead = {0};
+    size_t cursor = 0;
+    void *value;
+    while (map_next(&n->unnamed, &cursor, NULL, &value))
+        if (is_garbage(n, value))
+            vec_push(&dead, (struct node_unnamed *)value);
+    for (size_t i = 0; i < dead.count; i++) {
+        struct node_unnamed *u = dead.items[i];
+        if (!n->state || !fs_block_named(n->state, u->name, NULL))
+            store_drop(n->store, NULL, u->name);
+        (void)map_del(&n->unnamed, block_name_hash(u->name));
+        free(u);
+    }
+    vec_done(&dead);
+    list_each(it, &n->ended)
+    {
+        struct node_ended *e = container_of(it, struct node_ended, link);
+        if (e->index > n->applied)
+            continue;
+        list_remove(&e->link);
+        free(e);
+    }
+}
+
+void node_blocks_tick(struct node *n)
+{
+    node_blocks_repair(n);
+    collect_garbage(n);
+}
+
+void node_blocks_close(struct node *n)
+{
+    size_t cursor = 0;
+    void *value;
+    while (map_next(&n->fetches, &cursor, NULL, &value)) {
+        vec_done(&((struct node_fetch *)value)->tickets);
+        free(value);
+    }
+    map_done(&n->fetches);
+    for (cursor = 0; map_next(&n->ensures, &cursor, NULL, &value);)
+        free(value);
+    map_done(&n->ensures);
+    for (cursor = 0; map_next(&n->unnamed, &cursor, NULL, &value);)
+        free(value);
+    map_done(&n->unnamed);
+}
