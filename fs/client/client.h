@@ -162,8 +162,9 @@ enum client_effect_kind {
 struct client_effect {
     enum client_effect_kind kind;
     uint32_t node;
-    struct Fs__Request *request;  /* owned by the effect, malloc'ed messages */
-    struct Fs__BlockPut *put;     /* owned */
+    const struct Fs__Request *request; /* good until client_out_clear: pack it, don't keep it */
+    const struct Fs__BlockPut *put;    /* likewise */
+    void *hold;                   /* what keeps them alive; the client's own business */
     struct blob **blobs;          /* owned array of owned references: the frame's bulk part */
     size_t blobs_count;
     uint64_t op_id;

@@ -39,6 +39,20 @@ static void trace_notes(struct replica *r, const struct ballot_update *u)
     }
 }
 
+/* A new term: what of the old one was neither written nor known committed was acknowledged by
+ * nobody here. It must not grow the log we vote with afterwards, and it may lack bytes, which an
+ * elected leader's log must not (RULES B3). */
+static void cut_unwritten(struct replica *r)
+{
+    uint64_t keep = r->log.submitted > r->commit ? r->log.submitted : r->commit;
+    if (keep < r->log.last) {
+        matched_cut(r, keep + 1);
+    }
+    if (r->matched > r->log.last) {
+        r->matched = r->log.last;
+    }
+}
+
 void ballots_feed(struct replica *r, struct ballot_event ev)
 {
     struct ballot_update *u = &r->ballot_out;
@@ -68,6 +82,9 @@ void ballots_feed(struct replica *r, struct ballot_event ev)
     }
     bool begins = (role == REPLICA_LEADER || role == REPLICA_RESCUE_LEADER) &&
                   (role != r->role || term != r->role_term);
+    if (term != r->role_term) {
+        cut_unwritten(r);
+    }
     r->role = role;
     r->role_term = term;
     if (begins) {
@@ -80,7 +97,7 @@ void ballots_feed(struct replica *r, struct ballot_event ev)
 
 void ballots_feed_position(struct replica *r)
 {
-    struct log_position p = log_durable_position(&r->log);
+    struct log_position p = log_position(&r->log);
     if (log_position_compare(p, r->position) == 0) {
         return;
     }

@@ -63,7 +63,7 @@ static void try_transfer(struct replica *r)
         has_everything(r, target)) {
         ballots_feed(r, (struct ballot_event){.kind = BALLOT_EV_CAUGHT_UP,
                                               .peer = target,
-                                              .last = log_durable_position(&r->log)});
+                                              .last = log_position(&r->log)});
     }
 }
 

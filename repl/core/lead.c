@@ -18,20 +18,11 @@ uint64_t lead_append(struct replica *r, enum entry_kind kind, struct blob *paylo
     return r->log.last;
 }
 
-/* What was neither written nor known committed was acknowledged by nobody here; it may lack bytes,
- * which an elected leader's log must not (RULES B3). */
-static void cut_unwritten(struct replica *r)
-{
-    uint64_t keep = r->log.submitted > r->commit ? r->log.submitted : r->commit;
-    if (keep < r->log.last) {
-        matched_cut(r, keep + 1);
-    }
-}
-
 void lead_begin(struct replica *r)
 {
-    cut_unwritten(r);
     wants_drop(r);
+    r->matched_leader = 0;
+    r->matched = r->commit;
     r->answer.owed = false;
     r->ready = false;
     r->read_round = 0;
@@ -74,7 +65,6 @@ void lead_end(struct replica *r)
     drop_tickets(r);
     r->ready = false;
     r->draft_mask = 0;
-    r->matched_leader = 0;
     r->transferring = false;
 }
 

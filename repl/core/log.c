@@ -77,9 +77,9 @@ uint64_t log_term(const struct log *l, uint64_t index)
     return s != NULL ? s->entry->term : 0;
 }
 
-struct log_position log_durable_position(const struct log *l)
+struct log_position log_position(const struct log *l)
 {
-    return (struct log_position){.term = log_term(l, l->durable), .index = l->durable};
+    return (struct log_position){.term = log_term(l, l->submitted), .index = l->submitted};
 }
 
 static uint64_t size_end(const struct log *l, uint64_t index)

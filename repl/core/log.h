@@ -49,10 +49,11 @@ bool log_has(const struct log *l, uint64_t index);
 /* Term at `index`, 0 when unknown (and at index 0). */
 uint64_t log_term(const struct log *l, uint64_t index);
 
-/* Where the durable log ends: what this node votes and campaigns with. The tail that is still
- * being fetched or written must not count, for nobody was told of it, and an elected leader must
- * not hold an uncommitted entry without its bytes (RULES B3). */
-struct log_position log_durable_position(const struct log *l);
+/* Where the log given to the journal ends: what this node votes and campaigns with. A vote record
+ * follows these entries in the same journal, so once a vote is durable they are. The tail behind,
+ * still being fetched or gathered, must not count: nobody was told of it, and an elected leader
+ * must not hold an uncommitted entry without its bytes (RULES B3). */
+struct log_position log_position(const struct log *l);
 
 /* Appends; takes a reference. The entry's index is last + 1. */
 struct log_slot *log_append(struct log *l, struct entry *e, time_us now);

@@ -162,10 +162,13 @@ static void recv_start(struct replica *r, const struct replica_event *ev)
     r->applied = r->durable_applied = ev->start.applied;
     r->whole_index = ev->start.whole_index;
     r->free_bytes = ev->start.free_bytes;
-    r->position = log_durable_position(&r->log);
+    r->position = log_position(&r->log);
+    /* An installed snapshot may end in a term we never voted in: its record is as good as a vote
+     * record of that term without a vote. */
+    bool newer = r->position.term > ev->start.term;
     ballots_feed(r, (struct ballot_event){.kind = BALLOT_EV_START,
-                                          .term = ev->start.term,
-                                          .voted_for = ev->start.vote,
+                                          .term = newer ? r->position.term : ev->start.term,
+                                          .voted_for = newer ? 0 : ev->start.vote,
                                           .last = r->position});
 }
 

@@ -96,6 +96,9 @@ void recv_snapshot_installed(struct replica *r, uint64_t index, uint64_t term)
     if (index <= r->log.base_index) {
         return;
     }
+    if (term > r->ballot.term) {
+        ballots_feed(r, (struct ballot_event){.kind = BALLOT_EV_HIGHER_TERM, .term = term});
+    }
     replica_trace(r, "n%u snapshot installed index=%llu term=%llu last=%llu", r->self,
                   (unsigned long long)index, (unsigned long long)term,
                   (unsigned long long)r->log.last);

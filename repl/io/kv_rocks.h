@@ -1,11 +1,12 @@
-/* The RocksDB body of repl/base/kv.h: WAL off, all tables flushed together (RULES S2, DESIGN D14). */
+/* The RocksDB body of repl/base/kv.h: WAL off, all tables flushed together (RULES S2, DESIGN D14).
+ */
 #ifndef TALLY_REPL_IO_KV_ROCKS_H
 #define TALLY_REPL_IO_KV_ROCKS_H
 
 #include "repl/base/kv.h"
 
-/* Opens or makes the database in `dir` with `tables` tables. On failure -EIO (or -ENOENT without `create`),
- * and `error` says why. */
+/* Opens or makes the database in `dir` with `tables` tables. On failure -EIO (or -ENOENT without
+ * `create`), and `error` says why. */
 int kv_rocks_open(const char *dir, int tables, bool create, struct kv **ret, char *error,
                   size_t error_size);
 

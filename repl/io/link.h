@@ -1,9 +1,11 @@
-/* Connections between nodes, mounts and people's commands: frames over any stream, on one libuv loop.
+/* Connections between nodes, mounts and people's commands: frames over any stream, on one libuv
+ * loop.
  *
- * A hub is one process's end of all its links. What kind of stream carries a link is known to link_stream.c
- * alone (unix sockets and TCP now; TLS and ssh slot in behind the same calls). Frames of one link arrive in the
- * order they were sent, except that bulk frames (block bytes, snapshots, file data) may be overtaken by the others, so that a
- * heartbeat never waits behind megabytes. Cuts for `tally lab cut` are made here: silent, in both directions. */
+ * A hub is one process's end of all its links. What kind of stream carries a link is known to
+ * link_stream.c alone (unix sockets and TCP now; TLS and ssh slot in behind the same calls). Frames
+ * of one link arrive in the order they were sent, except that bulk frames (block bytes, snapshots,
+ * file data) may be overtaken by the others, so that a heartbeat never waits behind megabytes. Cuts
+ * for `tally lab cut` are made here: silent, in both directions. */
 #ifndef TALLY_REPL_IO_LINK_H
 #define TALLY_REPL_IO_LINK_H
 
@@ -36,22 +38,25 @@ struct link_hub *link_hub_new(uv_loop_t *loop, const struct hello *self,
 /* Closes everything without calling back; freed once the loop has run its close callbacks. */
 void link_hub_close(struct link_hub *hub);
 
-/* Addresses: "unix:/PATH" (any length a path may have), "tcp:HOST:PORT". A socket file that nobody listens on
- * is replaced. -EADDRINUSE, -EINVAL (no such kind of address), or what the system says. */
+/* Addresses: "unix:/PATH" (any length a path may have), "tcp:HOST:PORT". A socket file that nobody
+ * listens on is replaced. -EADDRINUSE, -EINVAL (no such kind of address), or what the system says.
+ */
 int link_hub_listen(struct link_hub *hub, const char *address);
 
-/* Keeps a link to `address` from now on: connects at once, and again after each loss, backing off from 10 ms
- * to 500 ms. `name` is the peer's, for logs and cuts. -EINVAL for a bad address. */
+/* Keeps a link to `address` from now on: connects at once, and again after each loss, backing off
+ * from 10 ms to 500 ms. `name` is the peer's, for logs and cuts. -EINVAL for a bad address. */
 int link_hub_connect(struct link_hub *hub, const char *name, const char *address);
 
 /* Changes what the next HELLOs say (a mount's session). */
 void link_hub_set_session(struct link_hub *hub, uint64_t session);
 
-/* From now on nothing passes between us and the peers named, and nobody sees a close. Replaces earlier cuts:
- * a peer no longer named is mended, its frozen links are reset and come back fresh. */
+/* From now on nothing passes between us and the peers named, and nobody sees a close. Replaces
+ * earlier cuts: a peer no longer named is mended, its frozen links are reset and come back fresh.
+ */
 void link_hub_set_cuts(struct link_hub *hub, const char *const *names, size_t count);
 
-/* Queues one frame; it leaves in this turn of the loop. Copies `control`, takes references of the blobs. */
+/* Queues one frame; it leaves in this turn of the loop. Copies `control`, takes references of the
+ * blobs. */
 void link_send(struct link *link, uint8_t type, const void *control, size_t control_size,
                struct blob *const *bulks, size_t bulks_count);
 /* Bytes queued and not yet taken by the system. */

@@ -18,8 +18,10 @@ union link_stream {
 bool link_stream_knows(const char *address);
 /* Initialises a stream for `address` on `loop`. */
 int link_stream_init(uv_loop_t *loop, const char *address, union link_stream *stream);
-/* Bound and listening; `stream` was initialised for the address. Negative errno; the handle still needs uv_close. */
-int link_stream_listen(const char *address, union link_stream *stream, uv_connection_cb on_connection);
+/* Bound and listening; `stream` was initialised for the address. Negative errno; the handle still
+ * needs uv_close. */
+int link_stream_listen(const char *address, union link_stream *stream,
+                       uv_connection_cb on_connection);
 /* Begins to connect. `request` lives until its callback. */
 int link_stream_connect(const char *address, union link_stream *stream, uv_connect_t *request,
                         uv_connect_cb on_connect);

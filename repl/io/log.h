@@ -1,5 +1,5 @@
-/* The process's own log: one line per event on stderr, `RFC 3339 UTC  level  code  text`. A line that repeats is
- * counted and not printed again until another comes or a second passes. */
+/* The process's own log: one line per event on stderr, `RFC 3339 UTC  level  code  text`. A line
+ * that repeats is counted and not printed again until another comes or a second passes. */
 #ifndef TALLY_REPL_IO_LOG_H
 #define TALLY_REPL_IO_LOG_H
 

@@ -1,0 +1,121 @@
+#include "fs/client/buffer.h"
+
+#include <assert.h>
+#include <string.h>
+
+void layer_init(struct layer *l)
+{
+    *l = (struct layer){.cut_from = PAGE_NONE};
+}
+
+void layer_done(struct layer *l)
+{
+    for (size_t i = 0; i < l->pages.count; i++) {
+        blob_unref(l->pages.items[i].blob);
+    }
+    vec_done(&l->pages);
+    l->cut_from = PAGE_NONE;
+}
+
+bool layer_empty(const struct layer *l)
+{
+    return l->pages.count == 0 && l->cut_from == PAGE_NONE;
+}
+
+/* Index of the first page at or behind `no`. Appending is the usual case, so the end is tried first. */
+static size_t lower_bound(const struct layer *l, uint64_t no)
+{
+    size_t low = 0, high = l->pages.count;
+    if (high == 0 || l->pages.items[high - 1].no < no) {
+        return high;
+    }
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (l->pages.items[middle].no < no) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+struct page *layer_find(const struct layer *l, uint64_t no)
+{
+    size_t i = lower_bound(l, no);
+    return i < l->pages.count && l->pages.items[i].no == no ? &l->pages.items[i] : NULL;
+}
+
+/* The entry of `no`, made (without bytes) when missing. */
+static struct page *find_or_add(struct layer *l, uint64_t no)
+{
+    size_t i = lower_bound(l, no);
+    if (i == l->pages.count || l->pages.items[i].no != no) {
+        vec_push(&l->pages, (struct page){0});
+        memmove(&l->pages.items[i + 1], &l->pages.items[i],
+                (l->pages.count - 1 - i) * sizeof(struct page));
+        l->pages.items[i] = (struct page){.no = no};
+    }
+    return &l->pages.items[i];
+}
+
+void layer_put(struct layer *l, const struct page *page)
+{
+    struct page *p = find_or_add(l, page->no);
+    struct blob *before = p->blob;
+    *p = *page;
+    (void)blob_ref(p->blob);
+    blob_unref(before);
+}
+
+/* A blob of its own with the page's bytes and room for all of it. */
+static void make_private(struct page *p)
+{
+    if (p->blob != NULL && p->blob->refs == 1 && p->blob->size - p->offset >= FS_PAGE) {
+        return;
+    }
+    struct blob *own = blob_new(FS_PAGE);
+    if (p->size != 0) {
+        memcpy(own->data, p->blob->data + p->offset, p->size);
+    }
+    blob_unref(p->blob);
+    p->blob = own;
+    p->offset = 0;
+}
+
+void layer_write(struct layer *l, uint64_t no, uint32_t at, struct blob *blob, uint32_t offset,
+                 uint32_t size, const struct page *below)
+{
+    assert(size > 0 && at + size <= FS_PAGE && offset + size <= blob->size);
+    struct page *p = layer_find(l, no);
+    uint32_t kept = p != NULL ? p->size : below != NULL ? below->size : 0;
+    if (at == 0 && size >= kept) {
+        layer_put(l, &(struct page){.no = no, .blob = blob, .offset = offset, .size = size});
+        return;
+    }
+    if (p == NULL) {
+        struct page base = below != NULL ? *below : (struct page){0};
+        base.no = no;
+        layer_put(l, &base);
+        p = layer_find(l, no);
+    }
+    make_private(p);
+    uint8_t *bytes = p->blob->data + p->offset;
+    if (at > p->size) {
+        memset(bytes + p->size, 0, at - p->size);
+    }
+    memcpy(bytes + at, blob->data + offset, size);
+    p->size = at + size > p->size ? at + size : p->size;
+}
+
+void layer_cut(struct layer *l, uint64_t no)
+{
+    size_t from = lower_bound(l, no);
+    for (size_t i = from; i < l->pages.count; i++) {
+        blob_unref(l->pages.items[i].blob);
+    }
+    l->pages.count = from;
+    if (no < l->cut_from) {
+        l->cut_from = no;
+    }
+}

@@ -1,0 +1,374 @@
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs/client/internal.h"
+#include "repl/base/hash.h"
+
+/* ---- inodes --------------------------------------------------------------------------------------- */
+
+struct inode *inode_find(const struct client *c, uint64_t ino)
+{
+    return map_get(&c->inodes, ino);
+}
+
+struct inode *inode_get(struct client *c, uint64_t ino)
+{
+    struct inode *i = map_get(&c->inodes, ino);
+    if (i == NULL) {
+        i = xcalloc(1, sizeof(*i));
+        i->ino = ino;
+        fs__attr__init(&i->attr);
+        list_init(&i->lru);
+        list_init(&i->names);
+        (void)map_put(&c->inodes, ino, i);
+    }
+    return i;
+}
+
+static void name_free(struct client *c, struct name *n);
+
+static void inode_free(struct client *c, struct inode *i)
+{
+    while (!list_empty(&i->names)) {
+        name_free(c, list_first(&i->names, struct name, in_dir));
+    }
+    if (list_linked(&i->lru)) {
+        list_remove(&i->lru);
+        c->lru_count--;
+    }
+    (void)map_del(&c->inodes, i->ino);
+    free(i);
+}
+
+static bool inode_needed(const struct inode *i)
+{
+    return i->file != NULL || i->busy[0] != 0 || i->busy[1] != 0 || i->opening != 0 || i->opens != 0 ||
+           i->ino == ROOT_INO;
+}
+
+void inode_settle(struct client *c, struct inode *i)
+{
+    if (inode_needed(i)) {
+        if (list_linked(&i->lru)) {
+            list_remove(&i->lru);
+            c->lru_count--;
+        }
+        return;
+    }
+    if (!i->known && list_empty(&i->names) && !i->names_promised) {
+        inode_free(c, i);
+        return;
+    }
+    if (!list_linked(&i->lru)) {
+        c->lru_count++;
+    }
+    list_remove(&i->lru);
+    list_push_back(&c->inode_lru, &i->lru);
+    while (c->lru_count > ATTRS_MAX) {
+        struct inode *old = list_first(&c->inode_lru, struct inode, lru);
+        if (old == i) {
+            break;
+        }
+        cache_drop_names(c, old->ino);
+        inode_invalidate_kernel(c, old);
+        inode_free(c, old);
+    }
+}
+
+struct Fs__Attr attr_plain(const struct Fs__Attr *attr)
+{
+    struct Fs__Attr plain = *attr;
+    plain.base.n_unknown_fields = 0;
+    plain.base.unknown_fields = NULL;
+    return plain;
+}
+
+bool inode_learn(struct client *c, struct inode *i, const struct Fs__Attr *attr)
+{
+    (void)c;
+    if (i->known && attr->version < i->attr.version) {
+        return false;
+    }
+    i->attr = attr_plain(attr);
+    i->known = true;
+    return true;
+}
+
+struct inode *cache_learn(struct client *c, const struct Fs__Attr *attr, bool granted)
+{
+    struct inode *i = inode_get(c, attr->ino);
+    (void)inode_learn(c, i, attr);
+    if (granted) {
+        i->promised = true;
+    }
+    inode_settle(c, i);
+    return i;
+}
+
+static uint64_t pages_of(uint64_t size)
+{
+    return size / FS_PAGE + (size % FS_PAGE != 0);
+}
+
+struct Fs__Attr inode_attr(const struct client *c, const struct inode *i)
+{
+    (void)c;
+    struct Fs__Attr attr = i->attr;
+    const struct file *f = i->file;
+    if (f == NULL || f->lease != LEASE_HELD || !file_busy(f)) {
+        return attr;
+    }
+    attr.size = f->size;
+    attr.mtime = f->mtime;
+    attr.ctime = f->mtime > attr.ctime ? f->mtime : attr.ctime;
+    if (f->atime != 0) {
+        attr.atime = f->atime;
+    }
+    attr.pages += f->dirty.pages.count;
+    list_each(it, &f->commits)
+    {
+        attr.pages += container_of(it, struct commit, in_file)->layer.pages.count;
+    }
+    if (attr.pages > pages_of(attr.size)) {
+        attr.pages = pages_of(attr.size);
+    }
+    return attr;
+}
+
+bool inode_data_fresh(const struct client *c, const struct inode *i)
+{
+    bool own = i->file != NULL && i->file->lease == LEASE_HELD;
+    if (c->config.consistency == CLIENT_SESSION) {
+        return own && i->known;
+    }
+    return i->known && session_lease_valid(c) && (own || (i->promised && i->busy[BUSY_ATTR] == 0));
+}
+
+bool inode_attr_fresh(const struct client *c, const struct inode *i)
+{
+    return inode_data_fresh(c, i) && i->busy[BUSY_ATTR] == 0;
+}
+
+time_us inode_attr_valid(const struct client *c, const struct inode *i)
+{
+    if (c->config.consistency == CLIENT_SESSION || !inode_attr_fresh(c, i)) {
+        return 0;
+    }
+    return c->lease_until - c->now;
+}
+
+void inode_answer(struct client *c, struct inode *i, struct Fs__Attr *ret_attr, time_us *ret_valid)
+{
+    *ret_attr = inode_attr(c, i);
+    *ret_valid = inode_attr_valid(c, i);
+    if (*ret_valid != 0 && c->now + *ret_valid > i->kernel_until) {
+        i->kernel_until = c->now + *ret_valid;
+    }
+    /* FUSE.md 1: other data under the same size and time would not make the kernel drop its pages. */
+    if (i->sent && i->attr.data_version != i->sent_version && ret_attr->size == i->sent_size &&
+        ret_attr->mtime == i->sent_mtime && i->pages_version != i->attr.data_version) {
+        effect_add(c, CLIENT_NOTIFY_DATA)->ino = i->ino;
+    }
+    i->sent = true;
+    i->sent_size = ret_attr->size;
+    i->sent_mtime = ret_attr->mtime;
+    if (i->attr.data_version > i->sent_version) {
+        i->sent_version = i->attr.data_version;
+    }
+}
+
+void inode_invalidate_kernel(struct client *c, struct inode *i)
+{
+    if (i->kernel_until > c->now) {
+        effect_add(c, CLIENT_NOTIFY_ATTR)->ino = i->ino;
+    }
+    i->kernel_until = 0;
+}
+
+/* ---- names ----------------------------------------------------------------------------------------- */
+
+static uint64_t name_hash(uint64_t dir, const char *name, size_t len)
+{
+    return hash64_seed(name, len, dir);
+}
+
+static struct name *find(const struct client *c, uint64_t dir, const char *name, size_t len)
+{
+    struct name *n = map_get(&c->names, name_hash(dir, name, len));
+    while (n != NULL && (n->dir->ino != dir || n->len != len || memcmp(n->bytes, name, len) != 0)) {
+        n = n->next;
+    }
+    return n;
+}
+
+struct name *name_find(const struct client *c, uint64_t dir, const char *name)
+{
+    return find(c, dir, name, strlen(name));
+}
+
+static void name_free(struct client *c, struct name *n)
+{
+    struct name *first = map_get(&c->names, n->hash);
+    if (first == n) {
+        if (n->next != NULL) {
+            (void)map_put(&c->names, n->hash, n->next);
+        } else {
+            (void)map_del(&c->names, n->hash);
+        }
+    } else {
+        while (first->next != n) {
+            first = first->next;
+        }
+        first->next = n->next;
+    }
+    list_remove(&n->in_dir);
+    list_remove(&n->lru);
+    c->names_count--;
+    free(n);
+}
+
+void name_learn(struct client *c, struct inode *dir, const char *name, size_t len, uint64_t ino)
+{
+    struct name *n = find(c, dir->ino, name, len);
+    if (n == NULL) {
+        if (c->names_count >= NAMES_MAX) {
+            struct name *old = list_first(&c->name_lru, struct name, lru);
+            name_free(c, old);
+        }
+        n = xcalloc(1, sizeof(*n) + len + 1);
+        memcpy(n->bytes, name, len);
+        n->len = len;
+        n->dir = dir;
+        n->hash = name_hash(dir->ino, name, len);
+        n->next = map_get(&c->names, n->hash);
+        (void)map_put(&c->names, n->hash, n);
+        list_init(&n->lru);
+        list_push_back(&dir->names, &n->in_dir);
+        c->names_count++;
+    }
+    list_remove(&n->lru);
+    list_push_back(&c->name_lru, &n->lru);
+    n->ino = ino;
+    n->fresh = dir->names_promised;
+}
+
+void name_forget(struct client *c, uint64_t dir, const char *name)
+{
+    struct name *n = name_find(c, dir, name);
+    if (n != NULL) {
+        name_free(c, n);
+    }
+}
+
+bool dir_names_fresh(const struct client *c, const struct inode *dir)
+{
+    return c->config.consistency == CLIENT_LINEARIZABLE && dir->names_promised &&
+           dir->busy[BUSY_NAMES] == 0 && session_lease_valid(c);
+}
+
+time_us dir_entry_valid(const struct client *c, const struct inode *dir)
+{
+    return c->config.name_cache && dir_names_fresh(c, dir) ? c->lease_until - c->now : 0;
+}
+
+/* ---- dropping --------------------------------------------------------------------------------------- */
+
+void cache_drop_attr(struct client *c, uint64_t ino)
+{
+    struct inode *i = inode_find(c, ino);
+    if (i != NULL) {
+        i->promised = false;
+        inode_invalidate_kernel(c, i);
+    }
+}
+
+static void drop_names(struct inode *dir)
+{
+    dir->names_promised = false;
+    list_each(it, &dir->names)
+    {
+        container_of(it, struct name, in_dir)->fresh = false;
+    }
+}
+
+void cache_drop_names(struct client *c, uint64_t ino)
+{
+    struct inode *dir = inode_find(c, ino);
+    if (dir == NULL) {
+        return;
+    }
+    if (dir->names_promised) {
+        drop_names(dir);
+    }
+    if (dir->names_until > c->now) {
+        (void)effect_add(c, CLIENT_NOTIFY_NAMES);
+    }
+    dir->names_until = 0;
+}
+
+void cache_drop_all(struct client *c)
+{
+    c->cache_epoch++; /* grants under way count no more */
+    bool names = false;
+    size_t cursor = 0;
+    void *value;
+    while (map_next(&c->inodes, &cursor, NULL, &value)) {
+        struct inode *i = value;
+        i->promised = false;
+        inode_invalidate_kernel(c, i);
+        if (i->names_promised) {
+            drop_names(i);
+        }
+        names |= i->names_until > c->now;
+        i->names_until = 0;
+    }
+    if (names) {
+        (void)effect_add(c, CLIENT_NOTIFY_NAMES);
+    }
+}
+
+bool grant_counts(struct client *c, const struct rpc *r, const struct Fs__Reply *reply,
+                  Fs__Object__Kind kind, uint64_t ino)
+{
+    bool covered = kind == FS__OBJECT__KIND__NAMES ? reply->grant_names : reply->grant_attr;
+    return covered && reply->grant != 0 && c->config.consistency == CLIENT_LINEARIZABLE &&
+           c->state == SESSION_LIVE && reply->term == c->term && r->cache_epoch == c->cache_epoch &&
+           reply->grant > recall_last(c, kind, ino);
+}
+
+void cache_free(struct client *c)
+{
+    while (c->inodes.count != 0) {
+        size_t cursor = 0;
+        void *value;
+        (void)map_next(&c->inodes, &cursor, NULL, &value);
+        struct inode *i = value;
+        if (i->file != NULL) {
+            struct file *f = i->file;
+            (void)file_lost(c, f, EIO);
+            while (!list_empty(&f->handles)) {
+                struct handle *h = list_first(&f->handles, struct handle, link);
+                list_remove(&h->link);
+                free(h);
+            }
+            i->file = NULL;
+            list_remove(&f->lease_lru);
+            list_remove(&f->dirty_link);
+            list_remove(&f->space_link);
+            list_remove(&f->buffer_link);
+            timer_clear(&f->commit_timer);
+            timer_clear(&f->hold_timer);
+            vec_done(&f->recalls);
+            free(f);
+        }
+        inode_free(c, i);
+    }
+    map_done(&c->inodes);
+    map_done(&c->names);
+    for (size_t e = 0; e < c->root.entries.count; e++) {
+        free((char *)(uintptr_t)c->root.entries.items[e].name);
+    }
+    vec_done(&c->root.entries);
+}

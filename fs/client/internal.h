@@ -1,0 +1,525 @@
+/* What the client's files share: the objects they all touch, and each file's calls.
+ *
+ * Reading order: op (a kernel request and what it waits for), rpc (a request to the nodes), inode
+ * (attributes, names, promises), file (write lease, dirty pages, commits). */
+#ifndef TALLY_FS_CLIENT_INTERNAL_H
+#define TALLY_FS_CLIENT_INTERNAL_H
+
+#include "fs/client/client.h"
+#include "fs/client/buffer.h"
+#include "repl/base/list.h"
+#include "repl/base/map.h"
+#include "repl/base/vec.h"
+
+#define ROOT_INO 1u
+#define NAME_BYTES_MAX 255u
+#define NODES_MAX 32u
+
+#define ATTRS_MAX 65536u        /* cached inodes and names: a cap against growth without end */
+#define NAMES_MAX 131072u
+#define LEASES_MAX 16384u       /* RULES L1 */
+#define LEASES_PER_RELEASE 512u
+#define RELEASED_MAX 65536u     /* remembered ends of leases */
+#define SEQ_WINDOW 64u          /* operations of a session outstanding at once */
+#define ROOT_LISTING_MAX 4096u
+
+#define BACKOFF_MIN (5 * TIME_MS)
+#define BACKOFF_MAX (100 * TIME_MS)
+#define HEDGE_DELAY (300 * TIME_MS)   /* a copy that says nothing for so long: ask the next one too */
+#define LEADER_SILENCE (300 * TIME_MS)
+#define PUT_PATIENCE (20 * TIME_MS)   /* RULES B5: then the leader pushes the bytes itself */
+#define COMMIT_DELAY (1 * TIME_S)     /* RULES B9 */
+#define COMMIT_BYTES (16u << 20)
+#define LEASE_HOLD_MIN (10 * TIME_MS) /* RULES L1 */
+#define LEASE_IDLE (2 * TIME_S)       /* then it is given back before anybody asks */
+#define STALE_ROOT_DELAY (1 * TIME_S) /* without a leader for so long: df and ls of the root answer anyway */
+#define RESERVE_CHUNK (16u << 20)     /* RULES B13 */
+#define COMMIT_OVERHEAD FS_PAGE       /* of space, beside whole pages */
+
+/* ---- timers: one list per class, so that setting one of a usual delay is O(1) ------------------ */
+
+enum timer_class {
+    TIMER_OP,
+    TIMER_ROOT,
+    TIMER_HEDGE,
+    TIMER_PUT,
+    TIMER_DIRTY,
+    TIMER_HOLD,
+    TIMER_RETRY,
+    TIMER_SESSION,
+    TIMER_CLASSES
+};
+
+struct timer {
+    struct list link;
+    time_us at;
+    void (*fire)(struct client *c, struct timer *t);
+};
+
+void timer_init(struct timer *t);
+void timer_set(struct client *c, enum timer_class k, struct timer *t, time_us at,
+               void (*fire)(struct client *, struct timer *));
+void timer_clear(struct timer *t);
+static inline bool timer_running(const struct timer *t)
+{
+    return list_linked(&t->link);
+}
+
+/* ---- op.c: a kernel request that is not finished ------------------------------------------------ */
+
+enum busy_kind { BUSY_ATTR, BUSY_NAMES };
+#define OP_BUSY_MAX 6
+
+struct op {
+    struct list link;      /* client.ops, in order of arrival, so of deadlines */
+    struct list wait;      /* a queue it waits in */
+    struct timer deadline;
+    struct timer root;     /* answers from old knowledge when it runs out; root inode and statfs only */
+    struct client_op a;    /* names are copies, `data` is a reference */
+    time_us since;
+    bool answered;         /* by deadline or cancel; its work goes on silently */
+    const char *why;
+    struct rpc *rpc;       /* outstanding for it */
+    struct read_job *job;
+    struct file *queue_of; /* the file in whose queue it waits */
+    unsigned tries;
+    uint64_t until;        /* FSYNC, FLUSH, truncate, rename: commits with serials up to this */
+    uint64_t space;        /* bytes of the reservation it took and has not used */
+    bool space_asked, frozen;
+    struct inode *opening;
+    struct {
+        struct inode *inode;
+        enum busy_kind kind;
+    } busy[OP_BUSY_MAX];
+    size_t busy_count;
+};
+
+void op_start(struct client *c, const struct client_op *a);
+struct op *op_find(struct client *c, uint64_t id);
+/* Ends the operation: answers (unless that was done) and frees it. `result` is taken; NULL: only err. */
+void op_finish(struct client *c, struct op *op, struct client_result *result);
+void op_fail(struct client *c, struct op *op, int err);
+/* Answers `err` now. Work that others may already see goes on, the rest is dropped. */
+void op_give_up(struct client *c, struct op *op, int err);
+/* While it runs the cached attributes (names) of `i` may be behind what others see. */
+void op_busy(struct op *op, struct inode *i, enum busy_kind kind);
+/* Runs it from its beginning, or where its own state says. */
+void op_run(struct client *c, struct op *op);
+
+/* ---- rpc.c: requests to nodes, repeated until answered ------------------------------------------ */
+
+enum rpc_to { RPC_LEADER, RPC_COPY, RPC_PROBE };
+
+struct rpc {
+    uint32_t refs; /* the table and the effects that name `req` */
+    struct list link;
+    struct list seq_link;
+    struct timer timer;
+    struct Fs__Request *req;
+    struct blob **blobs;
+    size_t blobs_count;
+    uint64_t id, older_id; /* of the sends that may still be answered; 0 none */
+    uint32_t node, older_node;
+    enum rpc_to to;
+    bool live; /* in the table */
+    bool queued, needs_session, needs_seq;
+    bool sent_once;
+    bool changes; /* others may see its effect: never dropped once sent */
+    uint64_t session;
+    uint32_t position, failures;
+    uint32_t cache_epoch;
+    time_us since, sent_at;
+    char why[96];
+    struct op *op;
+    void *owner;
+    void (*prepare)(struct client *c, struct rpc *r);
+    /* reply == NULL: it failed with `err` (session lost, client stopped). */
+    void (*done)(struct client *c, struct rpc *r, const struct Fs__Reply *reply, struct blob *bulk);
+    void (*accepted)(struct client *c, struct rpc *r);
+    int err;
+};
+
+struct rpc *rpc_new(enum rpc_to to, struct op *op,
+                    void (*done)(struct client *, struct rpc *, const struct Fs__Reply *, struct blob *));
+/* A request with an Op of this session; seq counted when `needs_seq`. */
+struct rpc *rpc_new_op(struct op *op, bool needs_seq,
+                       void (*done)(struct client *, struct rpc *, const struct Fs__Reply *, struct blob *));
+void rpc_start(struct client *c, struct rpc *r);
+void rpc_cancel(struct client *c, struct rpc *r);
+void rpc_unref(struct rpc *r);
+/* Sends what waits for a leader, a session or room in the window. */
+void rpc_pump(struct client *c);
+void rpc_on_reply(struct client *c, uint32_t node, const struct Fs__Reply *reply, struct blob *bulk);
+void rpc_on_link_down(struct client *c, uint32_t node);
+void rpc_on_link_up(struct client *c, uint32_t node);
+/* What is outstanding elsewhere is sent again. */
+void rpc_new_leader(struct client *c);
+/* Requests sent under the session that ended fail with EIO, those never sent wait for the new one. */
+void rpc_session_lost(struct client *c, uint64_t session);
+/* One way, not repeated. Takes req. */
+void rpc_post(struct client *c, struct Fs__Request *req);
+/* The error an answer amounts to: transport, request or operation. */
+int rpc_error(const struct rpc *r, const struct Fs__Reply *reply);
+uint64_t rpc_oldest_id(const struct client *c);
+
+/* ---- session.c ----------------------------------------------------------------------------------- */
+
+enum session_state { SESSION_NONE, SESSION_OPENING, SESSION_LIVE };
+
+void session_start(struct client *c);
+/* May promises and leases be relied on now (RULES L9)? */
+bool session_lease_valid(const struct client *c);
+void session_lost(struct client *c, uint64_t session);
+void session_lapse(struct client *c);
+void session_note_reply(struct client *c, uint32_t node, const struct Fs__Reply *reply);
+void session_find_leader(struct client *c);
+void session_schedule(struct client *c);
+void session_save_token(struct client *c);
+bool session_leader_usable(const struct client *c);
+/* RULES B13. Takes `bytes` of the reservation; false: not there, ask for more with session_reserve. */
+bool session_take_space(struct client *c, uint64_t bytes);
+void session_reserve(struct client *c, uint64_t bytes);
+void session_drop_holds(struct client *c, uint64_t ino);
+void session_stop(struct client *c);
+/* Called when something a stop waits for may be done. */
+void session_stop_next(struct client *c);
+
+/* ---- cache.c: attributes and names --------------------------------------------------------------- */
+
+struct inode {
+    uint64_t ino;
+    struct list lru;
+    struct Fs__Attr attr;  /* newest committed attributes seen */
+    bool known;            /* `attr` is filled in */
+    bool promised;         /* ATTR */
+    bool names_promised;   /* NAMES, of a directory */
+    uint32_t busy[2];      /* own changes outstanding, by enum busy_kind */
+    uint32_t opening, opens;
+    bool orphan;           /* may be kept only by our hold: told when the last handle closes */
+    uint64_t nlookup;
+    time_us kernel_until;  /* the kernel may use attributes it was given until then ... */
+    time_us names_until;   /* ... and names of this directory */
+    bool sent;             /* attributes were given to the kernel: these */
+    uint64_t sent_version, sent_size;
+    int64_t sent_mtime;
+    uint64_t pages_version; /* data version of the pages the kernel may have; 0 none known */
+    struct file *file;
+    struct list names;     /* of this directory: struct name */
+};
+
+struct name {
+    struct list in_dir, lru;
+    struct name *next; /* same hash */
+    struct inode *dir;
+    uint64_t hash, ino; /* ino 0: promised to be absent */
+    bool fresh;         /* learned under the promise that is held now; else only a hint */
+    size_t len;
+    char bytes[];
+};
+
+struct inode *inode_get(struct client *c, uint64_t ino); /* made when missing */
+struct inode *inode_find(const struct client *c, uint64_t ino);
+/* Frees it when nothing needs it; else keeps it, the least recently used go first. */
+void inode_settle(struct client *c, struct inode *i);
+/* Takes newer attributes over; true when they are the newest. */
+bool inode_learn(struct client *c, struct inode *i, const struct Fs__Attr *attr);
+/* As inode_learn, plus the promise when `granted`. */
+struct inode *cache_learn(struct client *c, const struct Fs__Attr *attr, bool granted);
+/* Attributes with what is buffered here on top. */
+struct Fs__Attr inode_attr(const struct client *c, const struct inode *i);
+bool inode_attr_fresh(const struct client *c, const struct inode *i);
+bool inode_data_fresh(const struct client *c, const struct inode *i);
+time_us inode_attr_valid(const struct client *c, const struct inode *i);
+/* Fills the answer's attributes and remembers what the kernel now knows (RULES L6). */
+void inode_answer(struct client *c, struct inode *i, struct Fs__Attr *ret_attr, time_us *ret_valid);
+void inode_invalidate_kernel(struct client *c, struct inode *i);
+void cache_drop_attr(struct client *c, uint64_t ino);
+void cache_drop_names(struct client *c, uint64_t dir);
+/* No promise is held any more; the kernel is told. */
+void cache_drop_all(struct client *c);
+void cache_free(struct client *c);
+bool dir_names_fresh(const struct client *c, const struct inode *dir);
+time_us dir_entry_valid(const struct client *c, const struct inode *dir);
+struct name *name_find(const struct client *c, uint64_t dir, const char *name);
+void name_learn(struct client *c, struct inode *dir, const char *name, size_t len, uint64_t ino);
+void name_forget(struct client *c, uint64_t dir, const char *name);
+/* RULES L5: does this answer's grant count? */
+bool grant_counts(struct client *c, const struct rpc *r, const struct Fs__Reply *reply,
+                  Fs__Object__Kind kind, uint64_t ino);
+
+/* ---- file.c: the write lease and its data --------------------------------------------------------- */
+
+enum lease_state { LEASE_NONE, LEASE_ASKING, LEASE_HELD };
+
+struct handle {
+    uint64_t fh;
+    struct list link;
+    struct inode *inode;
+    uint32_t flags;
+    int error; /* of a commit, told once */
+};
+
+struct file {
+    struct inode *inode;
+    enum lease_state lease;
+    uint64_t epoch, next_c;
+    time_us lease_since, used_at;
+    bool written;            /* since the lease was granted */
+    struct list lease_lru;   /* client.leases */
+    uint64_t size;           /* local; while the lease is held */
+    int64_t mtime, atime;    /* atime 0: unchanged */
+    struct layer dirty;
+    bool meta_dirty;         /* size or times changed */
+    uint64_t dirty_space;    /* of the reservation */
+    struct timer commit_timer, hold_timer;
+    struct list commits;     /* in flight, oldest first */
+    struct list handles;
+    struct list queue;       /* data operations, in order */
+    bool pumping;
+    vec_of(struct recall *) recalls;
+    struct rpc *lease_rpc;
+    struct list dirty_link, space_link, buffer_link; /* client.dirty_files, .space_waiters, .buffer_waiters */
+};
+
+struct file *file_get(struct client *c, struct inode *i);
+void file_settle(struct client *c, struct file *f);
+bool file_dirty(const struct file *f);
+bool file_busy(const struct file *f);
+/* Starts a commit of everything dirty. Returns the serial that covers all changes so far, 0: none open. */
+uint64_t file_freeze(struct client *c, struct file *f, bool want_accepted);
+void file_mark_dirty(struct client *c, struct file *f);
+void file_enqueue(struct client *c, struct op *op);
+void file_pump(struct client *c, struct file *f);
+void file_lease_granted(struct client *c, struct file *f, uint64_t epoch);
+/* Everything uncommitted is lost: told once per handle. Returns the bytes lost. */
+uint64_t file_lost(struct client *c, struct file *f, int err);
+void file_touch(struct client *c, struct file *f);
+void file_release_idle(struct client *c);
+void file_pump_space(struct client *c, int err);
+void file_pump_buffer(struct client *c);
+struct handle *handle_new(struct client *c, struct inode *i, uint32_t flags);
+struct handle *handle_find(const struct client *c, uint64_t fh);
+void handle_close(struct client *c, struct handle *h);
+/* The error to tell at this descriptor, once. */
+int handle_take_error(struct client *c, uint64_t fh);
+int64_t file_next_mtime(const struct client *c, const struct file *f);
+
+/* ---- commit.c ------------------------------------------------------------------------------------- */
+
+struct block_out {
+    uint32_t refs; /* the commit and the effects that name `put` */
+    struct Fs__Block pb;
+    struct Fs__BlockPut put;
+    uint64_t runs[BLOCK_RUNS_MAX];
+    struct blob *bytes;
+    uint32_t acked, asked; /* masks of nodes */
+    struct commit *commit;
+};
+
+struct commit {
+    struct list all, in_file;
+    struct file *file;
+    uint64_t serial; /* over all files of this client */
+    uint64_t epoch, no_c;
+    struct layer layer;
+    uint64_t size;
+    int64_t mtime, atime;
+    struct block_out **blocks;
+    size_t blocks_count;
+    uint64_t bytes, space;
+    bool inline_bytes, want_accepted, accepted, done;
+    struct timer put_timer;
+    time_us since;
+    struct rpc *rpc;
+};
+
+void commit_start(struct client *c, struct commit *k);
+void commit_build(struct client *c, struct commit *k);
+void commit_free(struct client *c, struct commit *k);
+void commit_on_put_reply(struct client *c, uint32_t node, const struct Fs__BlockPutReply *reply);
+void commit_on_link_up(struct client *c, uint32_t node, bool new_store);
+void commit_on_targets(struct client *c);
+/* Answers the operations whose commits are done. */
+void commit_wake(struct client *c);
+bool commit_reached(const struct client *c, const struct op *op);
+void block_out_unref(struct block_out *b);
+
+/* ---- read.c ---------------------------------------------------------------------------------------- */
+
+/* Reads pages for `op`: layers as they are now over the committed base. When it has them, `done` gets
+ * one slice list covering exactly `pages` pages (err != 0: none). */
+struct read_job {
+    struct op *op;
+    struct inode *inode;
+    struct rpc *rpc;
+    uint64_t first;
+    uint32_t pages;
+    struct page *over; /* pages entries; blob NULL and no == UINT64_MAX: from the base; blob NULL: zeros */
+    bool *holes;       /* after the base was read: pages that have no extent */
+    bool own;          /* read under the own lease: size is the local one */
+    uint64_t min_index;
+    uint64_t size;     /* of the file when it was read */
+    uint32_t bad;      /* hash mismatches so far */
+    void (*done)(struct client *c, struct read_job *job, int err);
+};
+
+struct read_job *read_start(struct client *c, struct op *op, struct inode *i, uint64_t first,
+                            uint32_t pages, uint64_t min_index,
+                            void (*done)(struct client *, struct read_job *, int));
+void read_free(struct client *c, struct read_job *job);
+
+/* ---- recall.c -------------------------------------------------------------------------------------- */
+
+struct recall {
+    uint64_t n, term;
+    unsigned waiting; /* leases not let go yet */
+    vec_of(struct Fs__LeaseEnd) ends;
+    vec_of(uint64_t) open_inos;
+};
+
+struct lease_end {
+    uint64_t epoch, last_c;
+    struct list link;
+    uint64_t ino;
+};
+
+struct recalled { /* remembered until requests outstanding then are answered: RULES L5 */
+    struct list link;
+    uint64_t key, n, barrier;
+    struct recall *lease; /* a LEASE recall that came before its grant */
+};
+
+void recall_on(struct client *c, const struct Fs__Recall *msg, uint64_t term);
+/* The lease is granted although a recall of it came before: take it up. */
+void recall_take_up(struct client *c, struct file *f);
+/* Lets the lease go when everything is committed; answers the recalls. */
+void recall_try_release(struct client *c, struct file *f);
+void recall_forget(struct client *c); /* new term: old numbers mean nothing */
+void recall_expire(struct client *c);
+uint64_t recall_last(const struct client *c, Fs__Object__Kind kind, uint64_t ino);
+void recall_let_go(struct client *c, struct file *f, struct Fs__LeaseEnd *ret_end);
+void recall_post_ends(struct client *c, const struct Fs__LeaseEnd *ends, size_t count);
+void recall_free(struct client *c);
+
+/* ---- ops_*.c: one function per operation, called by op_run ------------------------------------------ */
+
+void op_lookup(struct client *c, struct op *op);
+void op_forget(struct client *c, struct op *op);
+void op_make(struct client *c, struct op *op);
+void op_unlink(struct client *c, struct op *op);
+void op_rename(struct client *c, struct op *op);
+void op_link(struct client *c, struct op *op);
+void op_readlink(struct client *c, struct op *op);
+void op_getattr(struct client *c, struct op *op);
+void op_setattr(struct client *c, struct op *op);
+void op_setxattr(struct client *c, struct op *op);
+void op_getxattr(struct client *c, struct op *op);
+void op_listxattr(struct client *c, struct op *op);
+void op_removexattr(struct client *c, struct op *op);
+void op_statfs(struct client *c, struct op *op);
+void op_readdir(struct client *c, struct op *op);
+void op_fsyncdir(struct client *c, struct op *op);
+void op_open(struct client *c, struct op *op);
+void op_release(struct client *c, struct op *op);
+void op_read(struct client *c, struct op *op);
+void op_flush(struct client *c, struct op *op);
+void op_fsync(struct client *c, struct op *op);
+void op_sync_all(struct client *c, struct op *op);
+/* Data operations at the head of their file's queue. True: finished (and freed); false: it waits. */
+bool op_data_step(struct client *c, struct file *f, struct op *op);
+/* The stale answer of the root and statfs, when no leader is to be had. */
+void op_root_timeout(struct client *c, struct timer *t);
+
+/* ---- the client ------------------------------------------------------------------------------------- */
+
+struct root_listing {
+    vec_of(struct client_dirent) entries; /* names owned */
+    bool complete;
+    uint64_t next; /* cookie up to which it was gathered */
+};
+
+struct client {
+    struct client_config config;
+    /* Of the step under way. */
+    time_us now;
+    int64_t wall_ns;
+    struct client_out *out;
+    time_us wake_at;
+
+    struct list timers[TIMER_CLASSES];
+
+    struct {
+        bool up;
+        uint64_t boot;
+    } links[NODES_MAX];
+
+    struct list ops;
+    struct map ops_by_id;
+    struct list commit_waiters; /* ops that wait for commits */
+    struct list space_waiters;  /* files whose next operation waits for a reservation ... */
+    struct list buffer_waiters; /* ... or for room in the buffer */
+
+    /* rpc */
+    struct map rpcs;
+    uint64_t next_id;
+    struct list queue, queue_seq, sent, copies; /* waiting; waiting for room in the window; sent to the leader; sent to copies */
+    struct list seqs;
+    uint64_t next_seq;
+    bool pumping;
+
+    /* session */
+    enum session_state state;
+    uint64_t session;
+    uint64_t term;
+    uint32_t leader;
+    unsigned bounces;
+    time_us lease_until;      /* RULES L9; 0: not valid */
+    time_us lease_us;
+    struct timer session_timer, probe_timer;
+    time_us probe_delay;
+    uint32_t probe_node;
+    struct rpc *renew, *probe, *opening, *reserving, *holding;
+    time_us renew_at, heard_at, probed_at;
+    time_us leaderless_since; /* 0: there is one */
+    uint64_t token, saved_token;
+    uint32_t targets;
+    uint64_t space, reserve_asked, reserve_need;
+    bool space_refused;
+    vec_of(uint64_t) drop_inos;
+    bool stopping, stopped, ending;
+    struct timer stop_timer;
+
+    /* cache */
+    struct map inodes, names;
+    struct list inode_lru, name_lru;
+    size_t names_count, lru_count;
+    uint32_t cache_epoch;
+    struct root_listing root;
+    uint64_t total_bytes, free_bytes, total_inodes;
+    bool statfs_known;
+
+    /* recalls */
+    struct list recalled;
+    struct map recalled_by_key;
+    struct map released; /* ino -> struct lease_end */
+    struct list released_order;
+
+    /* files */
+    struct map handles;
+    uint64_t next_fh;
+    struct list leases; /* held, least recently used first */
+    size_t leases_count;
+    struct list dirty_files;
+    struct list commits; /* all not committed, in order */
+    uint64_t commit_serial;
+    uint64_t next_block;
+    struct map blocks; /* n -> struct block_out */
+    uint64_t dirty_bytes, inflight_bytes;
+    bool sync_failed;
+};
+
+struct client_effect *effect_add(struct client *c, enum client_effect_kind kind);
+void client_log(struct client *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+struct Fs__Attr attr_plain(const struct Fs__Attr *attr);
+
+#endif

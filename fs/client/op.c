@@ -1,0 +1,254 @@
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs/client/internal.h"
+
+struct op *op_find(struct client *c, uint64_t id)
+{
+    return map_get(&c->ops_by_id, id);
+}
+
+void op_run(struct client *c, struct op *op)
+{
+    switch (op->a.kind) {
+    case CLIENT_LOOKUP:
+        op_lookup(c, op);
+        break;
+    case CLIENT_FORGET:
+        op_forget(c, op);
+        break;
+    case CLIENT_GETATTR:
+        op_getattr(c, op);
+        break;
+    case CLIENT_SETATTR:
+        op_setattr(c, op);
+        break;
+    case CLIENT_READLINK:
+        op_readlink(c, op);
+        break;
+    case CLIENT_MAKE:
+        op_make(c, op);
+        break;
+    case CLIENT_UNLINK:
+    case CLIENT_RMDIR:
+        op_unlink(c, op);
+        break;
+    case CLIENT_RENAME:
+        op_rename(c, op);
+        break;
+    case CLIENT_LINK:
+        op_link(c, op);
+        break;
+    case CLIENT_OPEN:
+        op_open(c, op);
+        break;
+    case CLIENT_RELEASE:
+        op_release(c, op);
+        break;
+    case CLIENT_READ:
+        op_read(c, op);
+        break;
+    case CLIENT_WRITE:
+        file_enqueue(c, op);
+        break;
+    case CLIENT_FLUSH:
+        op_flush(c, op);
+        break;
+    case CLIENT_FSYNC:
+        op_fsync(c, op);
+        break;
+    case CLIENT_FSYNCDIR:
+        op_fsyncdir(c, op);
+        break;
+    case CLIENT_READDIR:
+        op_readdir(c, op);
+        break;
+    case CLIENT_STATFS:
+        op_statfs(c, op);
+        break;
+    case CLIENT_SETXATTR:
+        op_setxattr(c, op);
+        break;
+    case CLIENT_GETXATTR:
+        op_getxattr(c, op);
+        break;
+    case CLIENT_LISTXATTR:
+        op_listxattr(c, op);
+        break;
+    case CLIENT_REMOVEXATTR:
+        op_removexattr(c, op);
+        break;
+    case CLIENT_SYNC_ALL:
+        op_sync_all(c, op);
+        break;
+    }
+}
+
+static void on_deadline(struct client *c, struct timer *t)
+{
+    struct op *op = container_of(t, struct op, deadline);
+    client_log(c, "operation %llu on ino %llu timed out: %s", (unsigned long long)op->a.id,
+               (unsigned long long)(op->a.ino != 0 ? op->a.ino : op->a.parent),
+               op->why != NULL ? op->why : "no answer");
+    op_give_up(c, op, ETIMEDOUT);
+}
+
+/* RELEASE and FORGET have nobody who waits: they never time out. */
+static bool has_caller(enum client_op_kind kind)
+{
+    return kind != CLIENT_FORGET && kind != CLIENT_RELEASE;
+}
+
+static int check(const struct client *c, const struct client_op *a)
+{
+    if ((a->name != NULL && strlen(a->name) > NAME_BYTES_MAX && a->kind != CLIENT_SETXATTR &&
+         a->kind != CLIENT_GETXATTR && a->kind != CLIENT_REMOVEXATTR) ||
+        (a->newname != NULL && strlen(a->newname) > NAME_BYTES_MAX)) {
+        return ENAMETOOLONG;
+    }
+    bool changes = a->kind == CLIENT_SETATTR || a->kind == CLIENT_MAKE || a->kind == CLIENT_UNLINK ||
+                   a->kind == CLIENT_RMDIR || a->kind == CLIENT_RENAME || a->kind == CLIENT_LINK ||
+                   a->kind == CLIENT_WRITE || a->kind == CLIENT_SETXATTR ||
+                   a->kind == CLIENT_REMOVEXATTR;
+    return changes && c->config.read_only ? EROFS : 0;
+}
+
+void op_start(struct client *c, const struct client_op *a)
+{
+    struct op *op = xcalloc(1, sizeof(*op));
+    op->a = *a;
+    op->a.name = a->name != NULL ? xstrdup(a->name) : NULL;
+    op->a.newname = a->newname != NULL ? xstrdup(a->newname) : NULL;
+    op->a.data = blob_ref(a->data);
+    op->since = c->now;
+    list_init(&op->wait);
+    timer_init(&op->deadline);
+    timer_init(&op->root);
+    list_push_back(&c->ops, &op->link);
+    void *before = map_put(&c->ops_by_id, a->id, op);
+    assert(before == NULL);
+    if (has_caller(a->kind)) {
+        timer_set(c, TIMER_OP, &op->deadline, c->now + c->config.deadline_us, on_deadline);
+    }
+    if (a->kind == CLIENT_STATFS ||
+        (a->ino == ROOT_INO && (a->kind == CLIENT_GETATTR || a->kind == CLIENT_READDIR))) {
+        timer_set(c, TIMER_ROOT, &op->root, c->now + STALE_ROOT_DELAY, op_root_timeout);
+    }
+    int err = check(c, a);
+    if (err != 0) {
+        op_fail(c, op, err);
+        return;
+    }
+    op_run(c, op);
+}
+
+void op_busy(struct op *op, struct inode *i, enum busy_kind kind)
+{
+    if (i == NULL) {
+        return;
+    }
+    assert(op->busy_count < OP_BUSY_MAX);
+    op->busy[op->busy_count].inode = i;
+    op->busy[op->busy_count++].kind = kind;
+    i->busy[kind]++;
+}
+
+static void answer(struct client *c, struct op *op, struct client_result *result, int err)
+{
+    if (op->answered || op->a.kind == CLIENT_FORGET) {
+        if (result != NULL) { /* nobody wants it: let an effect that is not a reply own it */
+            struct client_out none = {0};
+            struct client_out *out = c->out;
+            c->out = &none;
+            effect_add(c, CLIENT_REPLY)->result = *result;
+            c->out = out;
+            client_out_clear(&none);
+        }
+        return;
+    }
+    struct client_effect *e = effect_add(c, CLIENT_REPLY);
+    e->op_id = op->a.id;
+    if (result != NULL) {
+        e->result = *result;
+    } else {
+        e->result.err = err;
+    }
+    op->answered = true;
+}
+
+static void op_free(struct client *c, struct op *op)
+{
+    list_remove(&op->link);
+    list_remove(&op->wait);
+    timer_clear(&op->deadline);
+    timer_clear(&op->root);
+    if (map_get(&c->ops_by_id, op->a.id) == op) {
+        (void)map_del(&c->ops_by_id, op->a.id);
+    }
+    if (op->job != NULL) {
+        read_free(c, op->job);
+    }
+    if (op->rpc != NULL) {
+        rpc_cancel(c, op->rpc);
+    }
+    c->space += op->space;
+    for (size_t b = 0; b < op->busy_count; b++) {
+        op->busy[b].inode->busy[op->busy[b].kind]--;
+    }
+    for (size_t b = 0; b < op->busy_count; b++) {
+        bool again = false;
+        for (size_t later = b + 1; later < op->busy_count; later++) {
+            again |= op->busy[later].inode == op->busy[b].inode;
+        }
+        if (!again && op->busy[b].inode != op->opening) {
+            inode_settle(c, op->busy[b].inode);
+        }
+    }
+    if (op->opening != NULL) {
+        op->opening->opening--;
+        inode_settle(c, op->opening);
+    }
+    free((char *)(uintptr_t)op->a.name);
+    free((char *)(uintptr_t)op->a.newname);
+    blob_unref(op->a.data);
+    free(op);
+}
+
+static void end(struct client *c, struct op *op)
+{
+    struct file *f = op->queue_of;
+    op_free(c, op);
+    if (f != NULL) {
+        file_pump(c, f);
+    }
+    session_stop_next(c);
+}
+
+void op_finish(struct client *c, struct op *op, struct client_result *result)
+{
+    answer(c, op, result, 0);
+    end(c, op);
+}
+
+void op_fail(struct client *c, struct op *op, int err)
+{
+    answer(c, op, NULL, err);
+    end(c, op);
+}
+
+void op_give_up(struct client *c, struct op *op, int err)
+{
+    answer(c, op, NULL, err);
+    timer_clear(&op->deadline);
+    timer_clear(&op->root);
+    /* The driver may use the id again. */
+    if (map_get(&c->ops_by_id, op->a.id) == op) {
+        (void)map_del(&c->ops_by_id, op->a.id);
+    }
+    if (op->rpc != NULL && op->rpc->changes && op->rpc->sent_once) {
+        return;
+    }
+    end(c, op);
+}

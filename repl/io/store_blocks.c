@@ -1,0 +1,592 @@
+/* Blocks of the store: bytes first into block segments, then their place into the log, then into the
+ * index (RULES S1). */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "repl/io/file.h"
+#include "repl/io/log.h"
+#include "repl/io/store_internal.h"
+
+static bool same_block(const struct block_ref *a, const struct block_ref *b)
+{
+    return a->size == b->size && a->digest == b->digest;
+}
+
+struct pending *pending_find(const struct store *s, struct block_name name)
+{
+    struct name_node *node = name_map_get(&s->pending, name);
+    return node ? container_of(node, struct pending, node) : NULL;
+}
+
+static void pending_free(struct pending *p)
+{
+    blob_unref(p->bytes);
+    vec_done(&p->waiters);
+    free(p);
+}
+
+static void pending_remove(struct store *s, struct pending *p)
+{
+    name_map_del(&s->pending, &p->node);
+    s->pending_count--;
+    if (p->segment)
+        blocks_unpin(s->blocks, p->segment);
+    pending_free(p);
+}
+
+void pending_free_all(struct store *s)
+{
+    size_t cursor = 0;
+    void *value;
+    while (map_next(&s->pending, &cursor, NULL, &value))
+        for (struct name_node *n = value, *next; n; n = next) {
+            next = n->next;
+            pending_free(container_of(n, struct pending, node));
+        }
+    map_clear(&s->pending);
+}
+
+void store_give_back(struct store *s, const struct index_entry *e)
+{
+    if (e->kind == PLACE_BLOCKS)
+        blocks_give_back(s->blocks, (struct block_place){e->number, e->offset}, e->ref.size);
+    /* bytes in the log go with their segment */
+}
+
+/* ---- BLOCK_AT ---------------------------------------------------------------------------------------------- */
+
+static void ref_put(struct bytes_writer *w, const struct block_ref *ref)
+{
+    bytes_put_u64(w, ref->name.session);
+    bytes_put_u64(w, ref->name.n);
+    bytes_put_u32(w, ref->size);
+    bytes_put_u64(w, ref->digest);
+}
+
+void store_block_at_head(struct bytes_writer *w, const struct block_ref *ref, const uint64_t *runs,
+                         struct block_place place)
+{
+    ref_put(w, ref);
+    bytes_put_u32(w, place.segment);
+    bytes_put_u32(w, place.offset);
+    for (uint32_t i = 0; i < block_runs(ref->size); i++)
+        bytes_put_u64(w, runs[i]);
+}
+
+bool store_block_at_get(const struct journal_record *record, struct index_entry *ret)
+{
+    struct bytes_reader r;
+    bytes_reader_init(&r, record->head, record->head_size);
+    ret->ref.name.session = bytes_get_u64(&r);
+    ret->ref.name.n = bytes_get_u64(&r);
+    ret->ref.size = bytes_get_u32(&r);
+    ret->ref.digest = bytes_get_u64(&r);
+    if (r.bad || ret->ref.size == 0 || ret->ref.size > BLOCK_SIZE_MAX)
+        return false;
+    if (record->kind != RECORD_BLOCK_AT)
+        return bytes_reader_ended(&r);
+    ret->kind = PLACE_BLOCKS;
+    ret->number = bytes_get_u32(&r);
+    ret->offset = bytes_get_u32(&r);
+    for (uint32_t i = 0; i < block_runs(ret->ref.size); i++)
+        ret->runs[i] = bytes_get_u64(&r);
+    return bytes_reader_ended(&r);
+}
+
+/* The place is durable in the log: the index may have it (RULES S2). */
+static void index_place(struct store *s, const struct index_entry *e)
+{
+    struct index_entry old;
+    bool was_missing = index_is_missing(&s->index, e->ref.name);
+    if (index_put(&s->index, e, &old))
+        store_give_back(s, &old);
+    if (was_missing && s->on_missing)
+        s->on_missing(s->on_missing_ctx, e->ref.name, false);
+}
+
+static void on_recorded(void *ctx, struct journal_item *item, lsn_no lsn)
+{
+    struct pending *p = ctx;
+    struct store *s = p->store;
+    (void)item, (void)lsn;
+    if (p->dropped)
+        blocks_give_back(s->blocks, p->place, p->ref.size);
+    else {
+        struct index_entry e = {.ref = p->ref,
+                                .kind = PLACE_BLOCKS,
+                                .number = p->place.segment,
+                                .offset = p->place.offset};
+        memcpy(e.runs, p->runs, sizeof e.runs);
+        index_place(s, &e);
+    }
+    pending_remove(s, p);
+}
+
+void pending_record(struct store *s, struct pending *p)
+{
+    struct journal_item *item = journal_item_new(RECORD_BLOCK_AT);
+    store_block_at_head(&item->head, &p->ref, p->runs, p->place);
+    item->sync_first = p->segment;
+    item->done = on_recorded;
+    item->ctx = p;
+    p->state = PENDING_RECORDING;
+    journal_append(s->journal, item);
+}
+
+/* ---- in ------------------------------------------------------------------------------------------------------ */
+
+static void write_block(struct pool_job *job)
+{
+    struct pending *p = container_of(job, struct pending, job);
+    const uint8_t *data = p->bytes->data + p->offset;
+    block_run_hashes(data, p->ref.size, p->runs);
+    if (block_digest_of_runs(p->runs, block_runs(p->ref.size)) != p->ref.digest)
+        p->status = -EBADMSG;
+    else
+        p->status = blocks_write(p->segment, p->place.offset, data, p->ref.size);
+}
+
+static void on_block_written(struct pool_job *job)
+{
+    struct pending *p = container_of(job, struct pending, job);
+    struct store *s = p->store;
+    int status = p->status;
+    blob_unref(p->bytes);
+    p->bytes = NULL;
+    p->state = PENDING_WRITTEN;
+    for (size_t i = 0; i < p->waiters.count; i++)
+        store_soon(s, p->waiters.items[i].done, p->waiters.items[i].ctx, status);
+    vec_clear(&p->waiters);
+    if (status < 0 || p->dropped) {
+        blocks_give_back(s->blocks, p->place, p->ref.size);
+        pending_remove(s, p);
+    } else if (index_is_missing(&s->index, p->ref.name)) {
+        pending_record(s, p);
+        journal_kick(s->journal);
+    }
+}
+
+static struct pending *pending_new(struct store *s, const struct block_ref *ref, struct blob *bytes,
+                                   uint32_t offset)
+{
+    struct pending *p = xcalloc(1, sizeof *p);
+    p->node.name = ref->name;
+    p->store = s;
+    p->ref = *ref;
+    p->bytes = blob_ref(bytes);
+    p->offset = offset;
+    p->job.work = write_block;
+    p->job.done = on_block_written;
+    return p;
+}
+
+void store_put(struct store *s, const struct block_ref *ref, struct blob *bytes, uint32_t offset,
+               store_done_fn *done, void *ctx)
+{
+    struct pending *p = pending_find(s, ref->name);
+    struct index_entry e;
+    if (ref->size == 0 || ref->size > BLOCK_SIZE_MAX || offset > bytes->size ||
+        bytes->size - offset < ref->size) {
+        store_soon(s, done, ctx, -EBADMSG);
+    } else if (p && !p->dropped) {
+        if (!same_block(&p->ref, ref))
+            store_soon(s, done, ctx, -EEXIST);
+        else if (p->state == PENDING_WRITING)
+            vec_push(&p->waiters, ((struct waiter){done, ctx}));
+        else
+            store_soon(s, done, ctx, 0);
+    } else if (p) {
+        store_soon(s, done, ctx, -EAGAIN); /* on its way out: asked for again in a moment */
+    } else if (index_get(&s->index, ref->name, &e)) {
+        store_soon(s, done, ctx, same_block(&e.ref, ref) ? 0 : -EEXIST);
+    } else {
+        p = pending_new(s, ref, bytes, offset);
+        int rc = blocks_take(s->blocks, ref->size, &p->place, &p->segment);
+        if (rc < 0) {
+            pending_free(p);
+            store_soon(s, done, ctx, rc);
+            return;
+        }
+        vec_push(&p->waiters, ((struct waiter){done, ctx}));
+        name_map_put(&s->pending, &p->node);
+        s->pending_count++;
+        pool_submit(s->pool, &p->job);
+    }
+}
+
+bool store_has(struct store *s, const struct block_ref *ref)
+{
+    const struct pending *p = pending_find(s, ref->name);
+    struct index_entry e;
+    if (p && p->state != PENDING_WRITING && !p->dropped)
+        return same_block(&p->ref, ref);
+    return index_get(&s->index, ref->name, &e) && same_block(&e.ref, ref);
+}
+
+bool store_block_get(struct store *s, struct block_name name, struct block_ref *ret_ref,
+                     uint64_t *ret_hashes)
+{
+    const struct pending *p = pending_find(s, name);
+    struct index_entry e;
+    if (p && p->state != PENDING_WRITING && !p->dropped) {
+        *ret_ref = p->ref;
+        if (ret_hashes)
+            memcpy(ret_hashes, p->runs, block_runs(p->ref.size) * sizeof *ret_hashes);
+        return true;
+    }
+    if (!index_get(&s->index, name, &e))
+        return false;
+    *ret_ref = e.ref;
+    if (ret_hashes)
+        memcpy(ret_hashes, e.runs, block_runs(e.ref.size) * sizeof *ret_hashes);
+    return true;
+}
+
+/* ---- out ------------------------------------------------------------------------------------------------------- */
+
+struct read_job {
+    struct pool_job job;
+    struct store *store;
+    struct index_entry e;
+    struct block_segment *segment; /* pinned, or */
+    int fd;                        /* a segment of the log */
+    uint32_t offset, size;         /* within the block, whole runs */
+    struct blob *bytes;
+    int status;
+    store_read_fn *done;
+    void *ctx;
+};
+
+static void read_block(struct pool_job *job)
+{
+    struct read_job *r = container_of(job, struct read_job, job);
+    uint64_t runs[BLOCK_RUNS_MAX];
+    uint32_t first = r->offset / BLOCK_RUN_SIZE, at = r->e.offset + r->offset;
+    r->bytes = blob_new(r->size);
+    r->status = r->segment ? blocks_read(r->segment, at, r->bytes->data, r->size)
+                           : file_read_at(r->fd, r->bytes->data, r->size, at);
+    if (r->status < 0) {
+        r->status = -EBADMSG;
+        return;
+    }
+    block_run_hashes(r->bytes->data, r->size, runs);
+    if (memcmp(runs, r->e.runs + first, block_runs(r->size) * sizeof *runs) != 0)
+        r->status = -EBADMSG;
+}
+
+/* False: not held (any more). */
+static bool read_find(struct store *s, struct read_job *r, struct block_name name)
+{
+    const struct pending *p = pending_find(s, name);
+    r->segment = NULL;
+    r->fd = -1;
+    if (p && p->state != PENDING_WRITING && !p->dropped) {
+        r->e = (struct index_entry){.ref = p->ref,
+                                    .kind = PLACE_BLOCKS,
+                                    .number = p->place.segment,
+                                    .offset = p->place.offset};
+        memcpy(r->e.runs, p->runs, sizeof r->e.runs);
+    } else if (!index_get(&s->index, name, &r->e))
+        return false;
+    if (r->e.kind == PLACE_BLOCKS)
+        r->segment = blocks_pin(s->blocks, r->e.number);
+    else
+        r->fd = journal_open_segment(s->journal, r->e.number);
+    return true;
+}
+
+static void damaged(struct store *s, const struct index_entry *e)
+{
+    struct index_entry old;
+    s->damaged++;
+    if (index_del(&s->index, NULL, e->ref.name, &old))
+        store_give_back(s, &old);
+    store_note_missing(s, &e->ref);
+    journal_kick(s->journal);
+    if (s->on_missing)
+        s->on_missing(s->on_missing_ctx, e->ref.name, true);
+}
+
+static void on_block_read(struct pool_job *job)
+{
+    struct read_job *r = container_of(job, struct read_job, job);
+    struct store *s = r->store;
+    struct index_entry now;
+    if (r->segment)
+        blocks_unpin(s->blocks, r->segment);
+    if (r->fd >= 0)
+        (void)close(r->fd);
+    if (r->status == -EBADMSG) {
+        blob_unref(r->bytes);
+        r->bytes = NULL;
+        /* dropped or moved while it was read, or really damaged? */
+        if (!index_get(&s->index, r->e.ref.name, &now))
+            r->status = -ENOENT;
+        else if (now.kind != r->e.kind || now.number != r->e.number || now.offset != r->e.offset) {
+            if (read_find(s, r, r->e.ref.name) && (r->segment || r->fd >= 0)) {
+                pool_submit(s->pool, &r->job);
+                return;
+            }
+            r->status = -ENOENT;
+        } else
+            damaged(s, &now);
+    }
+    r->done(r->ctx, r->status, r->bytes);
+    blob_unref(r->bytes);
+    free(r);
+}
+
+static void read_nothing(struct pool_job *job)
+{
+    (void)job; /* the answer is known; it only has to come from the next poll */
+}
+
+void store_read(struct store *s, struct block_name name, uint32_t offset, uint32_t size,
+                store_read_fn *done, void *ctx)
+{
+    struct read_job *r = xcalloc(1, sizeof *r);
+    r->store = s;
+    r->done = done;
+    r->ctx = ctx;
+    r->job.work = read_nothing;
+    r->job.done = on_block_read;
+    if (!read_find(s, r, name))
+        r->status = -ENOENT;
+    else if (offset % BLOCK_RUN_SIZE || offset >= r->e.ref.size || size == 0)
+        r->status = -EINVAL;
+    else if (!r->segment && r->fd < 0) {
+        damaged(s, &r->e);
+        r->status = -ENOENT;
+    } else {
+        uint32_t left = r->e.ref.size - offset;
+        r->offset = offset;
+        r->size = (size + BLOCK_RUN_SIZE - 1) / BLOCK_RUN_SIZE * BLOCK_RUN_SIZE;
+        if (r->size > left)
+            r->size = left;
+        r->job.work = read_block;
+    }
+    pool_submit(s->pool, &r->job);
+}
+
+/* ---- dropped ---------------------------------------------------------------------------------------------------- */
+
+static void record_drop(struct store *s, const struct block_ref *ref)
+{
+    struct journal_item *item = journal_item_new(RECORD_DROP);
+    ref_put(&item->head, ref);
+    journal_append(s->journal, item);
+    journal_kick(s->journal);
+}
+
+void store_drop(struct store *s, struct kv_txn *txn, struct block_name name)
+{
+    struct pending *p = pending_find(s, name);
+    struct index_entry old;
+    if (p && p->state == PENDING_WRITTEN) {
+        blocks_give_back(s->blocks, p->place, p->ref.size);
+        pending_remove(s, p);
+    } else if (p)
+        p->dropped = true;
+    bool was_missing = index_is_missing(&s->index, name);
+    if (index_del(&s->index, txn, name, &old)) {
+        store_give_back(s, &old);
+        if (!txn)
+            record_drop(s, &old.ref);
+    }
+    if (was_missing && s->on_missing)
+        s->on_missing(s->on_missing_ctx, name, false);
+}
+
+struct each {
+    store_block_fn *fn;
+    void *ctx;
+    bool stopped;
+};
+
+static bool each_indexed(void *ctx, const struct index_entry *e)
+{
+    struct each *each = ctx;
+    each->stopped = !each->fn(each->ctx, &e->ref);
+    return !each->stopped;
+}
+
+void store_each_block(struct store *s, store_block_fn *fn, void *ctx)
+{
+    struct each each = {fn, ctx, false};
+    size_t cursor = 0;
+    void *value;
+    index_each(&s->index, each_indexed, &each);
+    while (!each.stopped && map_next(&s->pending, &cursor, NULL, &value))
+        for (struct name_node *n = value; n && !each.stopped; n = n->next) {
+            const struct pending *p = container_of(n, struct pending, node);
+            if (p->state != PENDING_WRITING && !p->dropped &&
+                !index_get(&s->index, p->ref.name, NULL))
+                each.stopped = !fn(ctx, &p->ref);
+        }
+}
+
+/* ---- missing ---------------------------------------------------------------------------------------------------- */
+
+struct missing_record {
+    struct store *store;
+    struct block_name name;
+};
+
+static void on_missing_recorded(void *ctx, struct journal_item *item, lsn_no lsn)
+{
+    struct missing_record *m = ctx;
+    (void)item, (void)lsn;
+    index_missing_save(&m->store->index, m->name);
+    free(m);
+}
+
+void store_note_missing(struct store *s, const struct block_ref *ref)
+{
+    struct journal_item *item = journal_item_new(RECORD_MISSING);
+    struct missing_record *m = xmalloc(sizeof *m);
+    *m = (struct missing_record){s, ref->name};
+    index_missing_note(&s->index, ref);
+    ref_put(&item->head, ref);
+    item->done = on_missing_recorded;
+    item->ctx = m;
+    journal_append(s->journal, item);
+}
+
+void store_add_missing(struct store *s, const struct block_ref *ref)
+{
+    store_note_missing(s, ref);
+    journal_kick(s->journal);
+}
+
+uint64_t store_missing_count(const struct store *s)
+{
+    return s->index.missing_count;
+}
+
+bool store_is_missing(const struct store *s, struct block_name name)
+{
+    return index_is_missing(&s->index, name);
+}
+
+void store_each_missing(struct store *s, store_block_fn *each, void *ctx)
+{
+    index_each_missing(&s->index, each, ctx);
+}
+
+void store_on_missing(struct store *s, store_missing_fn *fn, void *ctx)
+{
+    s->on_missing = fn;
+    s->on_missing_ctx = ctx;
+}
+
+/* ---- out of the log ---------------------------------------------------------------------------------------------- */
+
+/* One inline block on its way from the log to a block segment. It is still held where it was until the
+ * new place is durable. */
+struct moving {
+    struct pool_job job;
+    struct store *store;
+    struct index_entry e;
+    int fd;
+    struct block_place place;
+    struct block_segment *segment;
+    int status;
+};
+
+static void move_block(struct pool_job *job)
+{
+    struct moving *m = container_of(job, struct moving, job);
+    uint64_t runs[BLOCK_RUNS_MAX];
+    struct blob *b = blob_new(m->e.ref.size);
+    m->status = file_read_at(m->fd, b->data, m->e.ref.size, m->e.offset);
+    if (m->status == 0) {
+        block_run_hashes(b->data, m->e.ref.size, runs);
+        if (memcmp(runs, m->e.runs, block_runs(m->e.ref.size) * sizeof *runs) != 0)
+            m->status = -EBADMSG;
+    }
+    if (m->status == 0)
+        m->status = blocks_write(m->segment, m->place.offset, b->data, m->e.ref.size);
+    blob_unref(b);
+}
+
+static bool still_there(struct store *s, const struct index_entry *e)
+{
+    struct index_entry now;
+    return index_get(&s->index, e->ref.name, &now) && now.kind == e->kind &&
+           now.number == e->number && now.offset == e->offset;
+}
+
+static void moving_end(struct moving *m, bool keep)
+{
+    struct store *s = m->store;
+    if (!keep)
+        blocks_give_back(s->blocks, m->place, m->e.ref.size);
+    blocks_unpin(s->blocks, m->segment);
+    free(m);
+    s->moving_inline--;
+    if (s->moving_inline == 0)
+        store_release(s);
+}
+
+static void on_moved(void *ctx, struct journal_item *item, lsn_no lsn)
+{
+    struct moving *m = ctx;
+    struct index_entry e = m->e;
+    (void)item, (void)lsn;
+    bool keep = still_there(m->store, &m->e);
+    e.kind = PLACE_BLOCKS;
+    e.number = m->place.segment;
+    e.offset = m->place.offset;
+    if (keep)
+        index_place(m->store, &e);
+    moving_end(m, keep);
+}
+
+static void on_move_written(struct pool_job *job)
+{
+    struct moving *m = container_of(job, struct moving, job);
+    (void)close(m->fd);
+    if (m->status < 0 || !still_there(m->store, &m->e)) {
+        if (m->status == -EBADMSG && still_there(m->store, &m->e))
+            damaged(m->store, &m->e);
+        moving_end(m, false);
+        return;
+    }
+    struct journal_item *item = journal_item_new(RECORD_BLOCK_AT);
+    store_block_at_head(&item->head, &m->e.ref, m->e.runs, m->place);
+    item->sync_first = m->segment;
+    item->done = on_moved;
+    item->ctx = m;
+    journal_append(m->store->journal, item);
+}
+
+static bool move_one(void *ctx, const struct index_entry *e)
+{
+    struct store *s = ctx;
+    struct moving *m = xcalloc(1, sizeof *m);
+    m->store = s;
+    m->e = *e;
+    m->job.work = move_block;
+    m->job.done = on_move_written;
+    m->fd = journal_open_segment(s->journal, e->number);
+    if (m->fd < 0 || blocks_take(s->blocks, e->ref.size, &m->place, &m->segment) < 0) {
+        if (m->fd >= 0)
+            (void)close(m->fd);
+        free(m);
+        return false; /* full: the log keeps it */
+    }
+    s->moving_inline++;
+    pool_submit(s->pool, &m->job);
+    return true;
+}
+
+void store_move_inline(struct store *s)
+{
+    uint32_t generation = index_first_log_generation(&s->index);
+    if (s->moving_inline || generation == 0)
+        return;
+    index_each_at(&s->index, PLACE_LOG, generation, move_one, s);
+}
