@@ -42,6 +42,7 @@ int apply_lease(struct apply *a, const Fs__Lease *m)
         inode_store(a, &inode);
     }
     a->reply->value = inode.lease_epoch;
+    a->reply->last_c = inode.last_c;
     a->reply->attr = attr_new(&inode);
     return 0;
 }

@@ -279,7 +279,8 @@ int store_open(const struct store_config *config, struct store **ret, struct sto
     if (rc >= 0)
         rc = blocks_open(s->blocks_dir, s->config.block_segment_size, &s->blocks);
     if (rc >= 0) {
-        s->pool = pool_new(THREADS, s->config.wake, s->config.wake_ctx);
+        s->pool = pool_new(THREADS, s->config.wake ? s->config.wake : store_wake_nobody,
+                           s->config.wake_ctx);
         rc = store_recover(s, create, error, error_size);
     }
     if (rc >= 0 && create)
@@ -333,6 +334,7 @@ void store_close(struct store *s)
     if (!s)
         return;
     store_drain(s);
+    store_snapshot_abort(s);
     if (s->config.kind == STORE_COPY && kv_flush(s->kv) < 0)
         log_warn("TALLY-3012", "the applied state could not be flushed; the log has it");
     journal_stop(s->journal);

@@ -110,7 +110,7 @@ void store_fill_txn(struct store *s, struct kv_txn *txn, uint64_t applied)
 
 int store_snapshot_begin(struct store *s)
 {
-    char error[256];
+    char error[256] = "";
     if (s->config.kv || s->config.kind != STORE_COPY)
         return -ENOTSUP;
     store_snapshot_abort(s);
@@ -119,7 +119,7 @@ int store_snapshot_begin(struct store *s)
     if (rc == 0)
         rc = kv_rocks_open(dir, STORE_TABLES, true, &s->aside, error, sizeof error);
     if (rc < 0)
-        log_warn("TALLY-3015", "a snapshot cannot be begun: %s", strerror(-rc));
+        log_warn("TALLY-3015", "a snapshot cannot be begun: %s", error[0] ? error : strerror(-rc));
     free(dir);
     return rc;
 }

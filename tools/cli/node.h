@@ -115,6 +115,7 @@ struct node {
     uint32_t leader;
     time_us leader_since;
     uint32_t draft_mask;
+    uint64_t demote_index; /* witness */
 
     /* apply */
     uint64_t advance; /* apply up to here */
@@ -128,6 +129,7 @@ struct node {
     struct list ended;      /* sessions whose unnamed blocks go: struct node_ended */
     size_t fetching;
     time_us last_put;
+    bool swept; /* what a crash left unnamed is gone */
 
     /* snapshots */
     struct node_sending *sending[NODE_IDS];

@@ -456,10 +456,44 @@ static void collect_garbage(struct node *n)
     }
 }
 
+struct sweep {
+    struct node *node;
+    vec_of(struct block_name) dead;
+};
+
+static bool sweep_one(void *ctx, const struct block_ref *ref)
+{
+    struct sweep *s = ctx;
+    if (!fs_block_named(s->node->state, ref->name, NULL) &&
+        !map_get(&s->node->unnamed, block_name_hash(ref->name)))
+        vec_push(&s->dead, ref->name);
+    return true;
+}
+
+/* Once after a start, when everything in the log is applied: a crash between the record of a block and the
+ * apply that made it dead leaves its name behind, held or missing. */
+static void sweep_after_start(struct node *n)
+{
+    struct sweep s = {.node = n};
+    if (n->swept || !n->state || n->applied == 0 || n->applied != replica_last_index(n->replica))
+        return;
+    n->swept = true;
+    store_each_block(n->store, sweep_one, &s);
+    store_each_missing(n->store, sweep_one, &s);
+    for (size_t i = 0; i < s.dead.count; i++)
+        store_drop(n->store, NULL, s.dead.items[i]);
+    if (s.dead.count)
+        log_info("swept", "blocks=%zu", s.dead.count);
+    vec_done(&s.dead);
+}
+
 void node_blocks_tick(struct node *n)
 {
     node_blocks_repair(n);
     collect_garbage(n);
+    sweep_after_start(n);
+    if (n->demote_index)
+        store_demote(n->store, n->demote_index);
 }
 
 void node_blocks_close(struct node *n)

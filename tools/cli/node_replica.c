@@ -10,6 +10,8 @@
 #include "repl/wire/codec.h"
 #include "repl/wire/frame.h"
 
+enum { DEMOTE_DELAY_US = 100 * 1000 };
+
 static void send_message(struct node *n, uint32_t to, const struct message *m)
 {
     struct link *link = n->peers[to].link;
@@ -131,7 +133,8 @@ static void carry_out(struct node *n, struct replica_effect *e)
         node_report_space(n);
         break;
     case EFFECT_DEMOTE:
-        store_demote(n->store, e->at.index);
+        n->demote_index = e->at.index; /* carried out by the next tick: gathered work */
+        n->own_wake = time_min(n->own_wake, n->now + DEMOTE_DELAY_US);
         break;
     case EFFECT_TRUNCATE:
         store_truncate(n->store, e->at.index);

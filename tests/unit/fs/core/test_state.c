@@ -1,0 +1,510 @@
+/* The namespace state machine, on the in-memory key-value store. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "fs/core/state.h"
+#include "repl/base/kv_mem.h"
+#include "tests/unit/lib/run.h"
+
+struct world {
+    struct kv *kv;
+    struct kv_txn *txn;
+    struct fs_state *state;
+    uint64_t index, session, seq;
+    struct fs_result result;
+    bool fresh_result;
+};
+
+static void world_open(struct world *w)
+{
+    *w = (struct world){.kv = kv_mem_new()};
+    w->txn = kv_txn_new(w->kv);
+    w->state = fs_state_new(w->kv, 0);
+    ck_assert(fs_state_empty(w->state));
+    fs_state_format(w->state, w->txn);
+    ck_assert_int_eq(kv_txn_commit(w->txn), 0);
+}
+
+static void world_close(struct world *w)
+{
+    if (w->fresh_result)
+        fs_result_done(&w->result);
+    fs_state_free(w->state);
+    kv_txn_free(w->txn);
+    kv_close(w->kv);
+}
+
+/* Applies at the next index; the errno of the reply. The incremental hash is checked against all pairs. */
+static int apply(struct world *w, Fs__Op *op)
+{
+    if (w->fresh_result)
+        fs_result_done(&w->result);
+    fs_result_init(&w->result);
+    w->fresh_result = true;
+    op->time = (int64_t)(w->index + 1) * 1000000;
+    fs_apply(w->state, w->txn, ++w->index, op, &w->result);
+    ck_assert_int_eq(kv_txn_commit(w->txn), 0);
+    struct fs_hash kept = fs_state_hash(w->state), found = fs_state_rehash(w->state);
+    ck_assert(kept.lo == found.lo && kept.hi == found.hi);
+    return w->result.reply->err;
+}
+
+static uint64_t open_session(struct world *w, uint8_t id)
+{
+    uint8_t uuid[16] = {id, 1};
+    Fs__Op op = FS__OP__INIT;
+    Fs__OpenSession m = FS__OPEN_SESSION__INIT;
+    m.uuid = (ProtobufCBinaryData){16, uuid};
+    m.name = (char *)"test";
+    op.body_case = FS__OP__BODY_OPEN_SESSION;
+    op.open_session = &m;
+    ck_assert_int_eq(apply(w, &op), 0);
+    return w->result.reply->value;
+}
+
+static Fs__Op op_of(struct world *w)
+{
+    Fs__Op op = FS__OP__INIT;
+    op.session = w->session;
+    op.seq = ++w->seq;
+    return op;
+}
+
+static ProtobufCBinaryData text(const char *s)
+{
+    return (ProtobufCBinaryData){strlen(s), (uint8_t *)(uintptr_t)s};
+}
+
+static int make(struct world *w, uint64_t parent, const char *name, uint32_t mode, bool lease)
+{
+    Fs__Op op = op_of(w);
+    Fs__Make m = FS__MAKE__INIT;
+    m.parent = parent;
+    m.name = text(name);
+    m.mode = mode;
+    m.exclusive = true;
+    m.lease = lease;
+    if (S_ISLNK(mode))
+        m.target = text("target");
+    op.body_case = FS__OP__BODY_MAKE;
+    op.make = &m;
+    return apply(w, &op);
+}
+
+static uint64_t made(struct world *w, uint64_t parent, const char *name, uint32_t mode)
+{
+    ck_assert_int_eq(make(w, parent, name, mode, false), 0);
+    return w->result.reply->attr->ino;
+}
+
+static int unlink_holding(struct world *w, uint64_t parent, const char *name, bool dir, uint64_t holder)
+{
+    Fs__Op op = op_of(w);
+    Fs__Unlink m = FS__UNLINK__INIT;
+    m.parent = parent;
+    m.name = text(name);
+    m.directory = dir;
+    m.n_holders = holder != 0;
+    m.holders = &holder;
+    op.body_case = FS__OP__BODY_UNLINK;
+    op.unlink = &m;
+    return apply(w, &op);
+}
+
+static int rename_to(struct world *w, uint64_t parent, const char *name, uint64_t newparent,
+                     const char *newname, uint32_t flags)
+{
+    Fs__Op op = op_of(w);
+    Fs__Rename m = FS__RENAME__INIT;
+    m.parent = parent;
+    m.name = text(name);
+    m.newparent = newparent;
+    m.newname = text(newname);
+    m.flags = flags;
+    op.body_case = FS__OP__BODY_RENAME;
+    op.rename = &m;
+    return apply(w, &op);
+}
+
+static uint64_t looked_up(struct world *w, uint64_t parent, const char *name)
+{
+    Fs__Attr attr = FS__ATTR__INIT;
+    return fs_lookup(w->state, parent, name, strlen(name), &attr) == 0 ? attr.ino : 0;
+}
+
+static Fs__Attr attr_of(struct world *w, uint64_t ino)
+{
+    Fs__Attr attr = FS__ATTR__INIT;
+    ck_assert_int_eq(fs_get_attr(w->state, ino, &attr), 0);
+    return attr;
+}
+
+/* ---- names --------------------------------------------------------------------------------------- */
+
+START_TEST(names_follow_posix)
+{
+    struct world w;
+    world_open(&w);
+    w.session = open_session(&w, 1);
+    uint64_t d = made(&w, 1, "d", S_IFDIR | 0755), e = made(&w, 1, "e", S_IFDIR | 0755);
+    uint64_t f = made(&w, d, "f", S_IFREG | 0644);
+    ck_assert_int_eq(make(&w, d, "f", S_IFREG | 0644, false), EEXIST);
+    ck_assert_int_eq(make(&w, f, "x", S_IFREG | 0644, false), ENOTDIR);
+    ck_assert_int_eq(make(&w, 999, "x", S_IFREG | 0644, false), ENOENT);
+    ck_assert_int_eq(make(&w, d, "a/b", S_IFREG | 0644, false), EINVAL);
+    ck_assert_uint_eq(attr_of(&w, 1).nlink, 4);
+    ck_assert_int_eq(unlink_holding(&w, 1, "d", true, 0), ENOTEMPTY);
+    ck_assert_int_eq(unlink_holding(&w, 1, "d", false, 0), EISDIR);
+    ck_assert_int_eq(unlink_holding(&w, d, "f", true, 0), ENOTDIR);
+    ck_assert_int_eq(rename_to(&w, 1, "d", d, "inside", 0), EINVAL);
+    ck_assert_int_eq(rename_to(&w, 1, "d", 1, "e", 1), EEXIST);
+    ck_assert_int_eq(rename_to(&w, 1, "e", 1, "d", 0), ENOTEMPTY);
+    ck_assert_int_eq(rename_to(&w, 1, "d", 1, "e", 0), 0);
+    ck_assert_uint_eq(looked_up(&w, 1, "e"), d);
+    ck_assert_uint_eq(looked_up(&w, 1, "d"), 0);
+    ck_assert_int_eq(fs_get_attr(w.state, e, &(Fs__Attr)FS__ATTR__INIT), -ENOENT);
+    ck_assert_uint_eq(attr_of(&w, 1).nlink, 3);
+    ck_assert_uint_eq(looked_up(&w, d, "f"), f);
+    ck_assert_int_eq(unlink_holding(&w, d, "f", false, 0), 0);
+    ck_assert_int_eq(unlink_holding(&w, d, "f", false, 0), ENOENT);
+    ck_assert_int_eq(unlink_holding(&w, 1, "e", true, 0), 0);
+    ck_assert_uint_eq(fs_state_totals(w.state).inodes, 1);
+    world_close(&w);
+}
+END_TEST
+
+START_TEST(exchange_swaps_two_names)
+{
+    struct world w;
+    world_open(&w);
+    w.session = open_session(&w, 1);
+    uint64_t a = made(&w, 1, "a", S_IFREG | 0644), d = made(&w, 1, "d", S_IFDIR | 0755);
+    ck_assert_int_eq(rename_to(&w, 1, "a", 1, "d", 2), 0);
+    ck_assert_uint_eq(looked_up(&w, 1, "d"), a);
+    ck_assert_uint_eq(looked_up(&w, 1, "a"), d);
+    world_close(&w);
+}
+END_TEST
+
+/* RULES L7: who has it open keeps it, until the hold or the session ends. */
+START_TEST(open_unlinked_files_stay)
+{
+    struct world w;
+    world_open(&w);
+    w.session = open_session(&w, 1);
+    uint64_t other = open_session(&w, 2);
+    uint64_t f = made(&w, 1, "f", S_IFREG | 0644), g = made(&w, 1, "g", S_IFREG | 0644);
+    ck_assert_int_eq(unlink_holding(&w, 1, "f", false, other), 0);
+    ck_assert_uint_eq(w.result.reply->orphan, f);
+    ck_assert_int_eq(unlink_holding(&w, 1, "g", false, w.session), 0);
+    ck_assert_uint_eq(attr_of(&w, f).nlink, 0);
+    uint64_t inos[] = {g};
+    Fs__Op op = op_of(&w);
+    Fs__DropHolds drop = FS__DROP_HOLDS__INIT;
+    drop.n_inos = 1;
+    drop.inos = inos;
+    op.body_case = FS__OP__BODY_DROP_HOLDS;
+    op.drop_holds = &drop;
+    ck_assert_int_eq(apply(&w, &op), 0);
+    ck_assert_int_eq(fs_get_attr(w.state, g, &(Fs__Attr)FS__ATTR__INIT), -ENOENT);
+    Fs__Op end = FS__OP__INIT;
+    Fs__EndSession m = FS__END_SESSION__INIT;
+    m.session = other;
+    end.body_case = FS__OP__BODY_END_SESSION;
+    end.end_session = &m;
+    ck_assert_int_eq(apply(&w, &end), 0);
+    ck_assert_uint_eq(w.result.ended_session, other);
+    ck_assert_int_eq(fs_get_attr(w.state, f, &(Fs__Attr)FS__ATTR__INIT), -ENOENT);
+    world_close(&w);
+}
+END_TEST
+
+struct listed {
+    uint64_t cookie;
+    int n; /* of the name "nNN" */
+};
+
+static bool take_first(void *ctx, const Fs__Entry *e)
+{
+    struct listed *got = ctx;
+    got->cookie = e->cookie;
+    got->n = (e->name.data[1] - '0') * 10 + (e->name.data[2] - '0');
+    return false;
+}
+
+/* Cookies are never used again, so a listing that goes on after changes shows unchanged names once. */
+START_TEST(listings_go_on_after_changes)
+{
+    struct world w;
+    world_open(&w);
+    w.session = open_session(&w, 1);
+    char name[16];
+    for (int i = 0; i < 20; i++) {
+        (void)snprintf(name, sizeof name, "n%02d", i);
+        (void)made(&w, 1, name, S_IFREG | 0644);
+    }
+    uint64_t seen = 0, cookie = 0;
+    for (int round = 0; round < 20; round++) {
+        struct listed got = {0};
+        if (fs_readdir(w.state, 1, cookie, false, take_first, &got) == 1)
+            break;
+        ck_assert(got.cookie > cookie);
+        ck_assert_uint_eq(seen & 1ull << got.n, 0);
+        seen |= 1ull << got.n;
+        cookie = got.cookie;
+        if (round == 5) {
+            ck_assert_int_eq(unlink_holding(&w, 1, "n00", false, 0), 0);
+            (void)made(&w, 1, "n00", S_IFREG | 0644); /* gets a new place at the end */
+        }
+    }
+    ck_assert_uint_eq(seen & 0xffffe, 0xffffe);
+    world_close(&w);
+}
+END_TEST
+
+/* ---- exactly once ---------------------------------------------------------------------------------- */
+
+START_TEST(a_repeated_operation_is_done_once)
+{
+    struct world w;
+    world_open(&w);
+    w.session = open_session(&w, 1);
+    Fs__Op op = op_of(&w);
+    Fs__Make m = FS__MAKE__INIT;
+    m.parent = 1;
+    m.name = text("once");
+    m.mode = S_IFREG | 0600;
+    m.exclusive = true;
+    op.body_case = FS__OP__BODY_MAKE;
+    op.make = &m;
+    ck_assert_int_eq(apply(&w, &op), 0);
+    uint64_t ino = w.result.reply->attr->ino;
+    ck_assert_int_eq(apply(&w, &op), 0); /* and not EEXIST */
+    ck_assert(w.result.duplicate);
+    ck_assert_uint_eq(w.result.reply->attr->ino, ino);
+    uint64_t again = open_session(&w, 1); /* the same uuid */
+    ck_assert_uint_eq(again, w.session);
+    op.session = 4711;
+    op.seq = 1;
+    ck_assert_int_eq(apply(&w, &op), ESTALE);
+    world_close(&w);
+}
+END_TEST
+
+/* ---- leases and commits ------------------------------------------------------------------------------ */
+
+/* A COMMIT of `pages` pages from `first` on, in one block. */
+static int commit(struct world *w, uint64_t session, uint64_t ino, uint64_t epoch, uint64_t c,
+                  uint64_t size, uint64_t first, uint32_t pages, uint64_t block)
+{
+    uint64_t runs[BLOCK_RUNS_MAX] = {block};
+    Fs__Op op = FS__OP__INIT;
+    Fs__Commit m = FS__COMMIT__INIT;
+    Fs__Block b = FS__BLOCK__INIT, *blocks[1] = {&b};
+    Fs__Edit e = FS__EDIT__INIT, *edits[1] = {&e};
+    b.session = session;
+    b.n = block;
+    b.size = pages * FS_PAGE_SIZE;
+    b.runs = runs;
+    b.n_runs = block_runs(b.size);
+    e.kind = FS__EDIT__KIND__EXTENT;
+    e.first_page = first;
+    e.pages = pages;
+    m.ino = ino;
+    m.epoch = epoch;
+    m.c = c;
+    m.size = size;
+    m.n_blocks = m.n_edits = pages != 0;
+    m.blocks = blocks;
+    m.edits = edits;
+    op.session = session;
+    op.body_case = FS__OP__BODY_COMMIT;
+    op.commit = &m;
+    return apply(w, &op);
+}
+
+static int lease(struct world *w, uint64_t session, uint64_t ino)
+{
+    Fs__Op op = op_of(w);
+    Fs__Lease m = FS__LEASE__INIT;
+    m.ino = ino;
+    op.session = session;
+    op.body_case = FS__OP__BODY_LEASE;
+    op.lease = &m;
+    return apply(w, &op);
+}
+
+static int release(struct world *w, uint64_t session, uint64_t ino, uint64_t epoch, uint64_t last_c)
+{
+    Fs__Op op = FS__OP__INIT;
+    Fs__Release m = FS__RELEASE__INIT;
+    Fs__LeaseEnd end = FS__LEASE_END__INIT, *ends[1] = {&end};
+    end.ino = ino;
+    end.epoch = epoch;
+    end.last_c = last_c;
+    m.n_leases = 1;
+    m.leases = ends;
+    op.session = session;
+    op.body_case = FS__OP__BODY_RELEASE;
+    op.release = &m;
+    ck_assert_int_eq(apply(w, &op), 0);
+    return (int)w->result.reply->value;
+}
+
+/* RULES B2: an old holder that wakes up changes nothing. */
+START_TEST(only_the_holder_in_its_epoch_commits)
+{
+    struct world w;
+    world_open(&w);
+    w.session = open_session(&w, 1);
+    uint64_t a = w.session, b = open_session(&w, 2);
+    uint64_t f = made(&w, 1, "f", S_IFREG | 0644);
+    ck_assert_int_eq(commit(&w, a, f, 1, 1, 4096, 0, 1, 1), EIO);
+    ck_assert_int_eq(lease(&w, a, f), 0);
+    uint64_t epoch = w.result.reply->value;
+    ck_assert_int_eq(lease(&w, b, f), EAGAIN);
+    ck_assert_int_eq(commit(&w, b, f, epoch, 1, 4096, 0, 1, 1), EIO);
+    ck_assert_int_eq(commit(&w, a, f, epoch, 2, 4096, 0, 1, 1), EIO); /* a gap */
+    ck_assert_int_eq(commit(&w, a, f, epoch, 1, 4096, 0, 1, 1), 0);
+    ck_assert_int_eq(commit(&w, a, f, epoch, 1, 4096, 0, 1, 1), 0);
+    ck_assert(w.result.duplicate);
+    ck_assert_int_eq(release(&w, a, f, epoch, 0), 0); /* COMMITs to come: not now */
+    ck_assert_int_eq(lease(&w, a, f), 0);
+    ck_assert_uint_eq(w.result.reply->last_c, 1);
+    ck_assert_int_eq(release(&w, a, f, epoch, 1), 1);
+    ck_assert_int_eq(commit(&w, a, f, epoch, 2, 8192, 1, 1, 2), EIO);
+    ck_assert_int_eq(lease(&w, b, f), 0);
+    uint64_t later = w.result.reply->value;
+    ck_assert(later > epoch);
+    ck_assert_int_eq(commit(&w, a, f, later, 1, 8192, 1, 1, 2), EIO);
+    ck_assert_int_eq(commit(&w, b, f, later, 1, 8192, 1, 1, 1), 0);
+    ck_assert_uint_eq(attr_of(&w, f).size, 8192);
+    ck_assert_uint_eq(attr_of(&w, f).pages, 2);
+    world_close(&w);
+}
+END_TEST
+
+enum { MODEL_PAGES = 64 };
+
+/* Random edits against a table of pages: the same extents, and every block dead exactly when no page
+ * is left of it. */
+START_TEST(maps_agree_with_a_model)
+{
+    struct world w;
+    uint32_t seed = (uint32_t)_i + 1;
+    uint64_t model[MODEL_PAGES] = {0};
+    uint32_t live[2048] = {0};
+    world_open(&w);
+    w.session = open_session(&w, 1);
+    uint64_t f = made(&w, 1, "f", S_IFREG | 0644);
+    ck_assert_int_eq(lease(&w, w.session, f), 0);
+    uint64_t epoch = w.result.reply->value, size = MODEL_PAGES * FS_PAGE_SIZE;
+    for (uint64_t c = 1; c <= 300; c++) {
+        seed = seed * 1103515245u + 12345u;
+        uint64_t first = seed >> 16 & (MODEL_PAGES - 1);
+        seed = seed * 1103515245u + 12345u;
+        uint32_t pages = (seed >> 16) % 9 + 1;
+        if (first + pages > MODEL_PAGES)
+            pages = (uint32_t)(MODEL_PAGES - first);
+        ck_assert_int_eq(commit(&w, w.session, f, epoch, c, size, first, pages, c), 0);
+        size_t died = 0;
+        live[c] = pages;
+        for (uint64_t p = first; p < first + pages; p++) {
+            if (model[p] && --live[model[p]] == 0)
+                died++;
+            model[p] = c;
+        }
+        ck_assert_uint_eq(w.result.died_count, died);
+        ck_assert_uint_eq(w.result.named_count, 1);
+        struct fs_extent x[MODEL_PAGES + 1];
+        int n = fs_read_map(w.state, f, 0, MODEL_PAGES, x, MODEL_PAGES + 1);
+        ck_assert_int_ge(n, 0);
+        uint64_t found[MODEL_PAGES] = {0};
+        for (int i = 0; i < n; i++)
+            for (uint32_t k = 0; k < x[i].pages; k++)
+                found[x[i].first_page + k] = x[i].block.name.n;
+        ck_assert_int_eq(memcmp(found, model, sizeof model), 0);
+    }
+    ck_assert_int_eq(unlink_holding(&w, 1, "f", false, 0), 0);
+    ck_assert_uint_eq(fs_state_totals(w.state).blocks, 0);
+    ck_assert_uint_eq(fs_state_totals(w.state).bytes, 0);
+    world_close(&w);
+}
+END_TEST
+
+/* Same entries, same bytes: what the copies are compared by. */
+START_TEST(two_copies_hold_the_same)
+{
+    struct world a, b;
+    world_open(&a);
+    world_open(&b);
+    struct world *both[] = {&a, &b};
+    for (int k = 0; k < 2; k++) {
+        struct world *w = both[k];
+        w->session = open_session(w, 1);
+        uint64_t d = made(w, 1, "d", S_IFDIR | 0755);
+        (void)made(w, d, "l", S_IFLNK | 0777);
+        ck_assert_int_eq(make(w, d, "f", S_IFREG | 0644, true), 0);
+        Fs__Attr attr = *w->result.reply->attr;
+        ck_assert_int_eq(commit(w, w->session, attr.ino, attr.lease_epoch, 1, 5000, 0, 2, 1), 0);
+        ck_assert_int_eq(rename_to(w, d, "f", 1, "g", 0), 0);
+    }
+    struct fs_hash x = fs_state_hash(a.state), y = fs_state_hash(b.state);
+    ck_assert(x.lo == y.lo && x.hi == y.hi);
+    ck_assert(kv_mem_equal(a.kv, b.kv, 0));
+    (void)made(&b, 1, "one more", S_IFREG | 0644);
+    y = fs_state_hash(b.state);
+    ck_assert(x.lo != y.lo || x.hi != y.hi); /* the comparison can fail */
+    world_close(&a);
+    world_close(&b);
+}
+END_TEST
+
+/* RULES B13: what is reserved goes down with what is committed, and ends with the session. */
+START_TEST(reservations_are_used_up)
+{
+    struct world w;
+    world_open(&w);
+    w.session = open_session(&w, 1);
+    uint64_t f = made(&w, 1, "f", S_IFREG | 0644);
+    Fs__Op op = op_of(&w);
+    Fs__Reserve m = FS__RESERVE__INIT;
+    m.bytes = 1 << 20;
+    op.body_case = FS__OP__BODY_RESERVE;
+    op.reserve = &m;
+    ck_assert_int_eq(apply(&w, &op), 0);
+    ck_assert_uint_eq(fs_state_totals(w.state).reserved, 1 << 20);
+    ck_assert_int_eq(lease(&w, w.session, f), 0);
+    ck_assert_int_eq(commit(&w, w.session, f, w.result.reply->value, 1, 8192, 0, 2, 1), 0);
+    ck_assert_uint_eq(fs_state_totals(w.state).reserved, (1 << 20) - 2 * 4096 - 4096);
+    Fs__Op end = FS__OP__INIT;
+    Fs__EndSession e = FS__END_SESSION__INIT;
+    e.session = w.session;
+    end.body_case = FS__OP__BODY_END_SESSION;
+    end.end_session = &e;
+    ck_assert_int_eq(apply(&w, &end), 0);
+    ck_assert_uint_eq(fs_state_totals(w.state).reserved, 0);
+    ck_assert_uint_eq(attr_of(&w, f).lease_session, 0);
+    world_close(&w);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("fs/core");
+    TCase *tc = tcase_create("state");
+    tcase_set_timeout(tc, 120);
+    tcase_add_test(tc, names_follow_posix);
+    tcase_add_test(tc, exchange_swaps_two_names);
+    tcase_add_test(tc, open_unlinked_files_stay);
+    tcase_add_test(tc, listings_go_on_after_changes);
+    tcase_add_test(tc, a_repeated_operation_is_done_once);
+    tcase_add_test(tc, only_the_holder_in_its_epoch_commits);
+    tcase_add_loop_test(tc, maps_agree_with_a_model, 0, 4);
+    tcase_add_test(tc, two_copies_hold_the_same);
+    tcase_add_test(tc, reservations_are_used_up);
+    suite_add_tcase(suite, tc);
+    return run_suite(suite);
+}

@@ -1,0 +1,563 @@
+/* The store on a real directory: what was acknowledged survives, what is damaged is told. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "repl/base/vec.h"
+#include "repl/io/file.h"
+#include "repl/io/store.h"
+#include "tests/unit/lib/run.h"
+
+struct world {
+    char dir[64];
+    struct store *store;
+    struct store_recovered info;
+    enum store_kind kind;
+    struct kv_txn *txn;
+    uint64_t durable, ticket;
+    char error[256];
+    int status;
+};
+
+static void on_durable(void *ctx, uint64_t ticket)
+{
+    ((struct world *)ctx)->durable = ticket;
+}
+
+static void on_status(void *ctx, int status)
+{
+    ((struct world *)ctx)->status = status;
+}
+
+static int open_store(struct world *w)
+{
+    struct store_config c = {.dir = w->dir,
+                             .kind = w->kind,
+                             .cluster = {1},
+                             .node = 1,
+                             .create = true,
+                             .log_segment_size = 1 << 20,
+                             .block_segment_size = 4 << 20};
+    int rc = store_open(&c, &w->store, &w->info, w->error, sizeof w->error);
+    if (rc < 0)
+        return rc;
+    store_on_durable(w->store, on_durable, w);
+    w->ticket = w->durable = 0;
+    w->txn = w->kind == STORE_COPY ? kv_txn_new(store_kv(w->store)) : NULL;
+    return 0;
+}
+
+static void world_open(struct world *w, enum store_kind kind)
+{
+    *w = (struct world){.dir = "/tmp/tally-store-XXXXXX", .kind = kind};
+    ck_assert_ptr_nonnull(mkdtemp(w->dir));
+    ck_assert_int_eq(open_store(w), 0);
+    ck_assert(w->info.created);
+}
+
+static void close_store(struct world *w)
+{
+    kv_txn_free(w->txn);
+    store_close(w->store);
+    w->store = NULL;
+}
+
+static void reopen(struct world *w)
+{
+    close_store(w);
+    ck_assert_msg(open_store(w) == 0, "%s", w->error);
+}
+
+static void world_close(struct world *w)
+{
+    if (w->store)
+        close_store(w);
+    ck_assert_int_eq(file_remove_tree(w->dir), 0);
+}
+
+static struct blob *bytes_of(uint64_t n, uint32_t size)
+{
+    struct blob *b = blob_new(size);
+    for (uint32_t i = 0; i < size; i++)
+        b->data[i] = (uint8_t)(n * 31 + i * 7 + (i >> 12));
+    return b;
+}
+
+static struct block_ref ref_of(uint64_t n, uint32_t size)
+{
+    struct blob *b = bytes_of(n, size);
+    struct block_ref ref = {{5, n}, size, block_digest(b->data, size)};
+    blob_unref(b);
+    return ref;
+}
+
+static struct entry *entry_of(uint64_t index, uint64_t term, const struct block_ref *ref, bool inl)
+{
+    char text[64];
+    (void)snprintf(text, sizeof text, "entry %llu of term %llu", (unsigned long long)index,
+                   (unsigned long long)term);
+    struct blob *payload = blob_copy(text, strlen(text));
+    struct blob *bytes = inl && ref ? bytes_of(ref->name.n, ref->size) : NULL;
+    struct entry *e = entry_new(term, index, ENTRY_OP, payload, ref, ref != NULL, bytes);
+    blob_unref(payload);
+    blob_unref(bytes);
+    return e;
+}
+
+static int write_entry(struct world *w, uint64_t index, uint64_t term, const struct block_ref *ref,
+                       bool inl, uint64_t commit)
+{
+    struct entry *e = entry_of(index, term, ref, inl);
+    int rc = store_write_entries(w->store, ++w->ticket, &e, 1, commit);
+    entry_unref(e);
+    return rc;
+}
+
+static void put(struct world *w, const struct block_ref *ref)
+{
+    struct blob *b = bytes_of(ref->name.n, ref->size);
+    w->status = 1;
+    store_put(w->store, ref, b, 0, on_status, w);
+    ck_assert_int_eq(w->status, 1); /* never from within the call */
+    blob_unref(b);
+    store_drain(w->store);
+}
+
+static void apply(struct world *w, uint64_t index)
+{
+    store_fill_txn(w->store, w->txn, index);
+    ck_assert_int_eq(kv_txn_commit(w->txn), 0);
+}
+
+struct found {
+    uint64_t last, count;
+    uint64_t terms[64];
+    bool bytes[64];
+};
+
+static int load(void *ctx, struct entry *e)
+{
+    struct found *f = ctx;
+    f->last = e->index;
+    f->terms[e->index % 64] = e->term;
+    f->bytes[e->index % 64] = e->inline_bytes != NULL;
+    f->count++;
+    return 0;
+}
+
+struct read {
+    int status;
+    struct blob *bytes;
+};
+
+static void on_read(void *ctx, int status, struct blob *bytes)
+{
+    struct read *r = ctx;
+    r->status = status;
+    r->bytes = blob_ref(bytes);
+}
+
+static int read_back(struct world *w, const struct block_ref *ref)
+{
+    struct read r = {.status = 1};
+    struct blob *want = bytes_of(ref->name.n, ref->size);
+    store_read(w->store, ref->name, 0, ref->size, on_read, &r);
+    store_drain(w->store);
+    if (r.status == 0) {
+        ck_assert_uint_eq(r.bytes->size, ref->size);
+        ck_assert_int_eq(memcmp(r.bytes->data, want->data, ref->size), 0);
+    }
+    blob_unref(r.bytes);
+    blob_unref(want);
+    return r.status;
+}
+
+/* ---- what is durable ------------------------------------------------------------------------------ */
+
+START_TEST(all_comes_back_after_a_restart)
+{
+    struct world w;
+    struct block_ref small = ref_of(1, 5000), large = ref_of(2, 300000), lost = ref_of(3, 200000);
+    world_open(&w, STORE_COPY);
+    store_write_vote(w.store, ++w.ticket, 7, 2);
+    ck_assert_int_eq(write_entry(&w, 1, 7, NULL, false, 0), 0);
+    ck_assert_int_eq(write_entry(&w, 2, 7, &small, true, 0), 0);
+    ck_assert_int_eq(write_entry(&w, 3, 7, &large, false, 0), -ENODATA); /* RULES B3 */
+    put(&w, &large);
+    ck_assert_int_eq(w.status, 0);
+    ck_assert(store_has(w.store, &large));
+    ck_assert_int_eq(write_entry(&w, 3, 7, &large, false, 0), 0);
+    put(&w, &lost); /* nothing names it */
+    store_drain(w.store);
+    ck_assert_uint_eq(w.durable, w.ticket);
+    for (int round = 0; round < 3; round++) {
+        struct found f = {0};
+        reopen(&w);
+        ck_assert_uint_eq(w.info.term, 7);
+        ck_assert_uint_eq(w.info.vote, 2);
+        ck_assert_uint_eq(w.info.last_index, 3);
+        ck_assert_int_eq(store_load_entries(w.store, load, &f), 0);
+        ck_assert_uint_eq(f.count, 3);
+        ck_assert(f.bytes[2] && !f.bytes[3]);
+        ck_assert_int_eq(read_back(&w, &small), 0);
+        ck_assert_int_eq(read_back(&w, &large), 0);
+        ck_assert(!store_has(w.store, &lost));
+        ck_assert_uint_eq(store_missing_count(w.store), 0);
+    }
+    world_close(&w);
+}
+END_TEST
+
+START_TEST(a_new_suffix_replaces_the_old)
+{
+    struct world w;
+    struct block_ref a = ref_of(1, 5000), b = ref_of(2, 6000);
+    struct found f = {0};
+    world_open(&w, STORE_COPY);
+    for (uint64_t i = 1; i <= 5; i++)
+        ck_assert_int_eq(write_entry(&w, i, 1, i == 4 ? &a : NULL, true, 0), 0);
+    store_drain(w.store);
+    ck_assert_int_eq(write_entry(&w, 3, 2, &b, true, 0), 0);
+    store_drain(w.store);
+    ck_assert(!store_has(w.store, &a));
+    reopen(&w);
+    ck_assert_uint_eq(w.info.last_index, 3);
+    ck_assert_int_eq(store_load_entries(w.store, load, &f), 0);
+    ck_assert_uint_eq(f.terms[3], 2);
+    ck_assert_uint_eq(f.terms[2], 1);
+    ck_assert_int_eq(read_back(&w, &b), 0);
+    world_close(&w);
+}
+END_TEST
+
+/* RULES B7: committed entries may come without bytes; the names wait in a durable set. */
+START_TEST(missing_names_are_remembered)
+{
+    struct world w;
+    struct block_ref a = ref_of(1, 100000);
+    world_open(&w, STORE_COPY);
+    ck_assert_int_eq(write_entry(&w, 1, 1, &a, false, 1), 0);
+    store_drain(w.store);
+    ck_assert(store_is_missing(w.store, a.name));
+    reopen(&w);
+    ck_assert_uint_eq(store_missing_count(w.store), 1);
+    ck_assert_int_eq(read_back(&w, &a), -ENOENT);
+    put(&w, &a);
+    ck_assert_uint_eq(store_missing_count(w.store), 0);
+    reopen(&w);
+    ck_assert_uint_eq(store_missing_count(w.store), 0);
+    ck_assert_int_eq(read_back(&w, &a), 0);
+    world_close(&w);
+}
+END_TEST
+
+START_TEST(wrong_bytes_are_refused)
+{
+    struct world w;
+    struct block_ref a = ref_of(1, 50000);
+    world_open(&w, STORE_COPY);
+    a.digest ^= 1;
+    put(&w, &a);
+    ck_assert_int_eq(w.status, -EBADMSG);
+    ck_assert(!store_has(w.store, &a));
+    world_close(&w);
+}
+END_TEST
+
+/* ---- damage ------------------------------------------------------------------------------------------ */
+
+static int each_file(const struct world *w, const char *sub, const char *ending,
+                     void (*fn)(const char *path, void *ctx), void *ctx)
+{
+    char *dir = file_path(w->dir, "%s", sub);
+    DIR *d = opendir(dir);
+    int n = 0;
+    ck_assert_ptr_nonnull(d);
+    for (struct dirent *e = readdir(d); e; e = readdir(d)) {
+        size_t len = strlen(e->d_name), tail = strlen(ending);
+        if (len < tail || strcmp(e->d_name + len - tail, ending) != 0 || e->d_name[0] == '.')
+            continue;
+        char *path = file_path(dir, "%s", e->d_name);
+        fn(path, ctx);
+        free(path);
+        n++;
+    }
+    (void)closedir(d);
+    free(dir);
+    return n;
+}
+
+static void flip(const char *path, void *ctx)
+{
+    uint8_t byte;
+    off_t at = *(const off_t *)ctx;
+    int fd = open(path, O_RDWR);
+    ck_assert_int_ge(fd, 0);
+    if (pread(fd, &byte, 1, at) == 1) {
+        byte ^= 0x40;
+        ck_assert_int_eq(pwrite(fd, &byte, 1, at), 1);
+    }
+    (void)close(fd);
+}
+
+START_TEST(a_flipped_bit_is_found_and_mended)
+{
+    struct world w;
+    struct block_ref a = ref_of(1, 100000);
+    off_t at = 20000;
+    world_open(&w, STORE_COPY);
+    put(&w, &a);
+    ck_assert_int_eq(write_entry(&w, 1, 1, &a, false, 0), 0);
+    store_drain(w.store);
+    ck_assert_int_eq(each_file(&w, "blocks", ".blk", flip, &at), 1);
+    ck_assert_int_eq(read_back(&w, &a), -EBADMSG);
+    ck_assert(store_is_missing(w.store, a.name));
+    put(&w, &a);
+    ck_assert_int_eq(read_back(&w, &a), 0);
+    world_close(&w);
+}
+END_TEST
+
+/* RULES S3: below a later valid group it is no torn end. */
+START_TEST(damage_below_the_end_is_refused)
+{
+    struct world w;
+    off_t at = 3 * 4096 + 60; /* in an early group */
+    world_open(&w, STORE_WITNESS);
+    for (uint64_t i = 1; i <= 20; i++) {
+        ck_assert_int_eq(write_entry(&w, i, 1, NULL, false, 0), 0);
+        store_drain(w.store);
+    }
+    close_store(&w);
+    (void)each_file(&w, "log", "", flip, &at);
+    int rc = open_store(&w);
+    ck_assert_msg(rc == -EBADMSG || rc == -ESTALE, "%d %s", rc, w.error);
+    ck_assert_uint_gt(strlen(w.error), 10);
+    world_close(&w);
+}
+END_TEST
+
+START_TEST(strangers_are_refused)
+{
+    struct world w;
+    struct store *other;
+    struct store_recovered info;
+    world_open(&w, STORE_COPY);
+    struct store_config c = {.dir = w.dir, .kind = STORE_COPY, .cluster = {1}, .node = 1, .create = true};
+    ck_assert_int_eq(store_open(&c, &other, &info, w.error, sizeof w.error), -EBUSY);
+    close_store(&w);
+    c.node = 2;
+    ck_assert_int_eq(store_open(&c, &other, &info, w.error, sizeof w.error), -EPERM);
+    c.node = 1;
+    c.cluster[0] = 9;
+    ck_assert_int_eq(store_open(&c, &other, &info, w.error, sizeof w.error), -EPERM);
+    c.dir = "/usr";
+    ck_assert_int_eq(store_open(&c, &other, &info, w.error, sizeof w.error), -EEXIST);
+    char *log = file_path(w.dir, "log");
+    ck_assert_int_eq(file_remove_tree(log), 0);
+    ck_assert_int_eq(mkdir(log, 0700), 0);
+    free(log);
+    ck_assert_int_eq(open_store(&w), -ESTALE); /* RULES B7: not under its old id */
+    world_close(&w);
+}
+END_TEST
+
+/* ---- SIGKILL in the middle ------------------------------------------------------------------------------ */
+
+/* A child writes as fast as it can and tells what is durable; it is killed; everything it told is there. */
+START_TEST(what_was_told_survives_sigkill)
+{
+    struct world w;
+    int pipes[2];
+    uint64_t told = 0;
+    struct found f = {0};
+    world_open(&w, STORE_COPY);
+    close_store(&w);
+    ck_assert_int_eq(pipe(pipes), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        (void)close(pipes[0]);
+        if (open_store(&w) < 0)
+            _exit(1);
+        uint64_t reported = 0;
+        for (uint64_t i = 1;; i++) {
+            struct block_ref ref = ref_of(i, i % 3 == 0 ? 90000 : 3000);
+            if (i % 3 == 0)
+                put(&w, &ref);
+            if (write_entry(&w, i, 1, &ref, i % 3 != 0, 0) < 0)
+                _exit(2);
+            store_poll(w.store);
+            if (w.durable > reported) {
+                reported = w.durable;
+                if (write(pipes[1], &reported, sizeof reported) != sizeof reported)
+                    _exit(3);
+            }
+        }
+    }
+    (void)close(pipes[1]);
+    while (told < 60 + (uint64_t)_i * 37 && read(pipes[0], &told, sizeof told) == sizeof told) {
+    }
+    (void)kill(child, SIGKILL);
+    (void)waitpid(child, NULL, 0);
+    while (read(pipes[0], &told, sizeof told) == sizeof told) {
+    }
+    (void)close(pipes[0]);
+    ck_assert_uint_ge(told, 60);
+    ck_assert_msg(open_store(&w) == 0, "%s", w.error);
+    ck_assert_uint_ge(w.info.last_index, told);
+    ck_assert_int_eq(store_load_entries(w.store, load, &f), 0);
+    ck_assert_uint_eq(f.last, w.info.last_index);
+    for (uint64_t i = 1; i <= told; i++) {
+        struct block_ref ref = ref_of(i, i % 3 == 0 ? 90000 : 3000);
+        ck_assert_int_eq(read_back(&w, &ref), 0);
+    }
+    world_close(&w);
+}
+END_TEST
+
+/* ---- space ------------------------------------------------------------------------------------------------ */
+
+START_TEST(truncation_and_drops_give_space_back)
+{
+    struct world w;
+    struct store_stats full, after;
+    world_open(&w, STORE_COPY);
+    for (uint64_t i = 1; i <= 60; i++) {
+        struct block_ref inl = ref_of(2 * i, 60000), part = ref_of(2 * i + 1, 200000);
+        put(&w, &part);
+        ck_assert_int_eq(write_entry(&w, i, 1, i % 2 ? &inl : &part, i % 2, i), 0);
+        store_drain(w.store);
+        apply(&w, i);
+    }
+    store_stats(w.store, &full);
+    for (uint64_t i = 1; i <= 120; i++)
+        store_drop(w.store, NULL, (struct block_name){5, i});
+    store_flush(w.store, on_status, &w);
+    store_drain(w.store);
+    ck_assert_uint_eq(store_durable_applied(w.store), 60);
+    store_truncate(w.store, 59);
+    store_drain(w.store);
+    store_flush(w.store, on_status, &w);
+    store_drain(w.store);
+    store_stats(w.store, &after);
+    ck_assert_uint_lt(after.block_bytes, full.block_bytes / 2);
+    ck_assert_uint_le(after.log_bytes, full.log_bytes + (2 << 20));
+    reopen(&w);
+    ck_assert_uint_ge(w.info.base_index, 1);
+    ck_assert_uint_eq(w.info.last_index, 60);
+    ck_assert_uint_eq(w.info.applied, 60);
+    world_close(&w);
+}
+END_TEST
+
+/* RULES B6, S5: a witness keeps the entries and not the bytes. */
+START_TEST(a_demoted_witness_holds_no_bytes)
+{
+    struct world w;
+    struct found f = {0};
+    struct store_stats stats;
+    world_open(&w, STORE_WITNESS);
+    struct block_ref kept = ref_of(99, 5000);
+    for (uint64_t i = 1; i <= 20; i++) {
+        struct block_ref inl = ref_of(i, 50000), part = ref_of(i, 300000);
+        if (i % 2)
+            put(&w, &part);
+        ck_assert_int_eq(write_entry(&w, i, 1, i % 2 ? &part : &inl, i % 2 == 0, 0), 0);
+    }
+    ck_assert_int_eq(write_entry(&w, 21, 1, &kept, true, 0), 0);
+    store_drain(w.store);
+    store_demote(w.store, 20);
+    store_drain(w.store);
+    struct block_ref gone = ref_of(2, 50000);
+    ck_assert(!store_has(w.store, &gone));
+    ck_assert_int_eq(read_back(&w, &kept), 0);
+    store_stats(w.store, &stats);
+    ck_assert_uint_eq(stats.block_bytes, 0);
+    reopen(&w);
+    ck_assert_uint_eq(w.info.last_index, 21);
+    ck_assert_int_eq(store_load_entries(w.store, load, &f), 0);
+    ck_assert_uint_eq(f.count, 21);
+    ck_assert(!f.bytes[2] && f.bytes[21]);
+    ck_assert(!store_has(w.store, &gone));
+    ck_assert_int_eq(read_back(&w, &kept), 0);
+    world_close(&w);
+}
+END_TEST
+
+/* ---- snapshots -------------------------------------------------------------------------------------------- */
+
+START_TEST(a_snapshot_replaces_state_and_log)
+{
+    struct world w;
+    struct block_ref old = ref_of(1, 5000), both = ref_of(2, 5000), needed = ref_of(3, 5000);
+    struct bytes_writer value = {0};
+    struct kv_batch batch = {0};
+    world_open(&w, STORE_COPY);
+    ck_assert_int_eq(write_entry(&w, 1, 1, &old, true, 1), 0);
+    ck_assert_int_eq(write_entry(&w, 2, 1, &both, true, 2), 0);
+    store_drain(w.store);
+    kv_txn_put(w.txn, STORE_TABLE_STATE, "k", 1, "old", 3);
+    apply(&w, 2);
+    ck_assert_int_eq(store_snapshot_begin(w.store), 0);
+    kv_batch_put(&batch, STORE_TABLE_STATE, "k", 1, "new", 3);
+    ck_assert_int_eq(kv_write(store_snapshot_kv(w.store), &batch), 0);
+    kv_batch_done(&batch);
+    reopen(&w); /* before the switch: all as it was */
+    ck_assert_uint_eq(w.info.last_index, 2);
+    ck_assert_int_eq(kv_get(store_kv(w.store), STORE_TABLE_STATE, "k", 1, &value), 0);
+    ck_assert_int_eq(memcmp(value.data, "old", 3), 0);
+    ck_assert_int_eq(store_snapshot_begin(w.store), 0);
+    kv_batch_put(&batch, STORE_TABLE_STATE, "k", 1, "new", 3);
+    ck_assert_int_eq(kv_write(store_snapshot_kv(w.store), &batch), 0);
+    store_snapshot_need(w.store, &both);
+    store_snapshot_need(w.store, &needed);
+    w.status = 1;
+    kv_txn_free(w.txn);
+    store_snapshot_commit(w.store, 50, 3, on_status, &w);
+    store_drain(w.store);
+    ck_assert_int_eq(w.status, 0);
+    w.txn = kv_txn_new(store_kv(w.store));
+    for (int round = 0; round < 2; round++) {
+        ck_assert_int_eq(kv_get(store_kv(w.store), STORE_TABLE_STATE, "k", 1, &value), 0);
+        ck_assert_int_eq(memcmp(value.data, "new", 3), 0);
+        ck_assert(!store_has(w.store, &old));
+        ck_assert_int_eq(read_back(&w, &both), 0);
+        ck_assert_uint_eq(store_missing_count(w.store), 1);
+        ck_assert(store_is_missing(w.store, needed.name));
+        reopen(&w);
+        ck_assert_uint_eq(w.info.base_index, 50);
+        ck_assert_uint_eq(w.info.base_term, 3);
+        ck_assert_uint_eq(w.info.applied, 50);
+    }
+    ck_assert_int_eq(write_entry(&w, 51, 3, NULL, false, 0), 0);
+    store_drain(w.store);
+    bytes_writer_done(&value);
+    kv_batch_done(&batch);
+    world_close(&w);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("repl/io/store");
+    TCase *tc = tcase_create("store");
+    tcase_set_timeout(tc, 120);
+    tcase_add_test(tc, all_comes_back_after_a_restart);
+    tcase_add_test(tc, a_new_suffix_replaces_the_old);
+    tcase_add_test(tc, missing_names_are_remembered);
+    tcase_add_test(tc, wrong_bytes_are_refused);
+    tcase_add_test(tc, a_flipped_bit_is_found_and_mended);
+    tcase_add_test(tc, damage_below_the_end_is_refused);
+    tcase_add_test(tc, strangers_are_refused);
+    tcase_add_loop_test(tc, what_was_told_survives_sigkill, 0, 4);
+    tcase_add_test(tc, truncation_and_drops_give_space_back);
+    tcase_add_test(tc, a_demoted_witness_holds_no_bytes);
+    tcase_add_test(tc, a_snapshot_replaces_state_and_log);
+    suite_add_tcase(suite, tc);
+    return run_suite(suite);
+}
