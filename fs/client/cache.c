@@ -329,13 +329,33 @@ void cache_drop_all(struct client *c)
     }
 }
 
+static bool grant_valid(const struct client *c, const struct rpc *r, const struct Fs__Reply *reply,
+                        Fs__Object__Kind kind, uint64_t ino)
+{
+    return reply->grant != 0 && c->config.consistency == CLIENT_LINEARIZABLE &&
+           c->state == SESSION_LIVE && reply->term == c->term && r->cache_epoch == c->cache_epoch &&
+           reply->grant > recall_last(c, kind, ino);
+}
+
 bool grant_counts(struct client *c, const struct rpc *r, const struct Fs__Reply *reply,
                   Fs__Object__Kind kind, uint64_t ino)
 {
     bool covered = kind == FS__OBJECT__KIND__NAMES ? reply->grant_names : reply->grant_attr;
-    return covered && reply->grant != 0 && c->config.consistency == CLIENT_LINEARIZABLE &&
-           c->state == SESSION_LIVE && reply->term == c->term && r->cache_epoch == c->cache_epoch &&
-           reply->grant > recall_last(c, kind, ino);
+    return covered && grant_valid(c, r, reply, kind, ino);
+}
+
+bool grant_counts_entry(struct client *c, const struct rpc *r, const struct Fs__Reply *reply,
+                        const struct Fs__Entry *entry)
+{
+    return entry->promised && grant_valid(c, r, reply, FS__OBJECT__KIND__ATTR, entry->ino);
+}
+
+void cache_learn_names(struct client *c, const struct rpc *r, const struct Fs__Reply *reply,
+                       struct inode *dir)
+{
+    if (grant_counts(c, r, reply, FS__OBJECT__KIND__NAMES, dir->ino)) {
+        dir->names_promised = true;
+    }
 }
 
 void cache_free(struct client *c)
@@ -358,6 +378,7 @@ void cache_free(struct client *c)
             list_remove(&f->dirty_link);
             list_remove(&f->space_link);
             list_remove(&f->buffer_link);
+            list_remove(&f->renew_link);
             timer_clear(&f->commit_timer);
             timer_clear(&f->hold_timer);
             vec_done(&f->recalls);

@@ -83,9 +83,15 @@ struct op {
     struct read_job *job;
     struct file *queue_of; /* the file in whose queue it waits */
     unsigned tries;
-    uint64_t until;        /* FSYNC, FLUSH, truncate, rename: commits with serials up to this */
+    uint64_t until;        /* FSYNC, FLUSH, truncate, rename: commits with serials up to this ... */
+    uint64_t wait_ino;     /* ... of this inode; 0: of all */
+    int lost;              /* those commits were lost: the error to tell */
+    bool asked;            /* the leader answered once what the promise could not */
+    bool frozen;           /* what it has to commit first is on its way */
     uint64_t space;        /* bytes of the reservation it took and has not used */
-    bool space_asked, frozen;
+    struct page base[2];   /* committed content of the pages that a write covers in part */
+    size_t base_count;
+    uint64_t base_epoch;   /* under this lease */
     struct inode *opening;
     struct {
         struct inode *inode;
@@ -103,6 +109,8 @@ void op_fail(struct client *c, struct op *op, int err);
 void op_give_up(struct client *c, struct op *op, int err);
 /* While it runs the cached attributes (names) of `i` may be behind what others see. */
 void op_busy(struct op *op, struct inode *i, enum busy_kind kind);
+/* It is over, but for the answer: what it made busy is known again. Returns the inodes, to be settled. */
+size_t op_idle(struct op *op, struct inode *ret_inodes[OP_BUSY_MAX]);
 /* Runs it from its beginning, or where its own state says. */
 void op_run(struct client *c, struct op *op);
 
@@ -186,6 +194,8 @@ void session_stop_next(struct client *c);
 
 /* ---- cache.c: attributes and names --------------------------------------------------------------- */
 
+struct commit;
+
 struct inode {
     uint64_t ino;
     struct list lru;
@@ -246,6 +256,12 @@ void name_forget(struct client *c, uint64_t dir, const char *name);
 /* RULES L5: does this answer's grant count? */
 bool grant_counts(struct client *c, const struct rpc *r, const struct Fs__Reply *reply,
                   Fs__Object__Kind kind, uint64_t ino);
+/* The same for one entry of a listing. */
+bool grant_counts_entry(struct client *c, const struct rpc *r, const struct Fs__Reply *reply,
+                        const struct Fs__Entry *entry);
+/* NAMES of `dir` as this answer grants them. */
+void cache_learn_names(struct client *c, const struct rpc *r, const struct Fs__Reply *reply,
+                       struct inode *dir);
 
 /* ---- file.c: the write lease and its data --------------------------------------------------------- */
 
@@ -276,9 +292,12 @@ struct file {
     struct list handles;
     struct list queue;       /* data operations, in order */
     bool pumping;
+    bool atime_dirty;
+    unsigned pins;           /* not freed now: its caller goes on with it */
     vec_of(struct recall *) recalls;
     struct rpc *lease_rpc;
-    struct list dirty_link, space_link, buffer_link; /* client.dirty_files, .space_waiters, .buffer_waiters */
+    /* client.dirty_files, .space_waiters, .buffer_waiters, .renew_waiters */
+    struct list dirty_link, space_link, buffer_link, renew_link;
 };
 
 struct file *file_get(struct client *c, struct inode *i);
@@ -286,17 +305,33 @@ void file_settle(struct client *c, struct file *f);
 bool file_dirty(const struct file *f);
 bool file_busy(const struct file *f);
 /* Starts a commit of everything dirty. Returns the serial that covers all changes so far, 0: none open. */
-uint64_t file_freeze(struct client *c, struct file *f, bool want_accepted);
+uint64_t file_freeze(struct client *c, struct file *f);
+void file_freeze_all(struct client *c);
 void file_mark_dirty(struct client *c, struct file *f);
-void file_enqueue(struct client *c, struct op *op);
+/* The page as layers not committed yet have it; false: only the committed file knows. */
+bool file_find_page(const struct file *f, uint64_t no, struct page *ret);
+void file_enqueue(struct client *c, struct file *f, struct op *op);
 void file_pump(struct client *c, struct file *f);
-void file_lease_granted(struct client *c, struct file *f, uint64_t epoch);
+/* `f`'s inode has learned the attributes of the grant. `last_c`: COMMITs go on after it. */
+void file_lease_granted(struct client *c, struct file *f, uint64_t epoch, uint64_t last_c);
+/* Its inode is gone: nothing of it will be missed. */
+void file_discard(struct client *c, struct file *f);
+/* The lease is held and may be used for one more change; false: it will be, and the file pumped then. */
+bool file_lease_ready(struct client *c, struct file *f, struct op *op);
+/* Size and times of a file with nothing uncommitted are those of its attributes. */
+void file_sync(struct file *f);
+/* An unlinked file that nothing here has open any more: our hold of it goes (RULES L7). */
+void file_drop_hold(struct client *c, struct inode *i);
 /* Everything uncommitted is lost: told once per handle. Returns the bytes lost. */
 uint64_t file_lost(struct client *c, struct file *f, int err);
+/* Accounts for what a change made of the dirty layer, which had `pages_before` pages. */
+void file_changed(struct client *c, struct file *f, struct op *op, size_t pages_before, bool was_dirty);
+void file_committed(struct client *c, struct commit *k);
 void file_touch(struct client *c, struct file *f);
 void file_release_idle(struct client *c);
 void file_pump_space(struct client *c, int err);
 void file_pump_buffer(struct client *c);
+void file_pump_renewed(struct client *c);
 struct handle *handle_new(struct client *c, struct inode *i, uint32_t flags);
 struct handle *handle_find(const struct client *c, uint64_t fh);
 void handle_close(struct client *c, struct handle *h);
@@ -326,22 +361,28 @@ struct commit {
     int64_t mtime, atime;
     struct block_out **blocks;
     size_t blocks_count;
-    uint64_t bytes, space;
-    bool inline_bytes, want_accepted, accepted, done;
+    uint64_t bytes, space; /* of the buffer; of the reservation */
+    uint64_t cost;         /* what apply will take of the reservation */
+    bool inline_bytes, accepted;
+    struct Fs__Commit *message; /* until the request has it */
     struct timer put_timer;
-    time_us since;
+    time_us put_delay;
     struct rpc *rpc;
 };
 
+/* Names the blocks and sends them, or everything. */
 void commit_start(struct client *c, struct commit *k);
-void commit_build(struct client *c, struct commit *k);
+/* Out of all tables. */
 void commit_free(struct client *c, struct commit *k);
 void commit_on_put_reply(struct client *c, uint32_t node, const struct Fs__BlockPutReply *reply);
 void commit_on_link_up(struct client *c, uint32_t node, bool new_store);
 void commit_on_targets(struct client *c);
 /* Answers the operations whose commits are done. */
 void commit_wake(struct client *c);
+/* Are the commits that `op` waits for done (for FLUSH: accepted)? */
 bool commit_reached(const struct client *c, const struct op *op);
+/* Waits for them, then the operation runs again. */
+void commit_wait(struct client *c, struct op *op, uint64_t ino, uint64_t until);
 void block_out_unref(struct block_out *b);
 
 /* ---- read.c ---------------------------------------------------------------------------------------- */
@@ -350,55 +391,63 @@ void block_out_unref(struct block_out *b);
  * one slice list covering exactly `pages` pages (err != 0: none). */
 struct read_job {
     struct op *op;
-    struct inode *inode;
+    uint64_t ino;
     struct rpc *rpc;
     uint64_t first;
     uint32_t pages;
-    struct page *over; /* pages entries; blob NULL and no == UINT64_MAX: from the base; blob NULL: zeros */
-    bool *holes;       /* after the base was read: pages that have no extent */
-    bool own;          /* read under the own lease: size is the local one */
-    uint64_t min_index;
-    uint64_t size;     /* of the file when it was read */
-    uint32_t bad;      /* hash mismatches so far */
-    void (*done)(struct client *c, struct read_job *job, int err);
+    struct page *over;     /* `pages` entries; blob NULL: zeros */
+    bool *missing;         /* pages only the committed file knows */
+    bool own;              /* under the own write lease: size is the local one */
+    uint64_t size;         /* of the file as it was read */
+    uint64_t data_version; /* of the committed part; 0: none was needed */
+    unsigned bad;          /* answers that did not fit their hashes */
+    void (*done)(struct client *c, struct op *op, int err);
 };
 
-struct read_job *read_start(struct client *c, struct op *op, struct inode *i, uint64_t first,
-                            uint32_t pages, uint64_t min_index,
-                            void (*done)(struct client *, struct read_job *, int));
+/* `done` is called once, maybe before this returns; what was read is in op->job until then. */
+void read_start(struct client *c, struct op *op, struct inode *i, uint64_t first, uint32_t pages,
+                uint64_t min_index, void (*done)(struct client *, struct op *, int));
 void read_free(struct client *c, struct read_job *job);
+/* What a copy must have applied to answer for `i`: RULES B8, L10. */
+uint64_t read_min_index(const struct client *c, const struct inode *i);
 
 /* ---- recall.c -------------------------------------------------------------------------------------- */
 
-struct recall {
-    uint64_t n, term;
-    unsigned waiting; /* leases not let go yet */
+struct recall { /* asked by the leader, not answered yet */
+    struct list link;
+    uint64_t n;
+    unsigned waiting; /* leases not let go yet, and one while the message is walked */
     vec_of(struct Fs__LeaseEnd) ends;
     vec_of(uint64_t) open_inos;
-};
-
-struct lease_end {
-    uint64_t epoch, last_c;
-    struct list link;
-    uint64_t ino;
 };
 
 struct recalled { /* remembered until requests outstanding then are answered: RULES L5 */
     struct list link;
     uint64_t key, n, barrier;
-    struct recall *lease; /* a LEASE recall that came before its grant */
 };
 
-void recall_on(struct client *c, const struct Fs__Recall *msg, uint64_t term);
-/* The lease is granted although a recall of it came before: take it up. */
-void recall_take_up(struct client *c, struct file *f);
-/* Lets the lease go when everything is committed; answers the recalls. */
+struct lease_end { /* a lease given back: its release may not have reached the leader */
+    struct list link;
+    uint64_t ino, epoch, last_c;
+};
+
+void recall_on(struct client *c, const struct Fs__Recall *msg);
+/* Lets the lease go when everything is committed; answers the recalls. The file stays: settle it after. */
 void recall_try_release(struct client *c, struct file *f);
+/* The lease is gone without a release: whoever asked for it is answered. */
+void recall_lease_lost(struct client *c, struct file *f);
 void recall_forget(struct client *c); /* new term: old numbers mean nothing */
 void recall_expire(struct client *c);
 uint64_t recall_last(const struct client *c, Fs__Object__Kind kind, uint64_t ino);
+/* Was the lease asked back after request `id` was sent? Then a grant in its answer does not count:
+ * the leader was told that there is no such lease here, and has ended it. */
+bool recall_voids_lease(const struct client *c, uint64_t ino, uint64_t id);
+/* The lease ends here; `ret_end` is for the leader. */
 void recall_let_go(struct client *c, struct file *f, struct Fs__LeaseEnd *ret_end);
+/* Leases given back unasked. */
 void recall_post_ends(struct client *c, const struct Fs__LeaseEnd *ends, size_t count);
+/* True when the grant of `epoch` shows that our release of it was never applied; it is sent again. */
+bool recall_release_again(struct client *c, uint64_t ino, uint64_t epoch);
 void recall_free(struct client *c);
 
 /* ---- ops_*.c: one function per operation, called by op_run ------------------------------------------ */
@@ -427,7 +476,23 @@ void op_fsync(struct client *c, struct op *op);
 void op_sync_all(struct client *c, struct op *op);
 /* Data operations at the head of their file's queue. True: finished (and freed); false: it waits. */
 bool op_data_step(struct client *c, struct file *f, struct op *op);
+/* Answers with the inode's attributes; the second one as an entry of `dir`. */
+void op_answer_attr(struct client *c, struct op *op, struct inode *i);
+void op_answer_entry(struct client *c, struct op *op, uint64_t dir, struct inode *i, uint64_t fh);
+/* How long the kernel may remember names of the directory, which is noted. */
+time_us op_entry_valid(struct client *c, uint64_t dir);
+/* A question: to the leader, or with consistency=session to the nearest copy. */
+struct rpc *op_question(struct client *c, struct op *op, Fs__Request__BodyCase what,
+                        void (*done)(struct client *, struct rpc *, const struct Fs__Reply *, struct blob *));
+/* The errno of an operation on an inode number: one that is gone is stale, so that the kernel looks its
+ * name up again. */
+int op_inode_error(const struct rpc *r, const struct Fs__Reply *reply);
+/* Attributes in an answer about `attr`, with the promise when it counts. */
+struct inode *op_learn(struct client *c, const struct rpc *r, const struct Fs__Reply *reply,
+                       const struct Fs__Attr *attr);
+ProtobufCBinaryData op_bytes(const char *text);
 /* The stale answer of the root and statfs, when no leader is to be had. */
+bool op_readdir_stale(struct client *c, struct op *op);
 void op_root_timeout(struct client *c, struct timer *t);
 
 /* ---- the client ------------------------------------------------------------------------------------- */
@@ -458,6 +523,7 @@ struct client {
     struct list commit_waiters; /* ops that wait for commits */
     struct list space_waiters;  /* files whose next operation waits for a reservation ... */
     struct list buffer_waiters; /* ... or for room in the buffer */
+    struct list renew_waiters;  /* ... or for the session to be sure of its leases again */
 
     /* rpc */
     struct map rpcs;
@@ -499,6 +565,7 @@ struct client {
     bool statfs_known;
 
     /* recalls */
+    struct list recalls; /* not answered yet */
     struct list recalled;
     struct map recalled_by_key;
     struct map released; /* ino -> struct lease_end */

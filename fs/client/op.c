@@ -51,7 +51,7 @@ void op_run(struct client *c, struct op *op)
         op_read(c, op);
         break;
     case CLIENT_WRITE:
-        file_enqueue(c, op);
+        file_enqueue(c, file_get(c, inode_get(c, op->a.ino)), op);
         break;
     case CLIENT_FLUSH:
         op_flush(c, op);
@@ -155,6 +155,17 @@ void op_busy(struct op *op, struct inode *i, enum busy_kind kind)
     i->busy[kind]++;
 }
 
+size_t op_idle(struct op *op, struct inode *ret_inodes[OP_BUSY_MAX])
+{
+    size_t count = op->busy_count;
+    for (size_t b = 0; b < count; b++) {
+        op->busy[b].inode->busy[op->busy[b].kind]--;
+        ret_inodes[b] = op->busy[b].inode;
+    }
+    op->busy_count = 0;
+    return count;
+}
+
 static void answer(struct client *c, struct op *op, struct client_result *result, int err)
 {
     if (op->answered || op->a.kind == CLIENT_FORGET) {
@@ -194,6 +205,9 @@ static void op_free(struct client *c, struct op *op)
         rpc_cancel(c, op->rpc);
     }
     c->space += op->space;
+    for (size_t b = 0; b < op->base_count; b++) {
+        blob_unref(op->base[b].blob);
+    }
     for (size_t b = 0; b < op->busy_count; b++) {
         op->busy[b].inode->busy[op->busy[b].kind]--;
     }

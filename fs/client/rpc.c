@@ -408,7 +408,7 @@ void rpc_on_reply(struct client *c, uint32_t node, const struct Fs__Reply *reply
     session_note_reply(c, node, reply);
     if (reply->id == 0) {
         if (reply->body_case == FS__REPLY__BODY_RECALL && reply->term == c->term) {
-            recall_on(c, reply->recall, reply->term);
+            recall_on(c, reply->recall);
         }
         return;
     }

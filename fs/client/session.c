@@ -201,6 +201,7 @@ static void on_renewed(struct client *c, struct rpc *r, const struct Fs__Reply *
         }
     }
     c->lease_until = r->sent_at + c->lease_us; /* RULES L9: from our own sending */
+    file_pump_renewed(c);
 }
 
 static void renew(struct client *c)
@@ -289,6 +290,7 @@ void session_lost(struct client *c, uint64_t session)
     while (map_next(&c->inodes, &cursor, NULL, &value)) {
         struct inode *i = value;
         if (i->file != NULL) {
+            i->file->pins++;
             vec_push(&files, i->file);
         }
     }
@@ -303,16 +305,19 @@ void session_lost(struct client *c, uint64_t session)
                    (unsigned long long)session, (unsigned long long)lost);
     }
     rpc_session_lost(c, session);
-    for (size_t i = 0; i < files.count; i++) {
-        file_pump(c, files.items[i]);
-    }
-    vec_done(&files);
-    commit_wake(c);
     recall_free(c);
     c->space = 0;
     c->next_seq = 1;
     c->session = 0;
+    commit_wake(c);
+    for (size_t i = 0; i < files.count; i++) {
+        files.items[i]->pins--;
+        file_pump(c, files.items[i]);
+    }
+    vec_done(&files);
     session_start(c);
+    file_pump_buffer(c);
+    session_stop_next(c);
 }
 
 /* ---- space ------------------------------------------------------------------------------------------ */
@@ -338,6 +343,8 @@ static void on_reserved(struct client *c, struct rpc *r, const struct Fs__Reply 
     if (err == 0) {
         c->space += asked;
         file_pump_space(c, 0);
+    } else if (reply == NULL && !c->stopped) {
+        file_pump_space(c, 0); /* the session ended: they ask again in the new one */
     } else if (err == ENOSPC && asked > need && need > 0) {
         c->reserve_need = need;
         ask_space(c, need); /* not even a chunk is left: just what is needed now */
@@ -464,11 +471,6 @@ void session_stop(struct client *c)
     }
     c->stopping = true;
     timer_set(c, TIMER_OP, &c->stop_timer, c->now + c->config.deadline_us, on_stop_deadline);
-    while (!list_empty(&c->dirty_files)) {
-        struct file *f = list_first(&c->dirty_files, struct file, dirty_link);
-        if (file_freeze(c, f, false) == 0) {
-            break;
-        }
-    }
+    file_freeze_all(c);
     session_stop_next(c);
 }

@@ -1,0 +1,553 @@
+/* Files under a write lease: asking for it, what is dirty, the handles that hear of losses. */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "fs/client/internal.h"
+
+/* ---- life ------------------------------------------------------------------------------------------ */
+
+struct file *file_get(struct client *c, struct inode *i)
+{
+    (void)c;
+    if (i->file != NULL) {
+        return i->file;
+    }
+    struct file *f = xcalloc(1, sizeof(*f));
+    f->inode = i;
+    i->file = f;
+    layer_init(&f->dirty);
+    struct list *links[] = {&f->lease_lru,  &f->commits,    &f->handles,    &f->queue,
+                            &f->dirty_link, &f->space_link, &f->buffer_link, &f->renew_link};
+    for (size_t l = 0; l < sizeof(links) / sizeof(links[0]); l++) {
+        list_init(links[l]);
+    }
+    timer_init(&f->commit_timer);
+    timer_init(&f->hold_timer);
+    return f;
+}
+
+bool file_dirty(const struct file *f)
+{
+    return f->meta_dirty || !layer_empty(&f->dirty);
+}
+
+bool file_busy(const struct file *f)
+{
+    return file_dirty(f) || !list_empty(&f->commits);
+}
+
+void file_settle(struct client *c, struct file *f)
+{
+    if (f->pins != 0 || f->pumping || f->lease != LEASE_NONE || f->lease_rpc != NULL || file_busy(f) ||
+        !list_empty(&f->queue) || !list_empty(&f->handles) || f->recalls.count != 0) {
+        return;
+    }
+    struct inode *i = f->inode;
+    list_remove(&f->lease_lru);
+    list_remove(&f->dirty_link);
+    list_remove(&f->space_link);
+    list_remove(&f->buffer_link);
+    list_remove(&f->renew_link);
+    timer_clear(&f->commit_timer);
+    timer_clear(&f->hold_timer);
+    layer_done(&f->dirty);
+    vec_done(&f->recalls);
+    free(f);
+    i->file = NULL;
+    inode_settle(c, i);
+}
+
+/* ---- handles ----------------------------------------------------------------------------------------- */
+
+struct handle *handle_new(struct client *c, struct inode *i, uint32_t flags)
+{
+    struct file *f = file_get(c, i);
+    struct handle *h = xcalloc(1, sizeof(*h));
+    h->fh = c->next_fh++;
+    h->inode = i;
+    h->flags = flags;
+    list_push_back(&f->handles, &h->link);
+    (void)map_put(&c->handles, h->fh, h);
+    i->opens++;
+    return h;
+}
+
+struct handle *handle_find(const struct client *c, uint64_t fh)
+{
+    return map_get(&c->handles, fh);
+}
+
+void handle_close(struct client *c, struct handle *h)
+{
+    struct inode *i = h->inode;
+    struct file *f = i->file;
+    (void)map_del(&c->handles, h->fh);
+    list_remove(&h->link);
+    free(h);
+    i->opens--;
+    f->pins++;
+    file_drop_hold(c, i);
+    f->pins--;
+    file_settle(c, f);
+}
+
+int handle_take_error(struct client *c, uint64_t fh)
+{
+    struct handle *h = handle_find(c, fh);
+    int err = h != NULL ? h->error : 0;
+    if (h != NULL) {
+        h->error = 0;
+    }
+    return err;
+}
+
+void file_drop_hold(struct client *c, struct inode *i)
+{
+    if (!i->orphan || i->opens != 0 || i->opening != 0) {
+        return;
+    }
+    struct file *f = i->file;
+    if (f != NULL && file_busy(f)) {
+        if (!i->known || i->attr.nlink != 0) {
+            return; /* it may have a name still: again when all is committed */
+        }
+        (void)file_lost(c, f, 0); /* nobody can ever read it */
+    }
+    i->orphan = false;
+    session_drop_holds(c, i->ino);
+}
+
+/* ---- the lease ------------------------------------------------------------------------------------------ */
+
+static void fail_queue(struct client *c, struct file *f, int err)
+{
+    f->pins++;
+    while (!list_empty(&f->queue)) {
+        op_fail(c, list_first(&f->queue, struct op, wait), err);
+    }
+    f->pins--;
+}
+
+static void on_hold_timer(struct client *c, struct timer *t)
+{
+    struct file *f = container_of(t, struct file, hold_timer);
+    f->pins++;
+    recall_try_release(c, f);
+    file_pump(c, f);
+    f->pins--;
+    file_settle(c, f);
+}
+
+/* The lease may be void, or be one that we gave back and whose release got lost: then it is asked for
+ * again. */
+static bool grant_is_good(struct client *c, struct file *f, uint64_t request_id, uint64_t epoch)
+{
+    return !recall_voids_lease(c, f->inode->ino, request_id) &&
+           !recall_release_again(c, f->inode->ino, epoch);
+}
+
+static void on_lease(struct client *c, struct rpc *r, const struct Fs__Reply *reply, struct blob *bulk)
+{
+    (void)bulk;
+    struct file *f = r->owner;
+    f->lease_rpc = NULL;
+    f->lease = LEASE_NONE;
+    f->pins++;
+    int err = rpc_error(r, reply);
+    if (err == 0 && (reply->body_case != FS__REPLY__BODY_OP || reply->op->attr == NULL)) {
+        err = EIO;
+    }
+    if (err == 0) {
+        (void)op_learn(c, r, reply, reply->op->attr);
+        if (grant_is_good(c, f, r->req->id, reply->op->value)) {
+            file_lease_granted(c, f, reply->op->value, reply->op->last_c);
+        }
+    } else if (err == EAGAIN) { /* somebody was quicker; a pause, then the leader recalls it from them */
+        timer_set(c, TIMER_HOLD, &f->hold_timer, c->now + BACKOFF_MIN, on_hold_timer);
+    } else if (reply != NULL) {
+        fail_queue(c, f, err);
+    } /* else the session ended: asked for again in the new one */
+    if (!timer_running(&f->hold_timer)) {
+        file_pump(c, f);
+    }
+    f->pins--;
+    file_settle(c, f);
+}
+
+static void ask_lease(struct client *c, struct file *f)
+{
+    f->lease = LEASE_ASKING;
+    struct rpc *r = rpc_new_op(NULL, true, on_lease);
+    r->owner = f;
+    r->req->op->body_case = FS__OP__BODY_LEASE;
+    r->req->op->lease = xmalloc(sizeof(*r->req->op->lease));
+    fs__lease__init(r->req->op->lease);
+    r->req->op->lease->ino = f->inode->ino;
+    f->lease_rpc = r;
+    rpc_start(c, r);
+}
+
+void file_lease_granted(struct client *c, struct file *f, uint64_t epoch, uint64_t last_c)
+{
+    assert(f->lease != LEASE_HELD && !file_busy(f));
+    f->lease = LEASE_HELD;
+    f->epoch = epoch;
+    f->next_c = last_c + 1;
+    f->lease_since = f->used_at = c->now;
+    f->written = false;
+    file_sync(f);
+    list_push_back(&c->leases, &f->lease_lru);
+    c->leases_count++;
+    if (c->leases_count > LEASES_MAX) {
+        file_release_idle(c);
+    }
+}
+
+void file_sync(struct file *f)
+{
+    if (file_busy(f) || !f->inode->known) {
+        return;
+    }
+    f->size = f->inode->attr.size;
+    f->mtime = f->inode->attr.mtime;
+    f->atime = 0;
+    f->atime_dirty = false;
+}
+
+bool file_lease_ready(struct client *c, struct file *f, struct op *op)
+{
+    switch (f->lease) {
+    case LEASE_NONE:
+        op->why = "the file's write lease";
+        if (!timer_running(&f->hold_timer)) {
+            ask_lease(c, f);
+        }
+        return false;
+    case LEASE_ASKING:
+        op->why = "the file's write lease";
+        return false;
+    case LEASE_HELD:
+        break;
+    }
+    if (f->recalls.count != 0 && f->written) {
+        op->why = "the file's write lease, which another mount has asked for";
+        return false;
+    }
+    if (!session_lease_valid(c)) { /* RULES L2: it may have ended; then the bytes would be lost */
+        op->why = "the leader to renew this mount's session";
+        if (!list_linked(&f->renew_link)) {
+            list_push_back(&c->renew_waiters, &f->renew_link);
+        }
+        return false;
+    }
+    file_touch(c, f);
+    file_sync(f);
+    return true;
+}
+
+void file_touch(struct client *c, struct file *f)
+{
+    f->used_at = c->now;
+    if (f->lease == LEASE_HELD) {
+        list_remove(&f->lease_lru);
+        list_push_back(&c->leases, &f->lease_lru);
+    }
+}
+
+/* RULES L1: leases nobody uses go back before somebody has to wait for them; and beyond the cap the least
+ * recently used ones whatever their age. */
+void file_release_idle(struct client *c)
+{
+    struct Fs__LeaseEnd ends[LEASES_PER_RELEASE];
+    size_t count = 0;
+    if (c->state != SESSION_LIVE || !session_leader_usable(c)) {
+        return;
+    }
+    list_each(it, &c->leases)
+    {
+        struct file *f = container_of(it, struct file, lease_lru);
+        bool too_many = c->leases_count > LEASES_MAX;
+        if (count == LEASES_PER_RELEASE ||
+            (!too_many && time_since(c->now, f->used_at) < LEASE_IDLE)) {
+            break;
+        }
+        if (file_busy(f) || !list_empty(&f->queue) || f->recalls.count != 0) {
+            continue;
+        }
+        recall_let_go(c, f, &ends[count++]);
+        file_settle(c, f);
+    }
+    if (count != 0) {
+        recall_post_ends(c, ends, count);
+    }
+}
+
+/* ---- dirty ------------------------------------------------------------------------------------------------ */
+
+int64_t file_next_mtime(const struct client *c, const struct file *f)
+{
+    return c->wall_ns > f->mtime ? c->wall_ns : f->mtime + 1;
+}
+
+static void on_commit_timer(struct client *c, struct timer *t)
+{
+    (void)file_freeze(c, container_of(t, struct file, commit_timer));
+}
+
+void file_mark_dirty(struct client *c, struct file *f)
+{
+    if (!list_linked(&f->dirty_link)) {
+        list_push_back(&c->dirty_files, &f->dirty_link);
+    }
+    if (!timer_running(&f->commit_timer)) {
+        timer_set(c, TIMER_DIRTY, &f->commit_timer, c->now + COMMIT_DELAY, on_commit_timer);
+    }
+}
+
+void file_changed(struct client *c, struct file *f, struct op *op, size_t pages_before, bool was_dirty)
+{
+    size_t pages = f->dirty.pages.count;
+    uint64_t cost = was_dirty ? 0 : COMMIT_OVERHEAD;
+    if (pages > pages_before) {
+        cost += (pages - pages_before) * FS_PAGE;
+    }
+    if (cost > op->space) {
+        cost = op->space;
+    }
+    op->space -= cost;
+    f->dirty_space += cost;
+    c->space += op->space; /* what the worst case did not need */
+    op->space = 0;
+    c->dirty_bytes += pages * FS_PAGE;
+    c->dirty_bytes -= pages_before * FS_PAGE;
+    f->meta_dirty = true;
+    f->written = true;
+    file_touch(c, f);
+    file_mark_dirty(c, f);
+}
+
+uint64_t file_freeze(struct client *c, struct file *f)
+{
+    if (!file_dirty(f) || f->lease != LEASE_HELD) {
+        const struct commit *last = list_last(&f->commits, struct commit, in_file);
+        return last != NULL ? last->serial : 0;
+    }
+    struct commit *k = xcalloc(1, sizeof(*k));
+    k->file = f;
+    k->serial = ++c->commit_serial;
+    k->epoch = f->epoch;
+    k->no_c = f->next_c++;
+    k->layer = f->dirty;
+    layer_init(&f->dirty);
+    k->size = f->size;
+    k->mtime = f->mtime;
+    k->atime = f->atime_dirty ? f->atime : 0;
+    k->bytes = k->layer.pages.count * FS_PAGE;
+    k->space = f->dirty_space;
+    f->dirty_space = 0;
+    f->meta_dirty = f->atime_dirty = false;
+    timer_clear(&f->commit_timer);
+    list_remove(&f->dirty_link);
+    c->dirty_bytes -= k->bytes;
+    c->inflight_bytes += k->bytes;
+    timer_init(&k->put_timer);
+    list_push_back(&f->commits, &k->in_file);
+    list_push_back(&c->commits, &k->all);
+    commit_start(c, k);
+    return k->serial;
+}
+
+void file_freeze_all(struct client *c)
+{
+    list_each(it, &c->dirty_files)
+    {
+        (void)file_freeze(c, container_of(it, struct file, dirty_link));
+    }
+}
+
+void file_committed(struct client *c, struct commit *k)
+{
+    struct file *f = k->file;
+    f->pins++;
+    if (k->space > k->cost) {
+        c->space += k->space - k->cost;
+    }
+    commit_free(c, k);
+    file_sync(f);
+    file_touch(c, f);
+    commit_wake(c);
+    recall_try_release(c, f);
+    file_drop_hold(c, f->inode);
+    file_pump_buffer(c);
+    f->pins--;
+    file_settle(c, f);
+    session_stop_next(c);
+}
+
+/* ---- losing it ------------------------------------------------------------------------------------------------ */
+
+static void tell_loss(struct client *c, struct file *f, uint64_t bytes, int err)
+{
+    struct inode *i = f->inode;
+    list_each(it, &f->handles)
+    {
+        container_of(it, struct handle, link)->error = err;
+    }
+    list_each(it, &c->commit_waiters)
+    {
+        struct op *op = container_of(it, struct op, wait);
+        if (op->wait_ino == i->ino || op->wait_ino == 0) {
+            op->lost = err;
+        }
+    }
+    client_log(c, "ino %llu: %llu bytes that were written and not synced are lost",
+               (unsigned long long)i->ino, (unsigned long long)bytes);
+    effect_add(c, CLIENT_NOTIFY_ATTR)->ino = i->ino;
+    effect_add(c, CLIENT_NOTIFY_DATA)->ino = i->ino;
+    i->kernel_until = 0;
+    i->pages_version = 0;
+}
+
+uint64_t file_lost(struct client *c, struct file *f, int err)
+{
+    bool busy = file_busy(f);
+    uint64_t bytes = f->dirty.pages.count * FS_PAGE;
+    c->dirty_bytes -= bytes;
+    c->space += f->dirty_space;
+    f->dirty_space = 0;
+    list_each(it, &f->commits)
+    {
+        struct commit *k = container_of(it, struct commit, in_file);
+        bytes += k->bytes;
+        c->space += k->space;
+        commit_free(c, k);
+    }
+    layer_done(&f->dirty);
+    f->meta_dirty = f->atime_dirty = false;
+    f->atime = 0;
+    timer_clear(&f->commit_timer);
+    list_remove(&f->dirty_link);
+    if (f->lease == LEASE_HELD && err != 0) {
+        f->lease = LEASE_NONE;
+        list_remove(&f->lease_lru);
+        c->leases_count--;
+    }
+    if (busy && err != 0) {
+        tell_loss(c, f, bytes, err);
+    }
+    if (f->lease == LEASE_NONE) {
+        recall_lease_lost(c, f);
+    }
+    return busy && err != 0 ? bytes : 0;
+}
+
+void file_discard(struct client *c, struct file *f)
+{
+    f->pins++;
+    (void)file_lost(c, f, 0);
+    if (f->lease == LEASE_HELD) { /* it ended with the inode */
+        struct Fs__LeaseEnd end;
+        recall_let_go(c, f, &end);
+    }
+    recall_lease_lost(c, f);
+    commit_wake(c);
+    file_pump(c, f);
+    f->pins--;
+    file_settle(c, f);
+    file_pump_buffer(c);
+}
+
+/* ---- the queue of changes ---------------------------------------------------------------------------------------- */
+
+bool file_find_page(const struct file *f, uint64_t no, struct page *ret)
+{
+    const struct layer *l = &f->dirty;
+    const struct list *it = f->commits.prev;
+    for (;;) {
+        const struct page *p = layer_find(l, no);
+        if (p != NULL) {
+            *ret = *p;
+            return true;
+        }
+        if (no >= l->cut_from) {
+            *ret = (struct page){.no = no};
+            return true;
+        }
+        if (it == &f->commits) {
+            return false;
+        }
+        l = &container_of(it, struct commit, in_file)->layer;
+        it = it->prev;
+    }
+}
+
+void file_enqueue(struct client *c, struct file *f, struct op *op)
+{
+    op->queue_of = f;
+    list_push_back(&f->queue, &op->wait);
+    file_pump(c, f);
+}
+
+void file_pump(struct client *c, struct file *f)
+{
+    if (f->pumping) {
+        return;
+    }
+    f->pumping = true;
+    for (;;) {
+        struct op *op = list_first(&f->queue, struct op, wait);
+        if (op == NULL || !op_data_step(c, f, op)) {
+            break;
+        }
+    }
+    f->pumping = false;
+    f->pins++;
+    recall_try_release(c, f);
+    f->pins--;
+    file_settle(c, f);
+}
+
+static size_t count_of(const struct list *head)
+{
+    size_t n = 0;
+    for (const struct list *it = head->next; it != head; it = it->next) {
+        n++;
+    }
+    return n;
+}
+
+/* Each file that waits now gets one turn; those that still can't go on are in the list again. */
+void file_pump_renewed(struct client *c)
+{
+    for (size_t n = count_of(&c->renew_waiters); n > 0 && !list_empty(&c->renew_waiters); n--) {
+        struct file *f = list_first(&c->renew_waiters, struct file, renew_link);
+        list_remove(&f->renew_link);
+        file_pump(c, f);
+    }
+}
+
+void file_pump_space(struct client *c, int err)
+{
+    for (size_t n = count_of(&c->space_waiters); n > 0 && !list_empty(&c->space_waiters); n--) {
+        struct file *f = list_first(&c->space_waiters, struct file, space_link);
+        list_remove(&f->space_link);
+        struct op *op = list_first(&f->queue, struct op, wait);
+        f->pins++;
+        if (err != 0 && op != NULL) {
+            op_fail(c, op, err);
+        }
+        file_pump(c, f);
+        f->pins--;
+        file_settle(c, f);
+    }
+}
+
+void file_pump_buffer(struct client *c)
+{
+    for (size_t n = count_of(&c->buffer_waiters); n > 0 && !list_empty(&c->buffer_waiters); n--) {
+        struct file *f = list_first(&c->buffer_waiters, struct file, buffer_link);
+        list_remove(&f->buffer_link);
+        file_pump(c, f);
+    }
+}

@@ -1,0 +1,369 @@
+/* Attributes, symlinks, extended attributes, space; and what operations answer in common. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "fs/client/internal.h"
+#include "fs/core/state.h"
+
+#define SET_ATIMES (FS_SETATTR_ATIME | FS_SETATTR_ATIME_NOW)
+#define SET_MTIMES (FS_SETATTR_MTIME | FS_SETATTR_MTIME_NOW)
+
+/* ---- in common -------------------------------------------------------------------------------------------- */
+
+ProtobufCBinaryData op_bytes(const char *text)
+{
+    size_t size = strlen(text);
+    return (ProtobufCBinaryData){.len = size, .data = xmemdup(text, size)};
+}
+
+struct rpc *op_question(struct client *c, struct op *op, Fs__Request__BodyCase what,
+                        void (*done)(struct client *, struct rpc *, const struct Fs__Reply *,
+                                     struct blob *))
+{
+    bool near = c->config.consistency == CLIENT_SESSION;
+    struct rpc *r = rpc_new(near ? RPC_COPY : RPC_LEADER, op, done);
+    if (near) {
+        r->req->min_index = c->token;
+    }
+    r->req->body_case = what;
+    if (what == FS__REQUEST__BODY_GETATTR) {
+        r->req->getattr = xmalloc(sizeof(*r->req->getattr));
+        fs__getattr__init(r->req->getattr);
+    }
+    return r;
+}
+
+struct inode *op_learn(struct client *c, const struct rpc *r, const struct Fs__Reply *reply,
+                       const struct Fs__Attr *attr)
+{
+    return cache_learn(c, attr, grant_counts(c, r, reply, FS__OBJECT__KIND__ATTR, attr->ino));
+}
+
+int op_inode_error(const struct rpc *r, const struct Fs__Reply *reply)
+{
+    int err = rpc_error(r, reply);
+    return err == ENOENT ? ESTALE : err;
+}
+
+void op_answer_attr(struct client *c, struct op *op, struct inode *i)
+{
+    struct client_result result = {0};
+    if (!op->answered) {
+        inode_answer(c, i, &result.attr, &result.attr_valid_us);
+    }
+    op_finish(c, op, &result);
+}
+
+time_us op_entry_valid(struct client *c, uint64_t ino)
+{
+    struct inode *dir = inode_find(c, ino);
+    time_us valid = dir != NULL ? dir_entry_valid(c, dir) : 0;
+    if (valid != 0 && c->now + valid > dir->names_until) {
+        dir->names_until = c->now + valid;
+    }
+    return valid;
+}
+
+void op_answer_entry(struct client *c, struct op *op, uint64_t dir, struct inode *i, uint64_t fh)
+{
+    struct client_result result = {.fh = fh};
+    if (!op->answered) {
+        result.entry_valid_us = op_entry_valid(c, dir);
+        inode_answer(c, i, &result.attr, &result.attr_valid_us);
+        i->nlookup++;
+    }
+    op_finish(c, op, &result);
+}
+
+/* ---- getattr ------------------------------------------------------------------------------------------------ */
+
+static void on_attr(struct client *c, struct rpc *r, const struct Fs__Reply *reply, struct blob *bulk)
+{
+    (void)bulk;
+    struct op *op = r->op;
+    int err = op_inode_error(r, reply);
+    if (err == 0 && (reply->body_case != FS__REPLY__BODY_ATTR || reply->attr == NULL)) {
+        err = EIO;
+    }
+    if (err != 0) {
+        op_fail(c, op, err);
+        return;
+    }
+    op_answer_attr(c, op, op_learn(c, r, reply, reply->attr));
+}
+
+void op_getattr(struct client *c, struct op *op)
+{
+    struct inode *i = inode_find(c, op->a.ino);
+    if (i != NULL && inode_attr_fresh(c, i)) {
+        op_answer_attr(c, op, i);
+        return;
+    }
+    op->why = "the leader, for the newest attributes";
+    struct rpc *r = op_question(c, op, FS__REQUEST__BODY_GETATTR, on_attr);
+    r->req->getattr->ino = op->a.ino;
+    rpc_start(c, r);
+}
+
+/* ---- setattr ------------------------------------------------------------------------------------------------- */
+
+/* Answers of operations on one inode: its attributes afterwards. */
+static void on_changed(struct client *c, struct rpc *r, const struct Fs__Reply *reply, struct blob *bulk)
+{
+    (void)bulk;
+    struct op *op = r->op;
+    int err = op_inode_error(r, reply);
+    if (err == 0 && (reply->body_case != FS__REPLY__BODY_OP || reply->op->attr == NULL)) {
+        err = EIO;
+    }
+    if (err != 0) {
+        op_fail(c, op, err);
+        return;
+    }
+    struct inode *i = op_learn(c, r, reply, reply->op->attr);
+    if (i->file != NULL) {
+        file_sync(i->file);
+    }
+    if (op->a.kind == CLIENT_SETATTR) {
+        struct inode *busy[OP_BUSY_MAX];
+        (void)op_idle(op, busy); /* it is over: the answer may be relied on */
+        op_answer_attr(c, op, i);
+    } else {
+        inode_invalidate_kernel(c, i); /* ctime changed, and the kernel does not ask again by itself */
+        op_fail(c, op, 0);
+    }
+}
+
+/* Times of a file with data not committed yet go with the next COMMIT, behind the writes before. */
+static uint32_t fold_times(struct client *c, struct file *f, const struct client_op *a, uint32_t set)
+{
+    if ((set & (SET_ATIMES | SET_MTIMES)) == 0) {
+        return set;
+    }
+    if ((set & SET_ATIMES) != 0) {
+        f->atime = (set & FS_SETATTR_ATIME_NOW) != 0 ? c->wall_ns : a->atime;
+        f->atime_dirty = true;
+    }
+    if ((set & SET_MTIMES) != 0) {
+        f->mtime = (set & FS_SETATTR_MTIME_NOW) != 0 ? file_next_mtime(c, f) : a->mtime;
+    }
+    if (!file_dirty(f) && session_take_space(c, COMMIT_OVERHEAD)) {
+        f->dirty_space += COMMIT_OVERHEAD;
+    }
+    f->meta_dirty = true;
+    file_mark_dirty(c, f);
+    return set & ~(SET_ATIMES | SET_MTIMES | FS_SETATTR_CTIME);
+}
+
+static void send_setattr(struct client *c, struct op *op, uint32_t set)
+{
+    op_busy(op, inode_get(c, op->a.ino), BUSY_ATTR);
+    op->why = "the leader, who changes the attributes";
+    struct rpc *r = rpc_new_op(op, true, on_changed);
+    struct Fs__Setattr *m = xmalloc(sizeof(*m));
+    fs__setattr__init(m);
+    m->ino = op->a.ino;
+    m->valid = set;
+    m->mode = op->a.mode;
+    m->uid = op->a.uid;
+    m->gid = op->a.gid;
+    m->atime = op->a.atime;
+    m->mtime = op->a.mtime;
+    m->ctime = op->a.ctime;
+    r->req->op->body_case = FS__OP__BODY_SETATTR;
+    r->req->op->setattr = m;
+    rpc_start(c, r);
+}
+
+/* A size goes by COMMIT under the own lease, through the file's queue, and comes back here. */
+void op_setattr(struct client *c, struct op *op)
+{
+    struct inode *i = inode_get(c, op->a.ino);
+    if (op->lost != 0) {
+        op_fail(c, op, op->lost);
+        return;
+    }
+    uint32_t set = op->a.set & ~CLIENT_SET_SIZE;
+    if ((op->a.set & CLIENT_SET_SIZE) != 0) {
+        if (!op->frozen) {
+            file_enqueue(c, file_get(c, i), op);
+            return;
+        }
+        set &= ~(SET_MTIMES | FS_SETATTR_CTIME); /* the COMMIT set them */
+    }
+    struct file *f = i->file;
+    if (f != NULL && f->lease == LEASE_HELD && file_busy(f)) {
+        set = fold_times(c, f, &op->a, set);
+    }
+    if (set != 0) {
+        send_setattr(c, op, set);
+    } else {
+        op_answer_attr(c, op, i);
+    }
+}
+
+/* ---- symlinks and extended attributes --------------------------------------------------------------------------- */
+
+static void on_data(struct client *c, struct rpc *r, const struct Fs__Reply *reply, struct blob *bulk)
+{
+    (void)bulk;
+    struct op *op = r->op;
+    int err = op_inode_error(r, reply);
+    if (err != 0) {
+        op_fail(c, op, err);
+        return;
+    }
+    bool some = reply->body_case == FS__REPLY__BODY_DATA && reply->data.len != 0;
+    op_finish(c, op,
+              &(struct client_result){
+                  .data = some ? blob_copy(reply->data.data, reply->data.len) : NULL});
+}
+
+void op_readlink(struct client *c, struct op *op)
+{
+    op->why = "the leader, for the link's target";
+    struct rpc *r = op_question(c, op, FS__REQUEST__BODY_READLINK, on_data);
+    r->req->readlink = xmalloc(sizeof(*r->req->readlink));
+    fs__readlink__init(r->req->readlink);
+    r->req->readlink->ino = op->a.ino;
+    rpc_start(c, r);
+}
+
+/* FUSE.md 2: the kernel asks for security.capability again and again. */
+static bool has_none(const struct client *c, uint64_t ino)
+{
+    const struct inode *i = inode_find(c, ino);
+    return i != NULL && inode_attr_fresh(c, i) && !i->attr.has_xattrs;
+}
+
+void op_getxattr(struct client *c, struct op *op)
+{
+    if (has_none(c, op->a.ino)) {
+        op_fail(c, op, ENODATA);
+        return;
+    }
+    op->why = "the leader, for an extended attribute";
+    struct rpc *r = op_question(c, op, FS__REQUEST__BODY_GETXATTR, on_data);
+    r->req->getxattr = xmalloc(sizeof(*r->req->getxattr));
+    fs__getxattr__init(r->req->getxattr);
+    r->req->getxattr->ino = op->a.ino;
+    r->req->getxattr->name = xstrdup(op->a.name);
+    rpc_start(c, r);
+}
+
+void op_listxattr(struct client *c, struct op *op)
+{
+    if (has_none(c, op->a.ino)) {
+        op_fail(c, op, 0);
+        return;
+    }
+    op->why = "the leader, for the extended attributes";
+    struct rpc *r = op_question(c, op, FS__REQUEST__BODY_LISTXATTR, on_data);
+    r->req->listxattr = xmalloc(sizeof(*r->req->listxattr));
+    fs__listxattr__init(r->req->listxattr);
+    r->req->listxattr->ino = op->a.ino;
+    rpc_start(c, r);
+}
+
+void op_setxattr(struct client *c, struct op *op)
+{
+    op_busy(op, inode_get(c, op->a.ino), BUSY_ATTR);
+    op->why = "the leader, who sets the extended attribute";
+    struct rpc *r = rpc_new_op(op, true, on_changed);
+    struct Fs__Setxattr *m = xmalloc(sizeof(*m));
+    fs__setxattr__init(m);
+    m->ino = op->a.ino;
+    m->name = xstrdup(op->a.name);
+    if (op->a.data != NULL) {
+        m->value.len = op->a.data->size;
+        m->value.data = xmemdup(op->a.data->data, op->a.data->size);
+    }
+    m->flags = op->a.flags;
+    r->req->op->body_case = FS__OP__BODY_SETXATTR;
+    r->req->op->setxattr = m;
+    rpc_start(c, r);
+}
+
+void op_removexattr(struct client *c, struct op *op)
+{
+    op_busy(op, inode_get(c, op->a.ino), BUSY_ATTR);
+    op->why = "the leader, who removes the extended attribute";
+    struct rpc *r = rpc_new_op(op, true, on_changed);
+    struct Fs__Removexattr *m = xmalloc(sizeof(*m));
+    fs__removexattr__init(m);
+    m->ino = op->a.ino;
+    m->name = xstrdup(op->a.name);
+    r->req->op->body_case = FS__OP__BODY_REMOVEXATTR;
+    r->req->op->removexattr = m;
+    rpc_start(c, r);
+}
+
+/* ---- statfs ---------------------------------------------------------------------------------------------------------- */
+
+static void answer_statfs(struct client *c, struct op *op)
+{
+    op_finish(c, op,
+              &(struct client_result){.total_bytes = c->total_bytes,
+                                      .free_bytes = c->free_bytes,
+                                      .inodes = c->total_inodes});
+}
+
+static void on_statfs(struct client *c, struct rpc *r, const struct Fs__Reply *reply, struct blob *bulk)
+{
+    (void)bulk;
+    struct op *op = r->op;
+    int err = rpc_error(r, reply);
+    if (err == 0 && reply->body_case != FS__REPLY__BODY_STATFS) {
+        err = EIO;
+    }
+    if (err != 0) {
+        op_fail(c, op, err);
+        return;
+    }
+    c->total_bytes = reply->statfs->total;
+    c->free_bytes = reply->statfs->free;
+    c->total_inodes = reply->statfs->inodes;
+    c->statfs_known = true;
+    answer_statfs(c, op);
+}
+
+/* Only the leader hears how full the others are. */
+void op_statfs(struct client *c, struct op *op)
+{
+    op->why = "the leader, for the free space";
+    struct rpc *r = rpc_new(RPC_LEADER, op, on_statfs);
+    r->req->body_case = FS__REQUEST__BODY_STATFS;
+    r->req->statfs = xmalloc(sizeof(*r->req->statfs));
+    fs__statfs__init(r->req->statfs);
+    rpc_start(c, r);
+}
+
+/* ---- without a leader ------------------------------------------------------------------------------------------------- */
+
+static bool answer_stale(struct client *c, struct op *op)
+{
+    struct inode *root = inode_find(c, ROOT_INO);
+    if (op->a.kind == CLIENT_STATFS && c->statfs_known) {
+        answer_statfs(c, op);
+        return true;
+    }
+    if (op->a.kind == CLIENT_GETATTR && root != NULL && root->known) {
+        op_answer_attr(c, op, root);
+        return true;
+    }
+    return op->a.kind == CLIENT_READDIR && op_readdir_stale(c, op);
+}
+
+/* `df` and `ls` of the mount point must not hang with the cluster: after a while they get what was true
+ * last. */
+void op_root_timeout(struct client *c, struct timer *t)
+{
+    struct op *op = container_of(t, struct op, root);
+    bool leaderless = c->leaderless_since != 0 &&
+                      time_since(c->now, c->leaderless_since) >= STALE_ROOT_DELAY;
+    if (!leaderless || !answer_stale(c, op)) {
+        timer_set(c, TIMER_ROOT, &op->root, c->now + STALE_ROOT_DELAY, op_root_timeout);
+    }
+}

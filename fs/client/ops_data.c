@@ -1,0 +1,235 @@
+/* Open files: open, release, read, flush, fsync. */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "fs/client/internal.h"
+
+/* ---- open ---------------------------------------------------------------------------------------------- */
+
+static void opened(struct client *c, struct op *op, struct inode *i)
+{
+    if (op->answered) { /* nobody would ever close it */
+        op_finish(c, op, NULL);
+        return;
+    }
+    const struct handle *h = handle_new(c, i, op->a.flags);
+    bool keep = i->pages_version != 0 && i->pages_version == i->attr.data_version;
+    op_finish(c, op, &(struct client_result){.fh = h->fh, .keep_cache = keep});
+}
+
+static void on_open(struct client *c, struct rpc *r, const struct Fs__Reply *reply, struct blob *bulk)
+{
+    (void)bulk;
+    struct op *op = r->op;
+    int err = op_inode_error(r, reply);
+    if (err == 0 && (reply->body_case != FS__REPLY__BODY_ATTR || reply->attr == NULL)) {
+        err = EIO;
+    }
+    if (err != 0) {
+        op_fail(c, op, err);
+        return;
+    }
+    opened(c, op, op_learn(c, r, reply, reply->attr));
+}
+
+/* RULES L7: without a promise the leader is asked, so that an open can't slip past an unlink under
+ * way. What is open here already is known to be. */
+void op_open(struct client *c, struct op *op)
+{
+    struct inode *i = inode_get(c, op->a.ino);
+    bool known_open = i->opens != 0 && inode_data_fresh(c, i);
+    bool promised = i->promised && inode_attr_fresh(c, i);
+    if (known_open || promised) {
+        opened(c, op, i);
+        return;
+    }
+    op->opening = i;
+    i->opening++;
+    op->why = "the leader, who knows whether the file is being unlinked";
+    bool near = c->config.consistency == CLIENT_SESSION && !session_leader_usable(c);
+    struct rpc *r = rpc_new(near ? RPC_COPY : RPC_LEADER, op, on_open);
+    r->req->min_index = near ? c->token : 0;
+    r->req->body_case = FS__REQUEST__BODY_GETATTR;
+    r->req->getattr = xmalloc(sizeof(*r->req->getattr));
+    fs__getattr__init(r->req->getattr);
+    r->req->getattr->ino = op->a.ino;
+    r->req->getattr->open = true;
+    rpc_start(c, r);
+}
+
+void op_release(struct client *c, struct op *op)
+{
+    struct handle *h = handle_find(c, op->a.fh);
+    if (h != NULL) {
+        handle_close(c, h);
+    }
+    op_fail(c, op, 0);
+}
+
+/* ---- read ------------------------------------------------------------------------------------------------ */
+
+static void add_slice(struct client_result *result, struct blob *blob, uint32_t offset, uint32_t size)
+{
+    struct client_slice *last =
+        result->slices_count != 0 ? &result->slices[result->slices_count - 1] : NULL;
+    if (last != NULL && last->blob == blob && (blob == NULL || last->offset + last->size == offset)) {
+        last->size += size;
+        return;
+    }
+    result->slices[result->slices_count++] =
+        (struct client_slice){.blob = blob_ref(blob), .offset = offset, .size = size};
+}
+
+/* Bytes [offset, offset + size) of what the job read. */
+static struct client_result cut_slices(const struct read_job *job, uint64_t offset, uint64_t size)
+{
+    struct client_result result = {0};
+    result.slices = xcalloc((size_t)job->pages * 2 + 1, sizeof(*result.slices));
+    for (uint64_t done = 0; done < size;) {
+        const struct page *p = &job->over[(offset + done) / FS_PAGE - job->first];
+        uint32_t at = (uint32_t)((offset + done) % FS_PAGE);
+        uint32_t n = size - done < FS_PAGE - at ? (uint32_t)(size - done) : FS_PAGE - at;
+        uint32_t stored = p->blob != NULL && p->size > at ? p->size - at : 0;
+        if (stored > n) {
+            stored = n;
+        }
+        if (stored != 0) {
+            add_slice(&result, p->blob, p->offset + at, stored);
+        }
+        if (stored < n) {
+            add_slice(&result, NULL, 0, n - stored);
+        }
+        done += n;
+    }
+    return result;
+}
+
+static void start_read(struct client *c, struct op *op);
+
+static void on_read_done(struct client *c, struct op *op, int err)
+{
+    struct read_job *job = op->job;
+    struct inode *i = inode_find(c, op->a.ino);
+    if (err != 0) {
+        op_fail(c, op, err);
+        return;
+    }
+    /* RULES L6: data older than attributes the kernel was given would stay in its cache. */
+    if (!job->own && i != NULL && job->data_version < i->sent_version) {
+        op->job = NULL;
+        read_free(c, job);
+        start_read(c, op);
+        return;
+    }
+    uint64_t size = op->a.offset < job->size ? job->size - op->a.offset : 0;
+    if (size > op->a.size) {
+        size = op->a.size;
+    }
+    if (i != NULL) {
+        i->pages_version = job->own ? i->attr.data_version : job->data_version;
+    }
+    struct client_result result = cut_slices(job, op->a.offset, size);
+    op_finish(c, op, &result);
+}
+
+static void start_read(struct client *c, struct op *op)
+{
+    struct inode *i = inode_get(c, op->a.ino);
+    uint64_t end = op->a.offset + op->a.size;
+    if (i->file != NULL && i->file->lease == LEASE_HELD) {
+        uint64_t size = inode_attr(c, i).size;
+        end = end < size ? end : size;
+    }
+    if (op->a.offset >= end) {
+        op_fail(c, op, 0);
+        return;
+    }
+    uint64_t first = op->a.offset / FS_PAGE;
+    uint64_t min_index = read_min_index(c, i);
+    if (i->sent_version > min_index) {
+        min_index = i->sent_version;
+    }
+    op->why = "a copy that has the bytes";
+    read_start(c, op, i, first, (uint32_t)((end - 1) / FS_PAGE - first + 1), min_index, on_read_done);
+}
+
+static void on_read_attr(struct client *c, struct rpc *r, const struct Fs__Reply *reply, struct blob *bulk)
+{
+    (void)bulk;
+    struct op *op = r->op;
+    int err = op_inode_error(r, reply);
+    if (err == 0 && (reply->body_case != FS__REPLY__BODY_ATTR || reply->attr == NULL)) {
+        err = EIO;
+    }
+    if (err != 0) {
+        op_fail(c, op, err);
+        return;
+    }
+    (void)op_learn(c, r, reply, reply->attr);
+    start_read(c, op);
+}
+
+void op_read(struct client *c, struct op *op)
+{
+    const struct inode *i = inode_find(c, op->a.ino);
+    if (op->a.size == 0 || op->a.offset > (uint64_t)INT64_MAX - op->a.size) {
+        op_fail(c, op, op->a.size == 0 ? 0 : EINVAL);
+        return;
+    }
+    if (c->config.consistency == CLIENT_SESSION || (i != NULL && inode_data_fresh(c, i))) {
+        start_read(c, op);
+        return;
+    }
+    op->why = "the leader, for the file's newest version";
+    struct rpc *r = op_question(c, op, FS__REQUEST__BODY_GETATTR, on_read_attr);
+    r->req->getattr->ino = op->a.ino;
+    rpc_start(c, r);
+}
+
+/* ---- flush, fsync ------------------------------------------------------------------------------------------ */
+
+/* RULES B9: close when the leader has accepted what is dirty, fsync when it is committed. */
+static void flush(struct client *c, struct op *op)
+{
+    const struct inode *i = inode_find(c, op->a.ino);
+    if (op->until == 0 && i != NULL && i->file != NULL && file_busy(i->file)) {
+        op->until = file_freeze(c, i->file);
+        op->wait_ino = op->a.ino;
+    }
+    if (op->until != 0 && !commit_reached(c, op)) {
+        commit_wait(c, op, op->a.ino, op->until);
+        return;
+    }
+    int err = handle_take_error(c, op->a.fh);
+    op_fail(c, op, err != 0 ? err : op->lost);
+}
+
+void op_flush(struct client *c, struct op *op)
+{
+    flush(c, op);
+}
+
+void op_fsync(struct client *c, struct op *op)
+{
+    flush(c, op);
+}
+
+/* Changes of names are answered when they are committed: nothing is left to do. */
+void op_fsyncdir(struct client *c, struct op *op)
+{
+    op_fail(c, op, 0);
+}
+
+void op_sync_all(struct client *c, struct op *op)
+{
+    if (op->until == 0) {
+        file_freeze_all(c);
+        op->until = c->commit_serial;
+    }
+    if (op->until != 0 && !commit_reached(c, op)) {
+        commit_wait(c, op, 0, op->until);
+        return;
+    }
+    op_fail(c, op, op->lost);
+}

@@ -1,0 +1,130 @@
+/* Listings. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs/client/internal.h"
+
+/* ---- the root's names as last seen: for when there is no leader --------------------------------------- */
+
+static void root_clear(struct root_listing *l)
+{
+    for (size_t e = 0; e < l->entries.count; e++) {
+        free((char *)(uintptr_t)l->entries.items[e].name);
+    }
+    vec_clear(&l->entries);
+    l->complete = false;
+    l->next = 0;
+}
+
+static char *name_of(const struct Fs__Entry *e)
+{
+    char *name = xcalloc(1, e->name.len + 1);
+    memcpy(name, e->name.data, e->name.len);
+    return name;
+}
+
+static void root_note(struct client *c, uint64_t after, const struct Fs__ReaddirReply *page)
+{
+    struct root_listing *l = &c->root;
+    if (after == 0) {
+        root_clear(l);
+    }
+    if (after != l->next || l->complete || l->entries.count + page->n_entries > ROOT_LISTING_MAX) {
+        return;
+    }
+    for (size_t i = 0; i < page->n_entries; i++) {
+        const struct Fs__Entry *e = page->entries[i];
+        vec_push(&l->entries,
+                 (struct client_dirent){
+                     .name = name_of(e), .ino = e->ino, .cookie = e->cookie, .type = e->type});
+        l->next = e->cookie;
+    }
+    l->complete = page->end;
+}
+
+bool op_readdir_stale(struct client *c, struct op *op)
+{
+    const struct root_listing *l = &c->root;
+    if (!l->complete) {
+        return false;
+    }
+    struct client_result result = {0};
+    result.entries = xcalloc(l->entries.count + 1, sizeof(*result.entries));
+    for (size_t i = 0; i < l->entries.count && result.entries_count < op->a.size; i++) {
+        const struct client_dirent *e = &l->entries.items[i];
+        if (e->cookie > op->a.offset) {
+            struct client_dirent *to = &result.entries[result.entries_count++];
+            *to = *e;
+            to->name = xstrdup(e->name);
+        }
+    }
+    op_finish(c, op, &result);
+    return true;
+}
+
+/* ---- readdir ---------------------------------------------------------------------------------------------- */
+
+/* RULES L4: no attributes come of what somebody else may be writing. */
+static void add_entry(struct client *c, const struct rpc *r, const struct Fs__Reply *reply,
+                      const struct Fs__Entry *e, struct client_dirent *to)
+{
+    const struct op *op = r->op;
+    *to = (struct client_dirent){
+        .name = name_of(e), .ino = e->ino, .cookie = e->cookie, .type = e->type};
+    if (e->attr == NULL || e->attr->ino != e->ino) {
+        return;
+    }
+    struct inode *i = cache_learn(c, e->attr, grant_counts_entry(c, r, reply, e));
+    if (op->a.plus && !op->answered) {
+        to->has_attr = true;
+        inode_answer(c, i, &to->attr, &to->attr_valid_us);
+        i->nlookup++;
+    }
+}
+
+static void on_readdir(struct client *c, struct rpc *r, const struct Fs__Reply *reply, struct blob *bulk)
+{
+    (void)bulk;
+    struct op *op = r->op;
+    int err = op_inode_error(r, reply);
+    if (err == 0 && reply->body_case != FS__REPLY__BODY_READDIR) {
+        err = EIO;
+    }
+    if (err != 0) {
+        op_fail(c, op, err);
+        return;
+    }
+    const struct Fs__ReaddirReply *page = reply->readdir;
+    struct inode *dir = inode_get(c, op->a.ino);
+    op_busy(op, dir, BUSY_ATTR); /* keeps it */
+    cache_learn_names(c, r, reply, dir);
+    bool fact = grant_counts(c, r, reply, FS__OBJECT__KIND__NAMES, dir->ino);
+    if (op->a.ino == ROOT_INO) {
+        root_note(c, op->a.offset, page);
+    }
+    struct client_result result = {0};
+    result.entries = xcalloc(page->n_entries + 1, sizeof(*result.entries));
+    for (size_t i = 0; i < page->n_entries; i++) {
+        struct client_dirent *to = &result.entries[result.entries_count++];
+        add_entry(c, r, reply, page->entries[i], to);
+        if (fact) {
+            name_learn(c, dir, to->name, strlen(to->name), to->ino);
+            to->entry_valid_us = to->has_attr ? op_entry_valid(c, dir->ino) : 0;
+        }
+    }
+    op_finish(c, op, &result);
+}
+
+void op_readdir(struct client *c, struct op *op)
+{
+    op->why = "the leader, for the directory's names";
+    struct rpc *r = op_question(c, op, FS__REQUEST__BODY_READDIR, on_readdir);
+    r->req->readdir = xmalloc(sizeof(*r->req->readdir));
+    fs__readdir__init(r->req->readdir);
+    r->req->readdir->ino = op->a.ino;
+    r->req->readdir->after = op->a.offset;
+    r->req->readdir->max = op->a.size > UINT32_MAX ? UINT32_MAX : (uint32_t)op->a.size;
+    r->req->readdir->plus = op->a.plus;
+    rpc_start(c, r);
+}

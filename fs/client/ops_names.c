@@ -1,0 +1,388 @@
+/* Names: look up, make, remove, rename, link. The leader decides; what it answers is what is known
+ * here afterwards, so the own promise on a directory survives own changes of it. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "fs/client/internal.h"
+
+#define RENAME_FLAG_EXCHANGE 2u
+
+/* ---- what one name means from now on ------------------------------------------------------------------ */
+
+/* Under a promise it is a fact. Without one it is a hint, good for telling the leader what is meant. */
+static void set_name(struct client *c, uint64_t dir, const char *name, uint64_t ino)
+{
+    struct inode *d = inode_find(c, dir);
+    if (d != NULL && (d->names_promised || ino != 0)) {
+        name_learn(c, d, name, strlen(name), ino);
+    } else {
+        name_forget(c, dir, name);
+    }
+}
+
+static uint64_t name_hint(const struct client *c, uint64_t dir, const char *name)
+{
+    const struct name *n = name_find(c, dir, name);
+    return n != NULL ? n->ino : 0;
+}
+
+static void learn_plain(struct client *c, const struct Fs__Attr *attr)
+{
+    if (attr != NULL) {
+        (void)cache_learn(c, attr, false);
+    }
+}
+
+static void answer_absent(struct client *c, struct op *op, uint64_t dir)
+{
+    op_finish(c, op,
+              &(struct client_result){.err = ENOENT, .entry_valid_us = op_entry_valid(c, dir)});
+}
+
+/* An operation that made its answer: what it changes is known again. */
+static void settle_busy(struct client *c, struct op *op)
+{
+    struct inode *inodes[OP_BUSY_MAX];
+    size_t count = op_idle(op, inodes);
+    for (size_t i = 0; i < count; i++) {
+        inode_settle(c, inodes[i]);
+    }
+}
+
+/* ---- lookup ------------------------------------------------------------------------------------------------ */
+
+static void on_lookup(struct client *c, struct rpc *r, const struct Fs__Reply *reply, struct blob *bulk)
+{
+    (void)bulk;
+    struct op *op = r->op;
+    int err = rpc_error(r, reply);
+    bool found = err == 0 && reply->body_case == FS__REPLY__BODY_ATTR && reply->attr != NULL;
+    if (!found && err != ENOENT) {
+        op_fail(c, op, err != 0 ? err : EIO);
+        return;
+    }
+    struct inode *dir = inode_get(c, op->a.parent);
+    op_busy(op, dir, BUSY_ATTR); /* keeps it */
+    cache_learn_names(c, r, reply, dir);
+    /* A promise held from before says nothing about an answer that came without one. */
+    bool fact = grant_counts(c, r, reply, FS__OBJECT__KIND__NAMES, dir->ino);
+    if (fact || !dir->names_promised) {
+        set_name(c, dir->ino, op->a.name, found ? reply->attr->ino : 0);
+    }
+    if (!found) {
+        answer_absent(c, op, fact ? dir->ino : 0);
+        return;
+    }
+    struct inode *i = op_learn(c, r, reply, reply->attr);
+    op_answer_entry(c, op, fact ? dir->ino : 0, i, 0);
+}
+
+void op_lookup(struct client *c, struct op *op)
+{
+    struct inode *dir = inode_find(c, op->a.parent);
+    const struct name *n = name_find(c, op->a.parent, op->a.name);
+    if (dir != NULL && n != NULL && n->fresh && dir_names_fresh(c, dir)) {
+        struct inode *i = n->ino != 0 ? inode_find(c, n->ino) : NULL;
+        if (n->ino == 0) {
+            answer_absent(c, op, op->a.parent);
+            return;
+        }
+        if (i != NULL && inode_attr_fresh(c, i)) {
+            op_answer_entry(c, op, op->a.parent, i, 0);
+            return;
+        }
+    }
+    op->why = "the leader, who looks the name up";
+    struct rpc *r = op_question(c, op, FS__REQUEST__BODY_LOOKUP, on_lookup);
+    r->req->lookup = xmalloc(sizeof(*r->req->lookup));
+    fs__lookup__init(r->req->lookup);
+    r->req->lookup->parent = op->a.parent;
+    r->req->lookup->name = op_bytes(op->a.name);
+    rpc_start(c, r);
+}
+
+void op_forget(struct client *c, struct op *op)
+{
+    struct inode *i = inode_find(c, op->a.ino);
+    if (i != NULL) {
+        i->nlookup -= op->a.nlookup < i->nlookup ? op->a.nlookup : i->nlookup;
+        if (i->nlookup == 0) { /* the kernel has nothing of it any more */
+            i->sent = false;
+            i->kernel_until = 0;
+            i->pages_version = 0;
+        }
+        inode_settle(c, i);
+    }
+    op_fail(c, op, 0);
+}
+
+/* ---- make ---------------------------------------------------------------------------------------------------- */
+
+/* RULES L1: CREATE grants the write lease in the same entry. */
+static void take_lease(struct client *c, const struct rpc *r, struct inode *i, const struct Fs__Attr *attr)
+{
+    struct file *f = file_get(c, i);
+    if (f->lease == LEASE_NONE && attr->lease_session == c->session && c->state == SESSION_LIVE &&
+        !recall_voids_lease(c, i->ino, r->req->id)) {
+        file_lease_granted(c, f, attr->lease_epoch, 0);
+    }
+    file_settle(c, f);
+}
+
+static void on_made(struct client *c, struct rpc *r, const struct Fs__Reply *reply, struct blob *bulk)
+{
+    (void)bulk;
+    struct op *op = r->op;
+    int err = rpc_error(r, reply);
+    if (err == 0 && (reply->body_case != FS__REPLY__BODY_OP || reply->op->attr == NULL)) {
+        err = EIO;
+    }
+    if (err != 0) {
+        op_fail(c, op, err);
+        return;
+    }
+    const struct Fs__OpReply *made = reply->op;
+    learn_plain(c, made->parent);
+    struct inode *i = op_learn(c, r, reply, made->attr);
+    i->opening++; /* stays while lease and handle are sorted out */
+    set_name(c, op->a.parent, op->a.name, i->ino);
+    if (made->created && r->req->op->make->lease) {
+        take_lease(c, r, i, made->attr);
+    }
+    settle_busy(c, op);
+    uint64_t fh = 0;
+    if (op->a.open && !op->answered) {
+        fh = handle_new(c, i, op->a.flags)->fh;
+    }
+    op_answer_entry(c, op, op->a.parent, i, fh);
+    i->opening--;
+    inode_settle(c, i);
+}
+
+void op_make(struct client *c, struct op *op)
+{
+    struct inode *dir = inode_get(c, op->a.parent);
+    op_busy(op, dir, BUSY_NAMES);
+    op_busy(op, dir, BUSY_ATTR);
+    op->why = "the leader, who makes it";
+    struct rpc *r = rpc_new_op(op, true, on_made);
+    struct Fs__Make *m = xmalloc(sizeof(*m));
+    fs__make__init(m);
+    m->parent = op->a.parent;
+    m->name = op_bytes(op->a.name);
+    m->mode = op->a.mode;
+    m->uid = op->a.uid;
+    m->gid = op->a.gid;
+    m->rdev = op->a.rdev;
+    m->exclusive = !op->a.open || (op->a.flags & O_EXCL) != 0;
+    m->lease = op->a.open && S_ISREG(op->a.mode) && (op->a.flags & O_ACCMODE) != O_RDONLY;
+    if (op->a.data != NULL) {
+        m->target.len = op->a.data->size;
+        m->target.data = xmemdup(op->a.data->data, op->a.data->size);
+    }
+    r->req->op->body_case = FS__OP__BODY_MAKE;
+    r->req->op->make = m;
+    rpc_start(c, r);
+}
+
+/* ---- losing a name ---------------------------------------------------------------------------------------------- */
+
+/* An inode lost a name: it is kept while it is open, for us if we said so (RULES L7). */
+static void lost_name(struct client *c, const struct Fs__Attr *attr, uint64_t orphan)
+{
+    if (attr == NULL) {
+        return;
+    }
+    struct inode *i = inode_get(c, attr->ino);
+    i->opening++; /* stays meanwhile */
+    (void)inode_learn(c, i, attr);
+    if (orphan == 0 && attr->nlink == 0 && i->file != NULL) {
+        file_discard(c, i->file); /* nobody can ever read what is buffered */
+    }
+    i->opening--;
+    if (orphan == attr->ino) {
+        i->orphan = true;
+        file_drop_hold(c, i); /* when it is not open here after all */
+    }
+    inode_settle(c, i);
+}
+
+static bool is_open(const struct client *c, uint64_t ino)
+{
+    const struct inode *i = inode_find(c, ino);
+    return i != NULL && (i->opens != 0 || i->opening != 0);
+}
+
+static void on_unlinked(struct client *c, struct rpc *r, const struct Fs__Reply *reply, struct blob *bulk)
+{
+    (void)bulk;
+    struct op *op = r->op;
+    int err = rpc_error(r, reply);
+    if (err == 0 && reply->body_case != FS__REPLY__BODY_OP) {
+        err = EIO;
+    }
+    if (err == 0) {
+        learn_plain(c, reply->op->parent);
+        set_name(c, op->a.parent, op->a.name, 0);
+        lost_name(c, reply->op->attr, reply->op->orphan);
+    }
+    op_fail(c, op, err);
+}
+
+void op_unlink(struct client *c, struct op *op)
+{
+    struct inode *dir = inode_get(c, op->a.parent);
+    uint64_t ino = name_hint(c, op->a.parent, op->a.name);
+    op_busy(op, dir, BUSY_NAMES);
+    op_busy(op, dir, BUSY_ATTR);
+    op_busy(op, inode_find(c, ino), BUSY_ATTR);
+    op->why = "the leader, who removes the name";
+    struct rpc *r = rpc_new_op(op, true, on_unlinked);
+    struct Fs__Unlink *m = xmalloc(sizeof(*m));
+    fs__unlink__init(m);
+    m->parent = op->a.parent;
+    m->name = op_bytes(op->a.name);
+    m->directory = op->a.kind == CLIENT_RMDIR;
+    m->open_ino = ino;
+    m->open = is_open(c, ino);
+    r->req->op->body_case = FS__OP__BODY_UNLINK;
+    r->req->op->unlink = m;
+    rpc_start(c, r);
+}
+
+/* ---- rename, link --------------------------------------------------------------------------------------------------- */
+
+/* RULES B11: a name is given only to what is committed. False: the operation waits, once per inode: what
+ * is written meanwhile is not part of the bargain. */
+static bool committed(struct client *c, struct op *op, uint64_t ino)
+{
+    const struct inode *i = inode_find(c, ino);
+    if (i == NULL || i->file == NULL || !file_busy(i->file) || op->wait_ino == ino) {
+        return true;
+    }
+    commit_wait(c, op, ino, file_freeze(c, i->file));
+    return false;
+}
+
+/* The names after a rename. */
+static void rename_names(struct client *c, const struct op *op, const struct Fs__OpReply *done)
+{
+    const struct name *was = name_find(c, op->a.newparent, op->a.newname);
+    bool exchange = (op->a.flags & RENAME_FLAG_EXCHANGE) != 0;
+    if (exchange && done->other != NULL) {
+        set_name(c, op->a.parent, op->a.name, done->other->ino);
+    } else if (was != NULL && was->ino == done->attr->ino) {
+        name_forget(c, op->a.parent, op->a.name); /* two names of one file: neither goes */
+    } else {
+        set_name(c, op->a.parent, op->a.name, 0);
+    }
+    set_name(c, op->a.newparent, op->a.newname, done->attr->ino);
+}
+
+static void on_renamed(struct client *c, struct rpc *r, const struct Fs__Reply *reply, struct blob *bulk)
+{
+    (void)bulk;
+    struct op *op = r->op;
+    int err = rpc_error(r, reply);
+    if (err == 0 && (reply->body_case != FS__REPLY__BODY_OP || reply->op->attr == NULL)) {
+        err = EIO;
+    }
+    if (err == 0) {
+        const struct Fs__OpReply *done = reply->op;
+        learn_plain(c, done->parent);
+        learn_plain(c, done->newparent);
+        (void)op_learn(c, r, reply, done->attr);
+        rename_names(c, op, done);
+        if ((op->a.flags & RENAME_FLAG_EXCHANGE) != 0) {
+            learn_plain(c, done->other);
+        } else {
+            lost_name(c, done->other, done->orphan);
+        }
+    }
+    op_fail(c, op, err);
+}
+
+void op_rename(struct client *c, struct op *op)
+{
+    uint64_t ino = name_hint(c, op->a.parent, op->a.name);
+    uint64_t victim = name_hint(c, op->a.newparent, op->a.newname);
+    if (op->lost != 0) {
+        op_fail(c, op, op->lost);
+        return;
+    }
+    if (!op->frozen && !committed(c, op, ino)) {
+        return;
+    }
+    op->frozen = true; /* that one; exchanging gives the other one a name as well */
+    if ((op->a.flags & RENAME_FLAG_EXCHANGE) != 0 && !committed(c, op, victim)) {
+        return;
+    }
+    struct inode *from = inode_get(c, op->a.parent), *to = inode_get(c, op->a.newparent);
+    op_busy(op, from, BUSY_NAMES);
+    op_busy(op, from, BUSY_ATTR);
+    op_busy(op, to, BUSY_NAMES);
+    op_busy(op, to, BUSY_ATTR);
+    op_busy(op, inode_find(c, ino), BUSY_ATTR);
+    op_busy(op, inode_find(c, victim), BUSY_ATTR);
+    op->why = "the leader, who renames it";
+    struct rpc *r = rpc_new_op(op, true, on_renamed);
+    struct Fs__Rename *m = xmalloc(sizeof(*m));
+    fs__rename__init(m);
+    m->parent = op->a.parent;
+    m->name = op_bytes(op->a.name);
+    m->newparent = op->a.newparent;
+    m->newname = op_bytes(op->a.newname);
+    m->flags = op->a.flags;
+    m->open_ino = victim;
+    m->open = is_open(c, victim);
+    r->req->op->body_case = FS__OP__BODY_RENAME;
+    r->req->op->rename = m;
+    rpc_start(c, r);
+}
+
+static void on_linked(struct client *c, struct rpc *r, const struct Fs__Reply *reply, struct blob *bulk)
+{
+    (void)bulk;
+    struct op *op = r->op;
+    int err = rpc_error(r, reply);
+    if (err == 0 && (reply->body_case != FS__REPLY__BODY_OP || reply->op->attr == NULL)) {
+        err = EIO;
+    }
+    if (err != 0) {
+        op_fail(c, op, err);
+        return;
+    }
+    learn_plain(c, reply->op->parent);
+    struct inode *i = op_learn(c, r, reply, reply->op->attr);
+    set_name(c, op->a.newparent, op->a.newname, i->ino);
+    settle_busy(c, op);
+    op_answer_entry(c, op, op->a.newparent, i, 0);
+}
+
+void op_link(struct client *c, struct op *op)
+{
+    if (op->lost != 0) {
+        op_fail(c, op, op->lost);
+        return;
+    }
+    if (!committed(c, op, op->a.ino)) {
+        return;
+    }
+    struct inode *dir = inode_get(c, op->a.newparent);
+    op_busy(op, dir, BUSY_NAMES);
+    op_busy(op, dir, BUSY_ATTR);
+    op_busy(op, inode_get(c, op->a.ino), BUSY_ATTR);
+    op->why = "the leader, who links it";
+    struct rpc *r = rpc_new_op(op, true, on_linked);
+    struct Fs__Link *m = xmalloc(sizeof(*m));
+    fs__link__init(m);
+    m->ino = op->a.ino;
+    m->parent = op->a.newparent;
+    m->name = op_bytes(op->a.newname);
+    r->req->op->body_case = FS__OP__BODY_LINK;
+    r->req->op->link = m;
+    rpc_start(c, r);
+}

@@ -1,0 +1,308 @@
+/* What the leader asks back: promises at once, write leases when everything is committed. */
+#include <stdlib.h>
+
+#include "fs/client/internal.h"
+
+static uint64_t key_of(Fs__Object__Kind kind, uint64_t ino)
+{
+    return (uint64_t)kind << 60 | (ino & ((UINT64_C(1) << 60) - 1));
+}
+
+/* ---- RULES L5: what was asked back ------------------------------------------------------------------ */
+
+/* An answer under way may grant what is asked back now: it must not count. */
+static void remember(struct client *c, Fs__Object__Kind kind, uint64_t ino, uint64_t n)
+{
+    uint64_t key = key_of(kind, ino);
+    struct recalled *e = map_get(&c->recalled_by_key, key);
+    if (e == NULL) {
+        e = xcalloc(1, sizeof(*e));
+        e->key = key;
+        list_init(&e->link);
+        (void)map_put(&c->recalled_by_key, key, e);
+    }
+    e->n = n;
+    e->barrier = c->next_id;
+    list_remove(&e->link);
+    list_push_back(&c->recalled, &e->link);
+}
+
+uint64_t recall_last(const struct client *c, Fs__Object__Kind kind, uint64_t ino)
+{
+    const struct recalled *e = map_get(&c->recalled_by_key, key_of(kind, ino));
+    return e != NULL ? e->n : 0;
+}
+
+bool recall_voids_lease(const struct client *c, uint64_t ino, uint64_t id)
+{
+    const struct recalled *e = map_get(&c->recalled_by_key, key_of(FS__OBJECT__KIND__LEASE, ino));
+    return e != NULL && id < e->barrier;
+}
+
+static void recalled_free(struct client *c, struct recalled *e)
+{
+    list_remove(&e->link);
+    (void)map_del(&c->recalled_by_key, e->key);
+    free(e);
+}
+
+void recall_expire(struct client *c)
+{
+    uint64_t oldest = rpc_oldest_id(c);
+    while (!list_empty(&c->recalled)) {
+        struct recalled *e = list_first(&c->recalled, struct recalled, link);
+        if (e->barrier > oldest) {
+            return;
+        }
+        recalled_free(c, e);
+    }
+}
+
+/* ---- answering -------------------------------------------------------------------------------------------- */
+
+static struct Fs__LeaseEnd **copy_ends(const struct Fs__LeaseEnd *ends, size_t count)
+{
+    struct Fs__LeaseEnd **copies = xcalloc(count, sizeof(*copies));
+    for (size_t i = 0; i < count; i++) {
+        copies[i] = xmemdup(&ends[i], sizeof(ends[i]));
+    }
+    return copies;
+}
+
+static void post(struct client *c, uint64_t n, const struct Fs__LeaseEnd *ends, size_t ends_count,
+                 const uint64_t *inos, size_t inos_count)
+{
+    struct Fs__RecallAck *ack = xmalloc(sizeof(*ack));
+    fs__recall_ack__init(ack);
+    ack->n = n;
+    if (ends_count != 0) {
+        ack->leases = copy_ends(ends, ends_count);
+        ack->n_leases = ends_count;
+    }
+    if (inos_count != 0) {
+        ack->open_inos = xmemdup(inos, inos_count * sizeof(*inos));
+        ack->n_open_inos = inos_count;
+    }
+    struct Fs__Request *req = xmalloc(sizeof(*req));
+    fs__request__init(req);
+    req->body_case = FS__REQUEST__BODY_RECALL_ACK;
+    req->recall_ack = ack;
+    rpc_post(c, req); /* lost with the link; then the leader asks again */
+}
+
+void recall_post_ends(struct client *c, const struct Fs__LeaseEnd *ends, size_t count)
+{
+    post(c, 0, ends, count, NULL, 0);
+}
+
+static void recall_drop(struct recall *k)
+{
+    list_remove(&k->link);
+    vec_done(&k->ends);
+    vec_done(&k->open_inos);
+    free(k);
+}
+
+static void one_done(struct client *c, struct recall *k)
+{
+    if (--k->waiting != 0) {
+        return;
+    }
+    post(c, k->n, k->ends.items, k->ends.count, k->open_inos.items, k->open_inos.count);
+    recall_drop(k);
+}
+
+/* ---- leases ------------------------------------------------------------------------------------------------- */
+
+static void note_end(struct client *c, const struct Fs__LeaseEnd *end)
+{
+    struct lease_end *e = map_get(&c->released, end->ino);
+    if (e == NULL) {
+        e = xcalloc(1, sizeof(*e));
+        e->ino = end->ino;
+        list_init(&e->link);
+        (void)map_put(&c->released, end->ino, e);
+    }
+    e->epoch = end->epoch;
+    e->last_c = end->last_c;
+    list_remove(&e->link);
+    list_push_back(&c->released_order, &e->link);
+    if (c->released.count > RELEASED_MAX) { /* so long ago that it has been applied */
+        struct lease_end *old = list_first(&c->released_order, struct lease_end, link);
+        list_remove(&old->link);
+        (void)map_del(&c->released, old->ino);
+        free(old);
+    }
+}
+
+bool recall_release_again(struct client *c, uint64_t ino, uint64_t epoch)
+{
+    struct lease_end *e = map_get(&c->released, ino);
+    if (e == NULL) {
+        return false;
+    }
+    if (e->epoch == epoch) {
+        struct Fs__LeaseEnd end = FS__LEASE_END__INIT;
+        end.ino = ino;
+        end.epoch = e->epoch;
+        end.last_c = e->last_c;
+        recall_post_ends(c, &end, 1);
+        return true;
+    }
+    list_remove(&e->link);
+    (void)map_del(&c->released, ino);
+    free(e);
+    return false;
+}
+
+void recall_let_go(struct client *c, struct file *f, struct Fs__LeaseEnd *ret_end)
+{
+    fs__lease_end__init(ret_end);
+    ret_end->ino = f->inode->ino;
+    ret_end->epoch = f->epoch;
+    ret_end->last_c = f->next_c - 1;
+    note_end(c, ret_end);
+    f->lease = LEASE_NONE;
+    list_remove(&f->lease_lru);
+    c->leases_count--;
+    if (!f->inode->promised) { /* what the lease alone kept from changing */
+        inode_invalidate_kernel(c, f->inode);
+    }
+}
+
+void recall_lease_lost(struct client *c, struct file *f)
+{
+    while (f->recalls.count != 0) {
+        one_done(c, vec_pop(&f->recalls));
+    }
+}
+
+static void on_hold_over(struct client *c, struct timer *t)
+{
+    recall_try_release(c, container_of(t, struct file, hold_timer));
+}
+
+void recall_try_release(struct client *c, struct file *f)
+{
+    if (f->recalls.count == 0 || f->lease != LEASE_HELD || f->pumping) {
+        return; /* the pump comes here at its end */
+    }
+    /* RULES L1: what it was taken for is done first, if it comes soon. */
+    if (!f->written && c->now < f->lease_since + LEASE_HOLD_MIN) {
+        timer_set(c, TIMER_HOLD, &f->hold_timer, f->lease_since + LEASE_HOLD_MIN, on_hold_over);
+        return;
+    }
+    (void)file_freeze(c, f);
+    if (!list_empty(&f->commits)) {
+        return; /* RULES B10: again when they are committed */
+    }
+    struct Fs__LeaseEnd end;
+    recall_let_go(c, f, &end);
+    timer_clear(&f->hold_timer);
+    while (f->recalls.count != 0) {
+        struct recall *k = vec_pop(&f->recalls);
+        vec_push(&k->ends, end);
+        one_done(c, k);
+    }
+    file_pump(c, f); /* whoever waits to write asks for it again */
+}
+
+/* ---- what is asked -------------------------------------------------------------------------------------------- */
+
+static void ask_lease_back(struct client *c, struct recall *k, uint64_t ino)
+{
+    struct inode *i = inode_find(c, ino);
+    if (i == NULL || i->file == NULL || i->file->lease != LEASE_HELD) {
+        /* Not here, or its grant is still under way: the leader ends it. */
+        remember(c, FS__OBJECT__KIND__LEASE, ino, k->n);
+        return;
+    }
+    vec_push(&i->file->recalls, k);
+    k->waiting++;
+    recall_try_release(c, i->file);
+}
+
+/* RULES L7. From here on an open has to ask the leader, so it can't slip past the unlink. */
+static void ask_open(struct client *c, struct recall *k, uint64_t ino)
+{
+    struct inode *i = inode_find(c, ino);
+    if (i != NULL && (i->opens != 0 || i->opening != 0)) {
+        vec_push(&k->open_inos, ino);
+        i->orphan = true;
+    }
+    remember(c, FS__OBJECT__KIND__ATTR, ino, k->n);
+    cache_drop_attr(c, ino);
+}
+
+static void ask_back(struct client *c, struct recall *k, const struct Fs__Object *o)
+{
+    switch (o->kind) {
+    case FS__OBJECT__KIND__ATTR:
+        remember(c, FS__OBJECT__KIND__ATTR, o->ino, k->n);
+        cache_drop_attr(c, o->ino);
+        break;
+    case FS__OBJECT__KIND__NAMES:
+        remember(c, FS__OBJECT__KIND__NAMES, o->ino, k->n);
+        cache_drop_names(c, o->ino);
+        break;
+    case FS__OBJECT__KIND__LEASE:
+        ask_lease_back(c, k, o->ino);
+        break;
+    case FS__OBJECT__KIND__OPEN:
+        ask_open(c, k, o->ino);
+        break;
+    case _FS__OBJECT__KIND_IS_INT_SIZE:
+        break;
+    }
+}
+
+void recall_on(struct client *c, const struct Fs__Recall *msg)
+{
+    list_each(it, &c->recalls)
+    {
+        if (container_of(it, struct recall, link)->n == msg->n) {
+            return; /* sent again over a new link: its answer is under way */
+        }
+    }
+    struct recall *k = xcalloc(1, sizeof(*k));
+    k->n = msg->n;
+    k->waiting = 1;
+    list_push_back(&c->recalls, &k->link);
+    for (size_t i = 0; i < msg->n_objects; i++) {
+        ask_back(c, k, msg->objects[i]);
+    }
+    one_done(c, k);
+    recall_expire(c);
+}
+
+/* ---- forgetting -------------------------------------------------------------------------------------------------- */
+
+void recall_forget(struct client *c)
+{
+    size_t cursor = 0;
+    void *value;
+    while (map_next(&c->inodes, &cursor, NULL, &value)) {
+        struct inode *i = value;
+        if (i->file != NULL) {
+            vec_clear(&i->file->recalls);
+        }
+    }
+    while (!list_empty(&c->recalls)) {
+        recall_drop(list_first(&c->recalls, struct recall, link));
+    }
+    while (!list_empty(&c->recalled)) {
+        recalled_free(c, list_first(&c->recalled, struct recalled, link));
+    }
+}
+
+void recall_free(struct client *c)
+{
+    recall_forget(c);
+    while (!list_empty(&c->released_order)) {
+        struct lease_end *e = list_first(&c->released_order, struct lease_end, link);
+        list_remove(&e->link);
+        free(e);
+    }
+    map_done(&c->recalled_by_key);
+    map_done(&c->released);
+}

@@ -1,0 +1,231 @@
+/* Changes of a file's data, in the order they came: write and truncate, into the dirty layer under the
+ * write lease (RULES L1, B13). */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+
+#include "fs/client/internal.h"
+
+#define SIZE_MAX_BYTES ((uint64_t)INT64_MAX)
+
+/* ---- what a change needs first ----------------------------------------------------------------------- */
+
+/* RULES B13: before the lease is pinned; recalls and flushes never reserve. */
+static bool space_ready(struct client *c, struct file *f, struct op *op, uint64_t bytes)
+{
+    if (op->space >= bytes) {
+        return true;
+    }
+    if (session_take_space(c, bytes - op->space)) {
+        op->space = bytes;
+        return true;
+    }
+    op->why = "a reservation of space";
+    if (!list_linked(&f->space_link)) {
+        list_push_back(&c->space_waiters, &f->space_link);
+    }
+    session_reserve(c, bytes);
+    return false;
+}
+
+/* Back-pressure: what does not fit waits until older data are committed. */
+static bool room_ready(struct client *c, struct file *f, struct op *op, uint64_t bytes)
+{
+    uint64_t used = c->dirty_bytes + c->inflight_bytes;
+    if (used == 0 || used + bytes <= c->config.buffer_bytes) {
+        return true;
+    }
+    op->why = "room in the write buffer";
+    if (!list_linked(&f->buffer_link)) {
+        list_push_back(&c->buffer_waiters, &f->buffer_link);
+    }
+    file_freeze_all(c);
+    return false;
+}
+
+static void drop_base(struct op *op)
+{
+    while (op->base_count != 0) {
+        blob_unref(op->base[--op->base_count].blob);
+    }
+}
+
+/* What page `no` holds now. False: not known yet. */
+static bool current_page(const struct file *f, const struct op *op, uint64_t no, struct page *ret)
+{
+    if (file_find_page(f, no, ret)) {
+        return true;
+    }
+    for (size_t i = 0; i < op->base_count; i++) {
+        if (op->base[i].no == no) {
+            *ret = op->base[i];
+            return true;
+        }
+    }
+    return false;
+}
+
+static void on_base(struct client *c, struct op *op, int err)
+{
+    struct read_job *job = op->job;
+    struct file *f = op->queue_of;
+    if (err != 0) {
+        op_fail(c, op, err); /* and goes on with the queue */
+        return;
+    }
+    op->base[op->base_count] = job->over[0];
+    (void)blob_ref(op->base[op->base_count++].blob);
+    op->job = NULL;
+    read_free(c, job);
+    file_pump(c, f);
+}
+
+/* The committed content of page `no`, when a change keeps part of it. False: it is being read. */
+static bool base_ready(struct client *c, struct file *f, struct op *op, uint64_t no)
+{
+    struct page page;
+    if (op->base_count != 0 && op->base_epoch != f->epoch) {
+        drop_base(op); /* another mount may have changed it in between */
+    }
+    if (current_page(f, op, no, &page)) {
+        return true;
+    }
+    op->base_epoch = f->epoch;
+    op->why = "the rest of a page that is written in part";
+    read_start(c, op, f->inode, no, 1, read_min_index(c, f->inode), on_base);
+    return false;
+}
+
+/* ---- write -------------------------------------------------------------------------------------------------- */
+
+/* Is there anything in page `no` of the file outside [from, to) of the page? */
+static bool keeps_some(const struct file *f, uint64_t no, uint64_t from, uint64_t to)
+{
+    uint64_t start = no * FS_PAGE;
+    if (start >= f->size) {
+        return false;
+    }
+    uint64_t valid = f->size - start < FS_PAGE ? f->size - start : FS_PAGE;
+    return from > 0 || to < valid;
+}
+
+static bool edges_ready(struct client *c, struct file *f, struct op *op, uint64_t offset, uint64_t size)
+{
+    uint64_t end = offset + size, first = offset / FS_PAGE, last = (end - 1) / FS_PAGE;
+    uint64_t first_to = last > first ? FS_PAGE : end - first * FS_PAGE;
+    if (keeps_some(f, first, offset % FS_PAGE, first_to) && !base_ready(c, f, op, first)) {
+        return false;
+    }
+    return last == first || !keeps_some(f, last, 0, end - last * FS_PAGE) ||
+           base_ready(c, f, op, last);
+}
+
+static void write_pages(struct file *f, struct op *op, uint64_t offset, uint64_t size)
+{
+    for (uint64_t done = 0; done < size;) {
+        uint64_t no = (offset + done) / FS_PAGE;
+        uint32_t at = (uint32_t)((offset + done) % FS_PAGE);
+        uint32_t n = size - done < FS_PAGE - at ? (uint32_t)(size - done) : FS_PAGE - at;
+        struct page below;
+        bool known = current_page(f, op, no, &below);
+        layer_write(&f->dirty, no, at, op->a.data, (uint32_t)done, n, known ? &below : NULL);
+        done += n;
+    }
+}
+
+static bool write_step(struct client *c, struct file *f, struct op *op)
+{
+    uint64_t size = op->a.data != NULL ? op->a.data->size : 0;
+    int err = handle_take_error(c, op->a.fh);
+    if (err == 0 && (op->a.offset > SIZE_MAX_BYTES || size > SIZE_MAX_BYTES - op->a.offset)) {
+        err = EFBIG;
+    }
+    if (err != 0 || size == 0) {
+        op_fail(c, op, err);
+        return true;
+    }
+    uint64_t worst = (size / FS_PAGE + 2) * FS_PAGE + COMMIT_OVERHEAD;
+    if (!space_ready(c, f, op, worst) || !room_ready(c, f, op, size) || !file_lease_ready(c, f, op)) {
+        return false;
+    }
+    /* FUSE.md 4: the kernel's idea of the end is stale. */
+    uint64_t offset = op->a.flags & O_APPEND ? f->size : op->a.offset;
+    if (size > SIZE_MAX_BYTES - offset) {
+        op_fail(c, op, EFBIG);
+        return true;
+    }
+    if (!edges_ready(c, f, op, offset, size)) {
+        return false;
+    }
+    bool was_dirty = file_dirty(f);
+    size_t pages_before = f->dirty.pages.count;
+    write_pages(f, op, offset, size);
+    if (offset + size > f->size) {
+        f->size = offset + size;
+    }
+    f->mtime = file_next_mtime(c, f);
+    file_changed(c, f, op, pages_before, was_dirty);
+    if (f->dirty.pages.count * FS_PAGE >= COMMIT_BYTES) {
+        (void)file_freeze(c, f);
+    }
+    op_finish(c, op, &(struct client_result){.written = size});
+    return true;
+}
+
+/* ---- truncate ------------------------------------------------------------------------------------------------- */
+
+/* The page that the new end cuts keeps its head; what was behind must read as zeros ever after. */
+static void shrink(struct file *f, const struct op *op, uint64_t size)
+{
+    uint64_t no = size / FS_PAGE;
+    uint32_t keep = (uint32_t)(size % FS_PAGE);
+    struct page page = {0};
+    bool known = keep != 0 && current_page(f, op, no, &page);
+    if (known) {
+        (void)blob_ref(page.blob); /* the layer may hold the only one */
+    }
+    layer_cut(&f->dirty, keep != 0 ? no + 1 : no);
+    if (known && page.blob != NULL && page.size > keep) {
+        page.no = no;
+        page.size = keep;
+        layer_put(&f->dirty, &page);
+    }
+    blob_unref(page.blob);
+}
+
+static bool truncate_step(struct client *c, struct file *f, struct op *op)
+{
+    uint64_t size = op->a.size;
+    if (size > SIZE_MAX_BYTES) {
+        op_fail(c, op, EFBIG);
+        return true;
+    }
+    if (!space_ready(c, f, op, 2 * FS_PAGE + COMMIT_OVERHEAD) || !file_lease_ready(c, f, op)) {
+        return false;
+    }
+    if (size < f->size && size % FS_PAGE != 0 && !base_ready(c, f, op, size / FS_PAGE)) {
+        return false;
+    }
+    bool was_dirty = file_dirty(f);
+    size_t pages_before = f->dirty.pages.count;
+    if (size < f->size) {
+        shrink(f, op, size);
+    }
+    f->size = size;
+    f->mtime = file_next_mtime(c, f);
+    file_changed(c, f, op, pages_before, was_dirty);
+    op->queue_of = NULL;
+    list_remove(&op->wait);
+    op->frozen = true;
+    commit_wait(c, op, f->inode->ino, file_freeze(c, f)); /* answered when it is committed */
+    return true;
+}
+
+bool op_data_step(struct client *c, struct file *f, struct op *op)
+{
+    if (op->job != NULL) {
+        return false; /* still reading */
+    }
+    return op->a.kind == CLIENT_WRITE ? write_step(c, f, op) : truncate_step(c, f, op);
+}
