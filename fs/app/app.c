@@ -62,7 +62,7 @@ static void start_leading(struct fs_app *app)
     app->leading_since = app->now;
     app->start_index = UINT64_MAX;
     app->start_ticket = ++app->next_ticket;
-    effect_add(app, FS_APP_READ_INDEX)->ticket = app->start_ticket;
+    app_effect(app, FS_APP_READ_INDEX)->ticket = app->start_ticket;
     announce(app);
 }
 
@@ -96,7 +96,7 @@ static void drop_waiting_reads(struct fs_app *app, uint64_t client)
     {
         struct request *r = container_of(it, struct request, all);
         if (r->client == client && r->req && r->req->body_case != FS__REQUEST__BODY_OP)
-            request_free(app, r);
+            request_end(app, r);
     }
 }
 

@@ -304,7 +304,7 @@ static void grant_after(struct fs_app *app, const struct request *r, Fs__Reply *
 void change_applied(struct fs_app *app, struct request *r, const Fs__OpReply *result)
 {
     if (!r->req) { /* the service's own */
-        request_free(app, r);
+        request_end(app, r);
         return;
     }
     if (result->err == ESTALE && r->op->body_case != FS__OP__BODY_OPEN_SESSION &&

@@ -146,7 +146,7 @@ static void join(struct fs_app *app, struct request *r, const struct tail *t)
             answer_accepted(app, first);
         break;
     }
-    request_free(app, r);
+    request_end(app, r);
 }
 
 static void answer_done(struct fs_app *app, struct request *r, const Fs__Attr *attr)

@@ -163,7 +163,7 @@ struct request {
 
 void request_start(struct fs_app *app, uint64_t client, Fs__Request *req, struct blob *bulk);
 struct request *request_new(struct fs_app *app);
-void request_free(struct fs_app *app, struct request *r);
+void request_end(struct fs_app *app, struct request *r);
 void request_run(struct fs_app *app, struct request *r);
 void request_wait(struct fs_app *app, struct request *r, enum request_wait what, struct list *queue);
 void request_wait_object(struct fs_app *app, struct request *r, struct object *o);
@@ -195,7 +195,7 @@ void request_describe(const struct fs_app *app, const struct request *r, char *t
 Fs__Reply *reply_new(const struct fs_app *app, uint64_t id);
 Fs__Reply *reply_error(const struct fs_app *app, uint64_t id, int err, const char *why);
 Fs__OpReply *reply_op(Fs__Reply *reply);
-struct fs_app_effect *effect_add(struct fs_app *app, enum fs_app_effect_kind kind);
+struct fs_app_effect *app_effect(struct fs_app *app, enum fs_app_effect_kind kind);
 void reply_send(struct fs_app *app, uint64_t client, Fs__Reply *reply);
 Fs__Attr *attr_copy(const Fs__Attr *attr);
 Fs__OpReply *op_reply_copy(const Fs__OpReply *from);

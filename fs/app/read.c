@@ -259,7 +259,7 @@ static void send(struct answer *a, uint64_t client)
         reply_send(a->app, client, a->reply);
         return;
     }
-    struct fs_app_effect *e = effect_add(a->app, FS_APP_READ_BLOCKS);
+    struct fs_app_effect *e = app_effect(a->app, FS_APP_READ_BLOCKS);
     e->client = client;
     e->reply = a->reply;
 }
@@ -277,7 +277,7 @@ void read_run(struct fs_app *app, struct request *r, struct session *s)
     }
     a.reply->err = -err;
     send(&a, r->client);
-    request_free(app, r);
+    request_end(app, r);
 }
 
 /* Takes req. */

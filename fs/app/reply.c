@@ -33,7 +33,7 @@ Fs__OpReply *reply_op(Fs__Reply *reply)
     return reply->op;
 }
 
-struct fs_app_effect *effect_add(struct fs_app *app, enum fs_app_effect_kind kind)
+struct fs_app_effect *app_effect(struct fs_app *app, enum fs_app_effect_kind kind)
 {
     struct fs_app_out *out = app->out;
     if (out->count == out->capacity) {
@@ -52,7 +52,7 @@ void reply_send(struct fs_app *app, uint64_t client, Fs__Reply *reply)
         fs__reply__free_unpacked(reply, NULL);
         return;
     }
-    struct fs_app_effect *e = effect_add(app, FS_APP_REPLY);
+    struct fs_app_effect *e = app_effect(app, FS_APP_REPLY);
     e->client = client;
     e->reply = reply;
 }

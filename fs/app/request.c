@@ -16,7 +16,7 @@ struct request *request_new(struct fs_app *app)
     return r;
 }
 
-void request_free(struct fs_app *app, struct request *r)
+void request_end(struct fs_app *app, struct request *r)
 {
     request_unpin(app, r);
     commit_leave(app, r);
@@ -45,7 +45,7 @@ void request_free(struct fs_app *app, struct request *r)
 void request_answer(struct fs_app *app, struct request *r, Fs__Reply *reply)
 {
     reply_send(app, r->client, reply);
-    request_free(app, r);
+    request_end(app, r);
 }
 
 void request_fail(struct fs_app *app, struct request *r, int err, const char *why)
@@ -124,7 +124,7 @@ bool request_has_point(struct fs_app *app, struct request *r)
         r->ticket = ++app->next_ticket;
         (void)map_put(&app->tickets, r->ticket, r);
         request_wait(app, r, WAIT_POINT, NULL);
-        effect_add(app, FS_APP_READ_INDEX)->ticket = r->ticket;
+        app_effect(app, FS_APP_READ_INDEX)->ticket = r->ticket;
         return false;
     }
     if (r->min_index > app->applied) {
@@ -173,7 +173,7 @@ static bool seen_before(struct fs_app *app, struct request *r, struct session *s
     if (first) {
         first->client = r->client;
         first->id = r->id;
-        request_free(app, r);
+        request_end(app, r);
         return true;
     }
     Fs__OpReply *stored = fs_session_reply(app->config.state, s->id, r->op->seq);
@@ -211,7 +211,7 @@ void request_run(struct fs_app *app, struct request *r)
         return;
     case FS__REQUEST__BODY_RECALL_ACK:
         recall_on_ack(app, s, r->req->recall_ack);
-        request_free(app, r); /* one way */
+        request_end(app, r); /* one way */
         return;
     case FS__REQUEST__BODY_OP:
         if (r->op->body_case == FS__OP__BODY_COMMIT)
@@ -328,7 +328,7 @@ void request_propose(struct fs_app *app, struct request *r, struct block_ref *bl
     request_wait(app, r, WAIT_LOG, NULL);
     struct blob *payload = blob_new(fs__op__get_packed_size(r->op));
     (void)fs__op__pack(r->op, payload->data);
-    struct fs_app_effect *e = effect_add(app, FS_APP_PROPOSE);
+    struct fs_app_effect *e = app_effect(app, FS_APP_PROPOSE);
     e->ticket = r->ticket;
     e->payload = payload;
     e->blocks = blocks;

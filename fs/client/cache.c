@@ -112,7 +112,7 @@ static uint64_t pages_of(uint64_t size)
     return size / FS_PAGE + (size % FS_PAGE != 0);
 }
 
-struct Fs__Attr inode_attr(const struct client *c, const struct inode *i)
+struct Fs__Attr inode_now(const struct client *c, const struct inode *i)
 {
     (void)c;
     struct Fs__Attr attr = i->attr;
@@ -161,7 +161,7 @@ time_us inode_attr_valid(const struct client *c, const struct inode *i)
 
 void inode_answer(struct client *c, struct inode *i, struct Fs__Attr *ret_attr, time_us *ret_valid)
 {
-    *ret_attr = inode_attr(c, i);
+    *ret_attr = inode_now(c, i);
     *ret_valid = inode_attr_valid(c, i);
     if (*ret_valid != 0 && c->now + *ret_valid > i->kernel_until) {
         i->kernel_until = c->now + *ret_valid;

@@ -196,7 +196,7 @@ void file_lease_granted(struct client *c, struct file *f, uint64_t epoch, uint64
     f->next_c = last_c + 1;
     f->lease_since = f->used_at = c->now;
     f->written = false;
-    file_sync(f);
+    file_follow_attr(f);
     list_push_back(&c->leases, &f->lease_lru);
     c->leases_count++;
     if (c->leases_count > LEASES_MAX) {
@@ -204,7 +204,7 @@ void file_lease_granted(struct client *c, struct file *f, uint64_t epoch, uint64
     }
 }
 
-void file_sync(struct file *f)
+void file_follow_attr(struct file *f)
 {
     if (file_busy(f) || !f->inode->known) {
         return;
@@ -242,7 +242,7 @@ bool file_lease_ready(struct client *c, struct file *f, struct op *op)
         return false;
     }
     file_touch(c, f);
-    file_sync(f);
+    file_follow_attr(f);
     return true;
 }
 
@@ -374,7 +374,7 @@ void file_committed(struct client *c, struct commit *k)
         c->space += k->space - k->cost;
     }
     commit_free(c, k);
-    file_sync(f);
+    file_follow_attr(f);
     file_touch(c, f);
     commit_wake(c);
     recall_try_release(c, f);

@@ -236,7 +236,7 @@ bool inode_learn(struct client *c, struct inode *i, const struct Fs__Attr *attr)
 /* As inode_learn, plus the promise when `granted`. */
 struct inode *cache_learn(struct client *c, const struct Fs__Attr *attr, bool granted);
 /* Attributes with what is buffered here on top. */
-struct Fs__Attr inode_attr(const struct client *c, const struct inode *i);
+struct Fs__Attr inode_now(const struct client *c, const struct inode *i);
 bool inode_attr_fresh(const struct client *c, const struct inode *i);
 bool inode_data_fresh(const struct client *c, const struct inode *i);
 time_us inode_attr_valid(const struct client *c, const struct inode *i);
@@ -319,7 +319,7 @@ void file_discard(struct client *c, struct file *f);
 /* The lease is held and may be used for one more change; false: it will be, and the file pumped then. */
 bool file_lease_ready(struct client *c, struct file *f, struct op *op);
 /* Size and times of a file with nothing uncommitted are those of its attributes. */
-void file_sync(struct file *f);
+void file_follow_attr(struct file *f);
 /* An unlinked file that nothing here has open any more: our hold of it goes (RULES L7). */
 void file_drop_hold(struct client *c, struct inode *i);
 /* Everything uncommitted is lost: told once per handle. Returns the bytes lost. */

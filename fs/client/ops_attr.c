@@ -124,7 +124,7 @@ static void on_changed(struct client *c, struct rpc *r, const struct Fs__Reply *
     }
     struct inode *i = op_learn(c, r, reply, reply->op->attr);
     if (i->file != NULL) {
-        file_sync(i->file);
+        file_follow_attr(i->file);
     }
     if (op->a.kind == CLIENT_SETATTR) {
         struct inode *busy[OP_BUSY_MAX];

@@ -138,7 +138,7 @@ static void start_read(struct client *c, struct op *op)
     struct inode *i = inode_get(c, op->a.ino);
     uint64_t end = op->a.offset + op->a.size;
     if (i->file != NULL && i->file->lease == LEASE_HELD) {
-        uint64_t size = inode_attr(c, i).size;
+        uint64_t size = inode_now(c, i).size;
         end = end < size ? end : size;
     }
     if (op->a.offset >= end) {

@@ -208,7 +208,7 @@ void read_start(struct client *c, struct op *op, struct inode *i, uint64_t first
     job->over = xcalloc(pages, sizeof(*job->over));
     job->missing = xcalloc(pages, sizeof(*job->missing));
     job->own = i->file != NULL && i->file->lease == LEASE_HELD;
-    job->size = inode_attr(c, i).size;
+    job->size = inode_now(c, i).size;
     op->job = job;
     if (fill_from_layers(job, i)) {
         done(c, op, 0);

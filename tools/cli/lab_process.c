@@ -80,7 +80,7 @@ static int keep_pid(const struct lab *lab, const struct lab_member *m, pid_t pid
 
 static void exec_member(const struct lab *lab, const struct lab_member *m)
 {
-    char config[LAB_PATH_MAX + 1], mount[LAB_PATH_MAX + 1], options[2 * LAB_PATH_MAX];
+    char config[LAB_PATH_MAX + 1], mount[LAB_PATH_MAX + 1], options[4 * LAB_PATH_MAX];
     lab_path(lab, config, sizeof config, "tally.conf");
     if (!m->is_mount) {
         execl("/proc/self/exe", "tally", "node", "--config", config, "--name", m->name,
