@@ -54,7 +54,7 @@ static void announce(struct fs_app *app)
     uint64_t client;
     void *value;
     while (map_next(&app->clients, &cursor, &client, &value))
-        reply_send(app, client, reply_new(app, 0));
+        app_send(app, client, reply_new(app, 0));
 }
 
 static void start_leading(struct fs_app *app)
@@ -150,7 +150,7 @@ static void run_followers(struct fs_app *app)
         if (w->req->min_index <= app->applied)
             read_follower(app, w->client, w->req);
         else {
-            reply_send(app, w->client,
+            app_send(app, w->client,
                        reply_error(app, w->req->id, EAGAIN, "this copy is behind"));
             fs__request__free_unpacked(w->req, NULL);
         }
@@ -272,7 +272,7 @@ void fs_app_step(struct fs_app *app, const struct fs_app_event *ev, struct fs_ap
     case FS_APP_CLIENT_UP:
         (void)map_put(&app->clients, ev->client, app);
         if (app->leading)
-            reply_send(app, ev->client, reply_new(app, 0));
+            app_send(app, ev->client, reply_new(app, 0));
         break;
     case FS_APP_CLIENT_DOWN:
         on_client_down(app, ev->client);

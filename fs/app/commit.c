@@ -127,7 +127,7 @@ static void answer_accepted(struct fs_app *app, const struct request *r)
         return;
     Fs__Reply *reply = reply_new(app, r->id);
     reply->accepted = true;
-    reply_send(app, r->client, reply);
+    app_send(app, r->client, reply);
 }
 
 /* The same COMMIT is on its way: whoever asks last is answered. */

@@ -196,7 +196,7 @@ Fs__Reply *reply_new(const struct fs_app *app, uint64_t id);
 Fs__Reply *reply_error(const struct fs_app *app, uint64_t id, int err, const char *why);
 Fs__OpReply *reply_op(Fs__Reply *reply);
 struct fs_app_effect *app_effect(struct fs_app *app, enum fs_app_effect_kind kind);
-void reply_send(struct fs_app *app, uint64_t client, Fs__Reply *reply);
+void app_send(struct fs_app *app, uint64_t client, Fs__Reply *reply);
 Fs__Attr *attr_copy(const Fs__Attr *attr);
 Fs__OpReply *op_reply_copy(const Fs__OpReply *from);
 

@@ -256,7 +256,7 @@ static int answer(struct answer *a, const Fs__Request *req)
 static void send(struct answer *a, uint64_t client)
 {
     if (!a->with_blocks) {
-        reply_send(a->app, client, a->reply);
+        app_send(a->app, client, a->reply);
         return;
     }
     struct fs_app_effect *e = app_effect(a->app, FS_APP_READ_BLOCKS);
@@ -284,7 +284,7 @@ void read_run(struct fs_app *app, struct request *r, struct session *s)
 void read_follower(struct fs_app *app, uint64_t client, Fs__Request *req)
 {
     if (!app->config.state) {
-        reply_send(app, client, reply_error(app, req->id, EAGAIN, "this copy is taking in a snapshot"));
+        app_send(app, client, reply_error(app, req->id, EAGAIN, "this copy is taking in a snapshot"));
         fs__request__free_unpacked(req, NULL);
         return;
     }

@@ -75,7 +75,7 @@ static void recall_send(struct fs_app *app, const struct session *s, const struc
     }
     reply->body_case = FS__REPLY__BODY_RECALL;
     reply->recall = m;
-    reply_send(app, s->client, reply);
+    app_send(app, s->client, reply);
 }
 
 static void recall_flush(struct fs_app *app, struct session *s)

@@ -46,7 +46,7 @@ struct fs_app_effect *app_effect(struct fs_app *app, enum fs_app_effect_kind kin
     return e;
 }
 
-void reply_send(struct fs_app *app, uint64_t client, Fs__Reply *reply)
+void app_send(struct fs_app *app, uint64_t client, Fs__Reply *reply)
 {
     if (!map_get(&app->clients, client)) { /* gone: it will ask again */
         fs__reply__free_unpacked(reply, NULL);

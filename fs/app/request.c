@@ -44,7 +44,7 @@ void request_end(struct fs_app *app, struct request *r)
 
 void request_answer(struct fs_app *app, struct request *r, Fs__Reply *reply)
 {
-    reply_send(app, r->client, reply);
+    app_send(app, r->client, reply);
     request_end(app, r);
 }
 
@@ -99,6 +99,8 @@ void request_wait_object(struct fs_app *app, struct request *r, struct object *o
 void request_ready(struct fs_app *app, struct request *r)
 {
     list_remove(&r->wait);
+    r->waits = WAIT_NONE;
+    r->waits_for = NULL; /* whoever wakes its waiters settles the object */
     list_push_back(&app->ready, &r->wait);
 }
 
