@@ -94,7 +94,7 @@ static bool base_ready(struct client *c, struct file *f, struct op *op, uint64_t
     op->base_epoch = f->epoch;
     op->why = "the rest of a page that is written in part";
     read_start(c, op, f->inode, no, 1, read_min_index(c, f->inode), on_base);
-    return false;
+    return op->job == NULL; /* at once: there is nothing of it to be read */
 }
 
 /* ---- write -------------------------------------------------------------------------------------------------- */

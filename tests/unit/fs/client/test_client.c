@@ -1,0 +1,670 @@
+/* A mount's core against the real service: what programs see, over recalls, elections and lost
+ * sessions. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "tests/unit/fs/client/world.h"
+#include "tests/unit/lib/run.h"
+
+static struct world w;
+
+static void setup(void)
+{
+    world_open(&w);
+    world_add_mount(&w, 0, CLIENT_LINEARIZABLE);
+    world_add_mount(&w, 1, CLIENT_LINEARIZABLE);
+}
+
+static void teardown(void)
+{
+    world_close(&w);
+}
+
+/* ---- short forms --------------------------------------------------------------------------------- */
+
+struct file {
+    uint64_t ino, fh;
+};
+
+static struct file create(int m, const char *name)
+{
+    const struct world_answer *a = world_do(&w, m, (struct client_op){.kind = CLIENT_MAKE,
+                                                                      .parent = WORLD_ROOT,
+                                                                      .name = name,
+                                                                      .mode = S_IFREG | 0644,
+                                                                      .open = true,
+                                                                      .flags = O_RDWR | O_CREAT});
+    ck_assert_int_eq(a->err, 0);
+    ck_assert_uint_ne(a->fh, 0);
+    return (struct file){a->attr.ino, a->fh};
+}
+
+static struct client_op op_write(struct file f, uint64_t offset, const void *p, size_t size)
+{
+    return (struct client_op){.kind = CLIENT_WRITE,
+                              .ino = f.ino,
+                              .fh = f.fh,
+                              .offset = offset,
+                              .size = size,
+                              .data = blob_copy(p, size)};
+}
+
+static void put_bytes(int m, struct file f, uint64_t offset, const void *p, size_t size)
+{
+    const struct world_answer *a = world_do(&w, m, op_write(f, offset, p, size));
+    ck_assert_int_eq(a->err, 0);
+    ck_assert_uint_eq(a->written, size);
+}
+
+static void put_text(int m, struct file f, uint64_t offset, const char *text)
+{
+    put_bytes(m, f, offset, text, strlen(text));
+}
+
+static int simple(int m, enum client_op_kind kind, struct file f)
+{
+    return world_do(&w, m, (struct client_op){.kind = kind, .ino = f.ino, .fh = f.fh})->err;
+}
+
+static const struct world_answer *lookup(int m, const char *name)
+{
+    return world_do(&w, m,
+                    (struct client_op){.kind = CLIENT_LOOKUP, .parent = WORLD_ROOT, .name = name});
+}
+
+static struct file open_name(int m, const char *name)
+{
+    const struct world_answer *a = lookup(m, name);
+    ck_assert_int_eq(a->err, 0);
+    uint64_t ino = a->attr.ino;
+    a = world_do(&w, m, (struct client_op){.kind = CLIENT_OPEN, .ino = ino, .flags = O_RDWR});
+    ck_assert_int_eq(a->err, 0);
+    return (struct file){ino, a->fh};
+}
+
+static struct blob *get_bytes(int m, struct file f, uint64_t offset, uint64_t size)
+{
+    const struct world_answer *a = world_do(&w, m, (struct client_op){.kind = CLIENT_READ,
+                                                                      .ino = f.ino,
+                                                                      .fh = f.fh,
+                                                                      .offset = offset,
+                                                                      .size = size});
+    ck_assert_int_eq(a->err, 0);
+    return a->bytes;
+}
+
+static void expect_bytes(int m, struct file f, uint64_t offset, const void *p, size_t size)
+{
+    const struct blob *b = get_bytes(m, f, offset, size + 100);
+    ck_assert_uint_eq(b->size, size);
+    ck_assert_int_eq(memcmp(b->data, p, size), 0);
+}
+
+static void expect_text(int m, struct file f, uint64_t offset, const char *text)
+{
+    expect_bytes(m, f, offset, text, strlen(text));
+}
+
+static uint64_t size_of(int m, struct file f)
+{
+    const struct world_answer *a =
+        world_do(&w, m, (struct client_op){.kind = CLIENT_GETATTR, .ino = f.ino});
+    ck_assert_int_eq(a->err, 0);
+    return a->attr.size;
+}
+
+static int truncate_to(int m, struct file f, uint64_t size)
+{
+    return world_do(&w, m, (struct client_op){.kind = CLIENT_SETATTR,
+                                              .ino = f.ino,
+                                              .set = CLIENT_SET_SIZE,
+                                              .size = size})
+        ->err;
+}
+
+static void fill(uint8_t *p, size_t size, unsigned seed)
+{
+    for (size_t i = 0; i < size; i++) {
+        seed = seed * 1103515245u + 12345u;
+        p[i] = (uint8_t)(seed >> 16);
+    }
+}
+
+/* ---- names and attributes ---------------------------------------------------------------------------- */
+
+START_TEST(names_come_and_go)
+{
+    /* Goal: both mounts agree on names at any time, and what is promised is answered without asking. */
+    ck_assert_int_eq(lookup(1, "a")->err, ENOENT);
+    struct file f = create(0, "a");
+    ck_assert_int_eq(lookup(1, "a")->err, 0);
+    ck_assert_uint_eq(lookup(1, "a")->attr.ino, f.ino);
+    /* Its creator may write it: once that is over nobody has to be asked. */
+    world_pass(&w, 4 * TIME_S);
+    (void)lookup(1, "a");
+    unsigned sent = w.mounts[1].sends;
+    ck_assert_int_eq(lookup(1, "a")->err, 0);
+    ck_assert_uint_eq(w.mounts[1].sends, sent);
+    ck_assert_int_eq(
+        world_do(&w, 0, (struct client_op){.kind = CLIENT_UNLINK, .parent = WORLD_ROOT, .name = "a"})
+            ->err,
+        0);
+    ck_assert_int_eq(lookup(1, "a")->err, ENOENT);
+    ck_assert_int_eq(lookup(0, "a")->err, ENOENT);
+}
+END_TEST
+
+START_TEST(directories_and_listings)
+{
+    const struct world_answer *a = world_do(&w, 0, (struct client_op){.kind = CLIENT_MAKE,
+                                                                      .parent = WORLD_ROOT,
+                                                                      .name = "d",
+                                                                      .mode = S_IFDIR | 0755});
+    ck_assert_int_eq(a->err, 0);
+    uint64_t d = a->attr.ino;
+    for (int i = 0; i < 10; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "f%d", i);
+        ck_assert_int_eq(world_do(&w, i & 1, (struct client_op){.kind = CLIENT_MAKE,
+                                                               .parent = d,
+                                                               .name = name,
+                                                               .mode = S_IFREG | 0644})
+                             ->err,
+                         0);
+    }
+    a = world_do(&w, 1,
+                 (struct client_op){.kind = CLIENT_READDIR, .ino = d, .size = 100, .plus = true});
+    ck_assert_int_eq(a->err, 0);
+    ck_assert_uint_eq(a->entries, 10);
+    ck_assert_int_eq(
+        world_do(&w, 0, (struct client_op){.kind = CLIENT_RMDIR, .parent = WORLD_ROOT, .name = "d"})
+            ->err,
+        ENOTEMPTY);
+    ck_assert_int_eq(world_do(&w, 0, (struct client_op){.kind = CLIENT_RENAME,
+                                                        .parent = d,
+                                                        .name = "f1",
+                                                        .newparent = WORLD_ROOT,
+                                                        .newname = "g"})
+                         ->err,
+                     0);
+    ck_assert_int_eq(lookup(1, "g")->err, 0);
+    a = world_do(&w, 1, (struct client_op){.kind = CLIENT_LOOKUP, .parent = d, .name = "f1"});
+    ck_assert_int_eq(a->err, ENOENT);
+}
+END_TEST
+
+START_TEST(attributes_and_xattrs)
+{
+    struct file f = create(0, "a");
+    const struct world_answer *a = world_do(
+        &w, 1, (struct client_op){.kind = CLIENT_SETATTR, .ino = f.ino, .set = 1, .mode = S_IFREG | 0600});
+    ck_assert_int_eq(a->err, 0);
+    a = world_do(&w, 0, (struct client_op){.kind = CLIENT_GETATTR, .ino = f.ino});
+    ck_assert_uint_eq(a->attr.mode & 07777, 0600);
+    ck_assert_int_eq(world_do(&w, 0, (struct client_op){.kind = CLIENT_SETXATTR,
+                                                        .ino = f.ino,
+                                                        .name = "user.x",
+                                                        .data = blob_copy("v", 1)})
+                         ->err,
+                     0);
+    a = world_do(&w, 1, (struct client_op){.kind = CLIENT_GETXATTR, .ino = f.ino, .name = "user.x"});
+    ck_assert_int_eq(a->err, 0);
+    ck_assert_uint_eq(a->bytes->size, 1);
+    ck_assert_int_eq(
+        world_do(&w, 1,
+                 (struct client_op){.kind = CLIENT_REMOVEXATTR, .ino = f.ino, .name = "user.x"})
+            ->err,
+        0);
+    a = world_do(&w, 0, (struct client_op){.kind = CLIENT_GETXATTR, .ino = f.ino, .name = "user.x"});
+    ck_assert_int_eq(a->err, ENODATA);
+}
+END_TEST
+
+/* ---- data --------------------------------------------------------------------------------------------- */
+
+START_TEST(own_writes_are_seen_at_once)
+{
+    /* Goal: a read lays what is buffered over what is committed, in every state of a page. */
+    struct file f = create(0, "a");
+    put_text(0, f, 0, "hello");
+    expect_text(0, f, 0, "hello");
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    expect_text(0, f, 0, "hello");
+    put_text(0, f, 1, "E");
+    expect_text(0, f, 0, "hEllo");
+    put_text(0, f, 4090, "over the edge");
+    ck_assert_uint_eq(size_of(0, f), 4103);
+    expect_text(0, f, 4090, "over the edge");
+    const struct blob *b = get_bytes(0, f, 5, 10);
+    static const uint8_t zeros[10];
+    ck_assert_int_eq(memcmp(b->data, zeros, 10), 0);
+    ck_assert_int_eq(simple(0, CLIENT_FLUSH, f), 0);
+    expect_text(1, open_name(1, "a"), 4090, "over the edge");
+}
+END_TEST
+
+START_TEST(part_of_a_committed_page)
+{
+    /* Goal: after the lease came and went, a write of part of a page keeps the rest of it. */
+    struct file f = create(0, "a");
+    uint8_t page[6000];
+    fill(page, sizeof page, 1);
+    put_bytes(0, f, 0, page, sizeof page);
+    struct file g = open_name(1, "a");
+    memcpy(page + 4090, "0123456789", 10);
+    put_text(1, g, 4090, "0123456789"); /* over a border, both pages kept in part */
+    memcpy(page + 5995, "tail", 4);
+    put_text(1, g, 5995, "tail");
+    expect_bytes(1, g, 0, page, sizeof page);
+    expect_bytes(0, f, 0, page, sizeof page);
+}
+END_TEST
+
+START_TEST(large_files_go_straight_to_the_copies)
+{
+    size_t size = 3 << 20;
+    uint8_t *bytes = malloc(size);
+    fill(bytes, size, 7);
+    struct file f = create(0, "a");
+    for (size_t at = 0; at < size; at += 1 << 20)
+        put_bytes(0, f, at, bytes + at, 1 << 20);
+    put_bytes(0, f, 100000, bytes, 5000); /* odd, into a page run of a kept blob */
+    memmove(bytes + 100000, bytes, 5000);
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    ck_assert_uint_gt(w.mounts[0].puts, 0);
+    struct file g = open_name(1, "a");
+    expect_bytes(1, g, 0, bytes, size);
+    expect_bytes(0, f, 12345, bytes + 12345, size - 12345);
+    w.corrupt = 1; /* one answer is damaged: another copy is asked */
+    expect_bytes(1, g, 8192, bytes + 8192, size - 8192);
+    ck_assert_uint_gt(w.mounts[1].logs, 0);
+    free(bytes);
+}
+END_TEST
+
+START_TEST(truncate_hides_what_was_behind)
+{
+    /* Goal: bytes behind a new end never come back when the file grows again. */
+    struct file f = create(0, "a");
+    uint8_t bytes[10000];
+    fill(bytes, sizeof bytes, 3);
+    put_bytes(0, f, 0, bytes, sizeof bytes);
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    ck_assert_int_eq(truncate_to(0, f, 5000), 0);
+    ck_assert_uint_eq(size_of(1, f), 5000);
+    ck_assert_int_eq(truncate_to(1, f, 9000), 0);
+    memset(bytes + 5000, 0, 4000);
+    expect_bytes(1, f, 0, bytes, 9000);
+    expect_bytes(0, f, 0, bytes, 9000);
+    /* The same in the buffer, before anything is committed. */
+    struct file g = create(0, "b");
+    put_text(0, g, 0, "0123456789");
+    ck_assert_int_eq(truncate_to(0, g, 4), 0);
+    put_text(0, g, 8, "x");
+    expect_bytes(0, g, 0, "0123\0\0\0\0x", 9);
+    expect_bytes(1, g, 0, "0123\0\0\0\0x", 9);
+    ck_assert_int_eq(truncate_to(0, g, 0), 0);
+    ck_assert_uint_eq(size_of(1, g), 0);
+}
+END_TEST
+
+START_TEST(appends_of_two_mounts)
+{
+    /* Goal: O_APPEND writes at the end as it is, whatever offset the kernel believes in. */
+    struct file f = create(0, "log");
+    struct file g = open_name(1, "log");
+    for (int i = 0; i < 10; i++) {
+        struct client_op op = op_write(i & 1 ? g : f, 0, i & 1 ? "bb" : "a", i & 1 ? 2 : 1);
+        op.flags = O_APPEND;
+        ck_assert_int_eq(world_do(&w, i & 1, op)->err, 0);
+    }
+    expect_text(0, f, 0, "abbabbabbabbabb");
+    expect_text(1, g, 0, "abbabbabbabbabb");
+}
+END_TEST
+
+START_TEST(random_changes_match_a_model)
+{
+    /* Goal: any order of writes, truncates, reads, syncs and readers elsewhere gives what an array gives. */
+    enum { SIZE = 40000, STEPS = 400 };
+    static uint8_t model[SIZE], bytes[SIZE];
+    size_t length = 0;
+    unsigned seed = (unsigned)_i * 7919 + 1;
+    memset(model, 0, sizeof model);
+    struct file f[2];
+    f[0] = create(0, "r");
+    f[1] = open_name(1, "r");
+    for (int step = 0; step < STEPS; step++) {
+        seed = seed * 1103515245u + 12345u;
+        unsigned r = seed >> 8;
+        int m = (r >> 4) % 8 == 0;
+        size_t at = (r >> 7) % (SIZE - 1), n = 1 + (seed >> 5) % (r & 1 ? 9000 : 300);
+        n = n < SIZE - at ? n : SIZE - at;
+        switch (r % 8) {
+        case 0:
+            ck_assert_int_eq(truncate_to(m, f[m], at), 0);
+            if (at < length)
+                memset(model + at, 0, length - at);
+            length = at;
+            break;
+        case 1:
+            ck_assert_int_eq(simple(m, r & 16 ? CLIENT_FSYNC : CLIENT_FLUSH, f[m]), 0);
+            break;
+        case 2:
+        case 3:
+            n = at < length ? length - at : 0;
+            expect_bytes(m, f[m], at, model + at, n);
+            ck_assert_uint_eq(size_of(m, f[m]), length);
+            break;
+        default:
+            fill(bytes, n, seed);
+            put_bytes(m, f[m], at, bytes, n);
+            memcpy(model + at, bytes, n);
+            length = at + n > length ? at + n : length;
+            break;
+        }
+        if (r % 64 == 5)
+            world_pass(&w, 1500 * TIME_MS);
+    }
+    expect_bytes(1, f[1], 0, model, length);
+    ck_assert_uint_eq(w.mounts[0].logs + w.mounts[1].logs, 0); /* nothing lost, nothing refused */
+}
+END_TEST
+
+/* ---- recalls -------------------------------------------------------------------------------------------- */
+
+START_TEST(recall_while_dirty)
+{
+    /* Goal: RULES B10: another mount sees what was written and not synced, committed first. */
+    struct file f = create(0, "a");
+    put_text(0, f, 0, "dirty");
+    ck_assert_uint_eq(w.commits_seen, 0);
+    struct file g = open_name(1, "a");
+    ck_assert_uint_eq(w.commits_seen, 1);
+    expect_text(1, g, 0, "dirty");
+    put_text(0, f, 5, " again"); /* asks for the lease again */
+    ck_assert_uint_eq(size_of(1, g), 11);
+    expect_text(1, g, 0, "dirty again");
+}
+END_TEST
+
+START_TEST(unlinked_while_open_elsewhere)
+{
+    /* Goal: RULES L7: the data of a removed file live while somebody has it open, anywhere. */
+    struct file f = create(0, "a");
+    put_text(0, f, 0, "kept");
+    struct file g = open_name(1, "a");
+    ck_assert_int_eq(simple(0, CLIENT_RELEASE, f), 0);
+    ck_assert_int_eq(
+        world_do(&w, 0, (struct client_op){.kind = CLIENT_UNLINK, .parent = WORLD_ROOT, .name = "a"})
+            ->err,
+        0);
+    expect_text(1, g, 0, "kept");
+    uint64_t inodes = fs_state_totals(w.state).inodes;
+    ck_assert_int_eq(simple(1, CLIENT_RELEASE, g), 0);
+    world_pass(&w, 1 * TIME_S);
+    ck_assert_uint_eq(fs_state_totals(w.state).inodes, inodes - 1);
+    ck_assert_uint_eq(w.mounts[0].logs + w.mounts[1].logs, 0);
+}
+END_TEST
+
+START_TEST(unlinked_with_dirty_data)
+{
+    /* Goal: removing a closed file with buffered data loses them silently, and frees it. */
+    struct file f = create(0, "a");
+    put_text(0, f, 0, "never read");
+    ck_assert_int_eq(simple(0, CLIENT_RELEASE, f), 0);
+    uint64_t inodes = fs_state_totals(w.state).inodes;
+    ck_assert_int_eq(
+        world_do(&w, 0, (struct client_op){.kind = CLIENT_UNLINK, .parent = WORLD_ROOT, .name = "a"})
+            ->err,
+        0);
+    world_pass(&w, 3 * TIME_S);
+    ck_assert_uint_eq(fs_state_totals(w.state).inodes, inodes - 1);
+    ck_assert_uint_eq(w.mounts[0].logs, 0);
+    ck_assert_uint_eq(client_stats(w.mounts[0].client, w.now).dirty_bytes, 0);
+}
+END_TEST
+
+/* ---- elections --------------------------------------------------------------------------------------------- */
+
+static void election(bool keep)
+{
+    struct file f = create(0, "a");
+    put_text(0, f, 0, "one");
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    uint32_t before = w.commits_seen;
+    w.no_commit = true;
+    put_text(0, f, 3, " two");
+    ck_assert_int_eq(simple(0, CLIENT_FLUSH, f), 0); /* accepted is enough for close */
+    put_text(0, f, 7, " three");
+    uint64_t sync = world_start(&w, 0, (struct client_op){.kind = CLIENT_FSYNC, .ino = f.ino, .fh = f.fh});
+    world_settle(&w);
+    ck_assert_ptr_null(world_find(&w, 0, sync));
+    ck_assert_uint_eq(w.commits_seen, before);
+    world_new_leader(&w, 2, keep);
+    w.no_commit = false;
+    world_pass(&w, 1 * TIME_S);
+    ck_assert_ptr_nonnull(world_find(&w, 0, sync));
+    ck_assert_int_eq(world_find(&w, 0, sync)->err, 0);
+    expect_text(1, open_name(1, "a"), 0, "one two three");
+    ck_assert_uint_eq(w.mounts[0].logs, 0);
+}
+
+START_TEST(commits_over_an_election_lost)
+{
+    /* Goal: RULES B9: accepted and not committed is sent again, under the same numbers. */
+    election(false);
+}
+END_TEST
+
+START_TEST(commits_over_an_election_kept)
+{
+    election(true);
+}
+END_TEST
+
+START_TEST(make_over_an_election)
+{
+    /* Goal: exactly once: the new leader answers with what the old one's entry did. */
+    for (int keep = 0; keep < 2; keep++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "m%d", keep);
+        w.no_commit = true;
+        uint64_t id = world_start(&w, 0, (struct client_op){.kind = CLIENT_MAKE,
+                                                           .parent = WORLD_ROOT,
+                                                           .name = name,
+                                                           .mode = S_IFDIR | 0755});
+        world_settle(&w);
+        world_new_leader(&w, keep ? 1 : 2, keep);
+        w.no_commit = false;
+        world_pass(&w, 1 * TIME_S);
+        ck_assert_ptr_nonnull(world_find(&w, 0, id));
+        ck_assert_int_eq(world_find(&w, 0, id)->err, 0); /* and not EEXIST */
+        ck_assert_int_eq(lookup(1, name)->err, 0);
+    }
+}
+END_TEST
+
+START_TEST(links_break)
+{
+    /* Goal: what was under way is sent again over the next link, and nothing is done twice. */
+    struct file f = create(0, "a");
+    put_text(0, f, 0, "x");
+    w.mounts[0].held = true;
+    uint64_t sync = world_start(&w, 0, (struct client_op){.kind = CLIENT_FSYNC, .ino = f.ino, .fh = f.fh});
+    uint64_t made = world_start(&w, 0, (struct client_op){.kind = CLIENT_MAKE,
+                                                         .parent = WORLD_ROOT,
+                                                         .name = "b",
+                                                         .mode = S_IFREG | 0644});
+    world_settle(&w);
+    world_link_down(&w, 0, 1);
+    w.mounts[0].held = false;
+    world_pass(&w, 500 * TIME_MS);
+    ck_assert_ptr_null(world_find(&w, 0, sync));
+    world_link_up(&w, 0, 1, 1);
+    world_pass(&w, 500 * TIME_MS);
+    ck_assert_int_eq(world_find(&w, 0, sync)->err, 0);
+    ck_assert_int_eq(world_find(&w, 0, made)->err, 0);
+    ck_assert_uint_eq(w.commits_seen, 1);
+}
+END_TEST
+
+/* ---- sessions ------------------------------------------------------------------------------------------------- */
+
+START_TEST(session_end_loses_the_buffer)
+{
+    /* Goal: RULES L2: dirty data get EIO once, then everything goes on in a new session. */
+    struct file f = create(0, "a");
+    put_text(0, f, 0, "safe");
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    put_text(0, f, 0, "lost");
+    uint64_t old = client_stats(w.mounts[0].client, w.now).session;
+    world_end_session(&w, old);
+    world_pass(&w, 2 * TIME_S);
+    ck_assert_uint_ne(client_stats(w.mounts[0].client, w.now).session, old);
+    ck_assert_uint_ne(client_stats(w.mounts[0].client, w.now).session, 0);
+    ck_assert_uint_gt(w.mounts[0].logs, 0);
+    ck_assert_uint_gt(w.mounts[0].notified_data, 0);
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), EIO);
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    expect_text(0, f, 0, "safe");
+    put_text(0, f, 0, "more");
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    expect_text(1, open_name(1, "a"), 0, "more");
+}
+END_TEST
+
+START_TEST(silent_holder_is_fenced)
+{
+    /* Goal: RULES L2, B2: a holder nobody hears from loses its lease after T; waking up it finds out. */
+    struct file f = create(0, "a");
+    put_text(0, f, 0, "before");
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    w.mounts[0].silent = w.mounts[0].held = true;
+    put_text(0, f, 0, "ghost!");
+    struct file g = open_name(1, "a");
+    put_text(1, g, 0, "after!");
+    ck_assert_int_eq(simple(1, CLIENT_FSYNC, g), 0);
+    w.mounts[0].silent = w.mounts[0].held = false;
+    world_pass(&w, 2 * TIME_S);
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), EIO);
+    expect_text(0, f, 0, "after!");
+    expect_text(1, g, 0, "after!");
+}
+END_TEST
+
+START_TEST(no_answer_from_old_knowledge)
+{
+    /* Goal: RULES L9: cut off for longer than T nothing is answered from promises. */
+    struct file f = create(1, "a");
+    put_text(1, f, 0, "x");
+    ck_assert_uint_eq(size_of(0, f), 1);
+    w.mounts[0].silent = w.mounts[0].held = true;
+    world_pass(&w, 5 * TIME_S);
+    uint64_t id = world_start(&w, 0, (struct client_op){.kind = CLIENT_GETATTR, .ino = f.ino});
+    world_pass(&w, 1 * TIME_S);
+    ck_assert_ptr_null(world_find(&w, 0, id));
+    put_text(1, f, 1, "y");
+    world_pass(&w, 30 * TIME_S);
+    ck_assert_int_eq(world_find(&w, 0, id)->err, ETIMEDOUT);
+    w.mounts[0].silent = w.mounts[0].held = false;
+    world_pass(&w, 1 * TIME_S);
+    ck_assert_uint_eq(size_of(0, f), 2);
+}
+END_TEST
+
+START_TEST(stop_commits_everything)
+{
+    struct file f = create(0, "a");
+    put_text(0, f, 0, "kept");
+    ck_assert_int_eq(simple(0, CLIENT_RELEASE, f), 0);
+    world_stop(&w, 0);
+    world_pass(&w, 1 * TIME_S);
+    ck_assert(w.mounts[0].stopped);
+    expect_text(1, open_name(1, "a"), 0, "kept");
+}
+END_TEST
+
+/* ---- limits ------------------------------------------------------------------------------------------------------ */
+
+START_TEST(buffer_has_a_cap)
+{
+    /* Goal: without commits writers wait at the cap, and go on afterwards. */
+    enum { MIB = 1 << 20 };
+    uint8_t *bytes = calloc(1, MIB);
+    struct file f = create(0, "a");
+    put_text(0, f, 0, "x"); /* the reservation */
+    w.no_commit = true;
+    uint64_t last = 0;
+    for (int i = 0; i < 12; i++) {
+        last = world_start(&w, 0, op_write(f, (uint64_t)i * MIB, bytes, MIB));
+        world_settle(&w);
+    }
+    ck_assert_ptr_null(world_find(&w, 0, last));
+    struct client_stats s = client_stats(w.mounts[0].client, w.now);
+    ck_assert_uint_le(s.dirty_bytes + s.inflight_bytes, 9u << 20);
+    w.no_commit = false;
+    world_pass(&w, 2 * TIME_S);
+    ck_assert_int_eq(world_find(&w, 0, last)->err, 0);
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    ck_assert_uint_eq(size_of(1, f), 12u * MIB);
+    free(bytes);
+}
+END_TEST
+
+START_TEST(session_consistency)
+{
+    /* Goal: own writes are read back from any copy. */
+    world_close(&w);
+    world_open(&w);
+    world_add_mount(&w, 0, CLIENT_SESSION);
+    world_add_mount(&w, 1, CLIENT_LINEARIZABLE);
+    struct file f = create(0, "a");
+    put_text(0, f, 0, "mine");
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    expect_text(0, f, 0, "mine");
+    struct file g = open_name(1, "a");
+    put_text(1, g, 0, "your");
+    ck_assert_int_eq(simple(1, CLIENT_FSYNC, g), 0);
+    world_pass(&w, 5 * TIME_S);
+    expect_text(0, f, 0, "your");
+    ck_assert_uint_eq(lookup(0, "a")->entry_valid_us, 0);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("client");
+    TCase *t = tcase_create("all");
+    tcase_set_timeout(t, 60);
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, names_come_and_go);
+    tcase_add_test(t, directories_and_listings);
+    tcase_add_test(t, attributes_and_xattrs);
+    tcase_add_test(t, own_writes_are_seen_at_once);
+    tcase_add_test(t, part_of_a_committed_page);
+    tcase_add_test(t, large_files_go_straight_to_the_copies);
+    tcase_add_test(t, truncate_hides_what_was_behind);
+    tcase_add_test(t, appends_of_two_mounts);
+    tcase_add_loop_test(t, random_changes_match_a_model, 0, 10);
+    tcase_add_test(t, recall_while_dirty);
+    tcase_add_test(t, unlinked_while_open_elsewhere);
+    tcase_add_test(t, unlinked_with_dirty_data);
+    tcase_add_test(t, commits_over_an_election_lost);
+    tcase_add_test(t, commits_over_an_election_kept);
+    tcase_add_test(t, make_over_an_election);
+    tcase_add_test(t, links_break);
+    tcase_add_test(t, session_end_loses_the_buffer);
+    tcase_add_test(t, silent_holder_is_fenced);
+    tcase_add_test(t, no_answer_from_old_knowledge);
+    tcase_add_test(t, stop_commits_everything);
+    tcase_add_test(t, buffer_has_a_cap);
+    tcase_add_test(t, session_consistency);
+    suite_add_tcase(suite, t);
+    return run_suite(suite);
+}
