@@ -232,6 +232,8 @@ void store_note_whole(struct store *s, uint64_t whole_index)
 
 void store_release(struct store *s)
 {
+    if (s->moving)
+        return; /* entries do not lie in order: the first one says nothing of the others */
     lsn_no until = journal_synced(s->journal);
     if (s->entries.count && s->entries.items[0].needs && s->entries.items[0].needs < until)
         until = s->entries.items[0].needs;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -45,7 +46,7 @@ static int wait_for(const struct question *q, short events)
 static int send_all(const struct question *q, const uint8_t *p, size_t size)
 {
     while (size) {
-        ssize_t n = write(q->fd, p, size);
+        ssize_t n = send(q->fd, p, size, MSG_NOSIGNAL);
         if (n < 0 && errno != EAGAIN && errno != EINTR)
             return -errno;
         if (n <= 0) {
