@@ -102,20 +102,53 @@ int handle_take_error(struct client *c, uint64_t fh)
     return err;
 }
 
+static void on_hold_known(struct client *c, struct rpc *r, const struct Fs__Reply *reply, struct blob *bulk)
+{
+    (void)bulk;
+    uint64_t ino = r->req->getattr->ino;
+    struct inode *i = inode_find(c, ino);
+    if (rpc_error(r, reply) != 0 || reply->body_case != FS__REPLY__BODY_ATTR || reply->attr->nlink != 0) {
+        return; /* gone, or it has a name: nothing is held */
+    }
+    if (i != NULL && (i->opens != 0 || i->opening != 0)) {
+        i->orphan = true; /* opened again meanwhile */
+        return;
+    }
+    session_drop_holds(c, ino);
+}
+
+/* We said "open" to an unlink that may not be applied yet: dropping the hold before it exists would leave
+ * it for ever. The leader answers this question after that unlink. */
+static void ask_hold(struct client *c, uint64_t ino)
+{
+    struct rpc *r = rpc_new(RPC_LEADER, NULL, on_hold_known);
+    r->req->body_case = FS__REQUEST__BODY_GETATTR;
+    r->req->getattr = xmalloc(sizeof(*r->req->getattr));
+    fs__getattr__init(r->req->getattr);
+    r->req->getattr->ino = ino;
+    r->req->getattr->open = true;
+    rpc_start(c, r);
+}
+
 void file_drop_hold(struct client *c, struct inode *i)
 {
     if (!i->orphan || i->opens != 0 || i->opening != 0) {
         return;
     }
     struct file *f = i->file;
+    bool unlinked = i->known && i->attr.nlink == 0;
     if (f != NULL && file_busy(f)) {
-        if (!i->known || i->attr.nlink != 0) {
+        if (!unlinked) {
             return; /* it may have a name still: again when all is committed */
         }
         (void)file_lost(c, f, 0); /* nobody can ever read it */
     }
     i->orphan = false;
-    session_drop_holds(c, i->ino);
+    if (unlinked) {
+        session_drop_holds(c, i->ino);
+    } else {
+        ask_hold(c, i->ino);
+    }
 }
 
 /* ---- the lease ------------------------------------------------------------------------------------------ */
