@@ -22,7 +22,8 @@ bool layer_empty(const struct layer *l)
     return l->pages.count == 0 && l->cut_from == PAGE_NONE;
 }
 
-/* Index of the first page at or behind `no`. Appending is the usual case, so the end is tried first. */
+/* Index of the first page at or behind `no`. Appending is the usual case, so the end is tried
+ * first. */
 static size_t lower_bound(const struct layer *l, uint64_t no)
 {
     size_t low = 0, high = l->pages.count;

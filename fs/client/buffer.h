@@ -1,9 +1,10 @@
 /* Dirty pages of a file, and what one COMMIT froze of them: a layer over older layers over the
  * committed file. Pure.
  *
- * A page is a slice of a counted blob; bytes of a page behind the slice are zeros. Writing whole pages
- * keeps the kernel's blob, so their bytes are not copied; a page that changes again is changed in place
- * only while nobody else holds its blob (a frozen COMMIT, an answer under way): RULES B1. */
+ * A page is a slice of a counted blob; bytes of a page behind the slice are zeros. Writing whole
+ * pages keeps the kernel's blob, so their bytes are not copied; a page that changes again is
+ * changed in place only while nobody else holds its blob (a frozen COMMIT, an answer under way):
+ * RULES B1. */
 #ifndef TALLY_FS_CLIENT_BUFFER_H
 #define TALLY_FS_CLIENT_BUFFER_H
 
@@ -13,7 +14,7 @@
 #include "repl/base/mem.h"
 #include "repl/base/vec.h"
 
-#define FS_PAGE 4096u
+#define FS_PAGE   4096u
 #define PAGE_NONE UINT64_MAX
 
 struct page {
@@ -33,7 +34,8 @@ bool layer_empty(const struct layer *l);
 /* The page, or NULL. Good until the layer changes. */
 struct page *layer_find(const struct layer *l, uint64_t no);
 /* Puts bytes [at, at + size) of page `no`. `below` is what the page holds so far if this layer has
- * nothing (NULL: zeros). The slice of `blob` is kept instead of copied when it is all there is to know. */
+ * nothing (NULL: zeros). The slice of `blob` is kept instead of copied when it is all there is to
+ * know. */
 void layer_write(struct layer *l, uint64_t no, uint32_t at, struct blob *blob, uint32_t offset,
                  uint32_t size, const struct page *below);
 /* Drops pages from `no` on, and those of older layers. */

@@ -6,7 +6,7 @@
 #include "fs/client/internal.h"
 #include "repl/base/hash.h"
 
-/* ---- inodes --------------------------------------------------------------------------------------- */
+/* ---- inodes --------------------------------------------------------------------------------- */
 
 struct inode *inode_find(const struct client *c, uint64_t ino)
 {
@@ -44,8 +44,8 @@ static void inode_free(struct client *c, struct inode *i)
 
 static bool inode_needed(const struct inode *i)
 {
-    return i->file != NULL || i->busy[0] != 0 || i->busy[1] != 0 || i->opening != 0 || i->opens != 0 ||
-           i->ino == ROOT_INO;
+    return i->file != NULL || i->busy[0] != 0 || i->busy[1] != 0 || i->opening != 0 ||
+           i->opens != 0 || i->ino == ROOT_INO;
 }
 
 void inode_settle(struct client *c, struct inode *i)
@@ -166,7 +166,8 @@ void inode_answer(struct client *c, struct inode *i, struct Fs__Attr *ret_attr, 
     if (*ret_valid != 0 && c->now + *ret_valid > i->kernel_until) {
         i->kernel_until = c->now + *ret_valid;
     }
-    /* FUSE.md 1: other data under the same size and time would not make the kernel drop its pages. */
+    /* FUSE.md 1: other data under the same size and time would not make the kernel drop its pages.
+     */
     if (i->sent && i->attr.data_version != i->sent_version && ret_attr->size == i->sent_size &&
         ret_attr->mtime == i->sent_mtime && i->pages_version != i->attr.data_version) {
         effect_add(c, CLIENT_NOTIFY_DATA)->ino = i->ino;
@@ -187,7 +188,7 @@ void inode_invalidate_kernel(struct client *c, struct inode *i)
     i->kernel_until = 0;
 }
 
-/* ---- names ----------------------------------------------------------------------------------------- */
+/* ---- names ---------------------------------------------------------------------------------- */
 
 static uint64_t name_hash(uint64_t dir, const char *name, size_t len)
 {
@@ -273,7 +274,7 @@ time_us dir_entry_valid(const struct client *c, const struct inode *dir)
     return c->config.name_cache && dir_names_fresh(c, dir) ? c->lease_until - c->now : 0;
 }
 
-/* ---- dropping --------------------------------------------------------------------------------------- */
+/* ---- dropping ------------------------------------------------------------------------------- */
 
 void cache_drop_attr(struct client *c, uint64_t ino)
 {

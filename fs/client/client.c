@@ -137,10 +137,10 @@ struct client *client_new(const struct client_config *config)
     for (int k = 0; k < TIMER_CLASSES; k++) {
         list_init(&c->timers[k]);
     }
-    struct list *heads[] = {&c->ops,    &c->commit_waiters, &c->space_waiters, &c->buffer_waiters,
-                            &c->queue,  &c->queue_seq,      &c->sent,          &c->copies,
-                            &c->seqs,   &c->inode_lru,      &c->name_lru,      &c->recalled,
-                            &c->leases, &c->dirty_files,    &c->commits,       &c->released_order,
+    struct list *heads[] = {&c->ops,     &c->commit_waiters, &c->space_waiters, &c->buffer_waiters,
+                            &c->queue,   &c->queue_seq,      &c->sent,          &c->copies,
+                            &c->seqs,    &c->inode_lru,      &c->name_lru,      &c->recalled,
+                            &c->leases,  &c->dirty_files,    &c->commits,       &c->released_order,
                             &c->recalls, &c->renew_waiters};
     for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++) {
         list_init(heads[i]);
@@ -192,7 +192,7 @@ void client_free(struct client *c)
     free(c);
 }
 
-/* ---- the step --------------------------------------------------------------------------------- */
+/* ---- the step ------------------------------------------------------------------------------- */
 
 static void on_link_up(struct client *c, uint32_t node, uint64_t boot)
 {
@@ -268,7 +268,7 @@ void client_step(struct client *c, const struct client_event *ev, struct client_
     c->out = NULL;
 }
 
-/* ---- what it tells --------------------------------------------------------------------------- */
+/* ---- what it tells -------------------------------------------------------------------------- */
 
 struct client_stats client_stats(const struct client *c, time_us now)
 {
@@ -299,18 +299,30 @@ struct client_stats client_stats(const struct client *c, time_us now)
 static const char *op_verb(enum client_op_kind kind)
 {
     static const char *const verbs[] = {
-        [CLIENT_LOOKUP] = "lookup",       [CLIENT_FORGET] = "forget",
-        [CLIENT_GETATTR] = "getattr",     [CLIENT_SETATTR] = "setattr",
-        [CLIENT_READLINK] = "readlink",   [CLIENT_MAKE] = "create",
-        [CLIENT_UNLINK] = "unlink",       [CLIENT_RMDIR] = "rmdir",
-        [CLIENT_RENAME] = "rename",       [CLIENT_LINK] = "link",
-        [CLIENT_OPEN] = "open",           [CLIENT_RELEASE] = "release",
-        [CLIENT_READ] = "read",           [CLIENT_WRITE] = "write",
-        [CLIENT_FLUSH] = "close",         [CLIENT_FSYNC] = "fsync",
-        [CLIENT_FSYNCDIR] = "fsyncdir",   [CLIENT_READDIR] = "readdir",
-        [CLIENT_STATFS] = "statfs",       [CLIENT_SETXATTR] = "setxattr",
-        [CLIENT_GETXATTR] = "getxattr",   [CLIENT_LISTXATTR] = "listxattr",
-        [CLIENT_REMOVEXATTR] = "removexattr", [CLIENT_SYNC_ALL] = "sync",
+        [CLIENT_LOOKUP] = "lookup",
+        [CLIENT_FORGET] = "forget",
+        [CLIENT_GETATTR] = "getattr",
+        [CLIENT_SETATTR] = "setattr",
+        [CLIENT_READLINK] = "readlink",
+        [CLIENT_MAKE] = "create",
+        [CLIENT_UNLINK] = "unlink",
+        [CLIENT_RMDIR] = "rmdir",
+        [CLIENT_RENAME] = "rename",
+        [CLIENT_LINK] = "link",
+        [CLIENT_OPEN] = "open",
+        [CLIENT_RELEASE] = "release",
+        [CLIENT_READ] = "read",
+        [CLIENT_WRITE] = "write",
+        [CLIENT_FLUSH] = "close",
+        [CLIENT_FSYNC] = "fsync",
+        [CLIENT_FSYNCDIR] = "fsyncdir",
+        [CLIENT_READDIR] = "readdir",
+        [CLIENT_STATFS] = "statfs",
+        [CLIENT_SETXATTR] = "setxattr",
+        [CLIENT_GETXATTR] = "getxattr",
+        [CLIENT_LISTXATTR] = "listxattr",
+        [CLIENT_REMOVEXATTR] = "removexattr",
+        [CLIENT_SYNC_ALL] = "sync",
     };
     return verbs[kind];
 }
@@ -347,21 +359,18 @@ void client_explain(const struct client *c, time_us now, uint64_t ino,
         }
         char nodes[160], text[512], sent[128] = "";
         describe_nodes(c, now, nodes, sizeof(nodes));
-        const struct rpc *r = op->rpc != NULL ? op->rpc
-                              : op->job != NULL ? op->job->rpc
-                                                : NULL;
+        const struct rpc *r = op->rpc != NULL ? op->rpc : op->job != NULL ? op->job->rpc : NULL;
         if (r != NULL && r->node != 0) {
             (void)snprintf(sent, sizeof(sent), " (asked n%u%s%s)", r->node,
                            r->why[0] != 0 ? ": " : "", r->why);
         }
         const char *name = op->a.name != NULL ? op->a.name : "";
-        (void)snprintf(text, sizeof(text), "%s ino %llu%s%s waits %.1f s of %.0f s: %s%s%s",
-                       op_verb(op->a.kind),
-                       (unsigned long long)(op->a.ino != 0 ? op->a.ino : op->a.parent),
-                       name[0] != 0 ? " " : "", name,
-                       (double)(time_since(now, op->since) / 100000) / 10,
-                       (double)(c->config.deadline_us / TIME_S),
-                       op->why != NULL ? op->why : "an answer", sent, nodes);
+        (void)snprintf(
+            text, sizeof(text), "%s ino %llu%s%s waits %.1f s of %.0f s: %s%s%s",
+            op_verb(op->a.kind), (unsigned long long)(op->a.ino != 0 ? op->a.ino : op->a.parent),
+            name[0] != 0 ? " " : "", name, (double)(time_since(now, op->since) / 100000) / 10,
+            (double)(c->config.deadline_us / TIME_S), op->why != NULL ? op->why : "an answer", sent,
+            nodes);
         line(ctx, text);
     }
 }

@@ -1,5 +1,5 @@
-/* COMMITs: the dirty pages of a file as immutable blocks and map edits (RULES B1, B2), their way to the
- * stores and to the leader (RULES B5), and who waits for them (RULES B9). */
+/* COMMITs: the dirty pages of a file as immutable blocks and map edits (RULES B1, B2), their way to
+ * the stores and to the leader (RULES B5), and who waits for them (RULES B9). */
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -7,11 +7,11 @@
 
 #include "fs/client/internal.h"
 
-#define BLOCK_PAGES (BLOCK_SIZE_MAX / FS_PAGE)
-#define WHOLE_BLOB_MIN (64u << 10) /* smaller runs are packed together with others */
-#define PUT_AGAIN (5 * TIME_S)     /* a store that says nothing for so long gets its blocks again */
+#define BLOCK_PAGES    (BLOCK_SIZE_MAX / FS_PAGE)
+#define WHOLE_BLOB_MIN (64u << 10)  /* smaller runs are packed together with others */
+#define PUT_AGAIN      (5 * TIME_S) /* a store that says nothing for so long gets its blocks again */
 
-/* ---- what a COMMIT says ------------------------------------------------------------------------------- */
+/* ---- what a COMMIT says --------------------------------------------------------------------- */
 
 static void add_edit(struct Fs__Commit *m, Fs__Edit__Kind kind, uint64_t first, uint64_t pages,
                      uint32_t block, uint32_t block_page)
@@ -102,7 +102,8 @@ static void pack_page(struct client *c, struct commit *k, struct pack *p, const 
     }
 }
 
-/* How many pages from `i` on are exactly one blob: it is the block, without a copy. 0: they are not. */
+/* How many pages from `i` on are exactly one blob: it is the block, without a copy. 0: they are
+ * not. */
 static size_t whole_blob(const struct layer *l, size_t i)
 {
     const struct page *first = &l->pages.items[i];
@@ -175,7 +176,7 @@ static void build(struct client *c, struct commit *k)
     k->inline_bytes = bytes <= c->config.inline_max;
 }
 
-/* ---- to the leader ---------------------------------------------------------------------------------------- */
+/* ---- to the leader -------------------------------------------------------------------------- */
 
 static uint32_t holders_of(const struct commit *k)
 {
@@ -217,7 +218,8 @@ static void on_accepted(struct client *c, struct rpc *r)
     }
 }
 
-static void on_committed(struct client *c, struct rpc *r, const struct Fs__Reply *reply, struct blob *bulk)
+static void on_committed(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
+                         struct blob *bulk)
 {
     (void)bulk;
     struct commit *k = r->owner;
@@ -271,7 +273,7 @@ static void send_commit(struct client *c, struct commit *k)
     rpc_start(c, r);
 }
 
-/* ---- to the stores ------------------------------------------------------------------------------------------ */
+/* ---- to the stores -------------------------------------------------------------------------- */
 
 static uint32_t targets_of(const struct client *c)
 {
@@ -315,8 +317,8 @@ static unsigned bits(uint32_t mask)
     return n;
 }
 
-/* RULES B5: when all that should hold the blocks do, or f+1 of them, or patience ran out and somebody
- * does: the leader fetches and pushes the rest. */
+/* RULES B5: when all that should hold the blocks do, or f+1 of them, or patience ran out and
+ * somebody does: the leader fetches and pushes the rest. */
 static void try_send(struct client *c, struct commit *k, bool patience_over)
 {
     uint32_t holders = holders_of(k);
@@ -336,7 +338,8 @@ static void on_put_timer(struct client *c, struct timer *t)
         for (size_t i = 0; i < k->blocks_count; i++) {
             k->blocks[i]->asked = 0;
             if (k->rpc != NULL) {
-                k->blocks[i]->acked = 0; /* not committed for so long: perhaps they were thrown away */
+                k->blocks[i]->acked =
+                    0; /* not committed for so long: perhaps they were thrown away */
             }
         }
         put_missing(c, k);
@@ -427,7 +430,7 @@ void commit_free(struct client *c, struct commit *k)
     free(k);
 }
 
-/* ---- who waits ------------------------------------------------------------------------------------------------- */
+/* ---- who waits ------------------------------------------------------------------------------ */
 
 bool commit_reached(const struct client *c, const struct op *op)
 {

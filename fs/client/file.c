@@ -5,7 +5,7 @@
 
 #include "fs/client/internal.h"
 
-/* ---- life ------------------------------------------------------------------------------------------ */
+/* ---- life ----------------------------------------------------------------------------------- */
 
 struct file *file_get(struct client *c, struct inode *i)
 {
@@ -17,7 +17,7 @@ struct file *file_get(struct client *c, struct inode *i)
     f->inode = i;
     i->file = f;
     layer_init(&f->dirty);
-    struct list *links[] = {&f->lease_lru,  &f->commits,    &f->handles,    &f->queue,
+    struct list *links[] = {&f->lease_lru,  &f->commits,    &f->handles,     &f->queue,
                             &f->dirty_link, &f->space_link, &f->buffer_link, &f->renew_link};
     for (size_t l = 0; l < sizeof(links) / sizeof(links[0]); l++) {
         list_init(links[l]);
@@ -39,8 +39,9 @@ bool file_busy(const struct file *f)
 
 void file_settle(struct client *c, struct file *f)
 {
-    if (f->pins != 0 || f->pumping || f->lease != LEASE_NONE || f->lease_rpc != NULL || file_busy(f) ||
-        !list_empty(&f->queue) || !list_empty(&f->handles) || f->recalls.count != 0) {
+    if (f->pins != 0 || f->pumping || f->lease != LEASE_NONE || f->lease_rpc != NULL ||
+        file_busy(f) || !list_empty(&f->queue) || !list_empty(&f->handles) ||
+        f->recalls.count != 0) {
         return;
     }
     struct inode *i = f->inode;
@@ -58,7 +59,7 @@ void file_settle(struct client *c, struct file *f)
     inode_settle(c, i);
 }
 
-/* ---- handles ----------------------------------------------------------------------------------------- */
+/* ---- handles -------------------------------------------------------------------------------- */
 
 struct handle *handle_new(struct client *c, struct inode *i, uint32_t flags)
 {
@@ -102,12 +103,14 @@ int handle_take_error(struct client *c, uint64_t fh)
     return err;
 }
 
-static void on_hold_known(struct client *c, struct rpc *r, const struct Fs__Reply *reply, struct blob *bulk)
+static void on_hold_known(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
+                          struct blob *bulk)
 {
     (void)bulk;
     uint64_t ino = r->req->getattr->ino;
     struct inode *i = inode_find(c, ino);
-    if (rpc_error(r, reply) != 0 || reply->body_case != FS__REPLY__BODY_ATTR || reply->attr->nlink != 0) {
+    if (rpc_error(r, reply) != 0 || reply->body_case != FS__REPLY__BODY_ATTR ||
+        reply->attr->nlink != 0) {
         return; /* gone, or it has a name: nothing is held */
     }
     if (i != NULL && (i->opens != 0 || i->opening != 0)) {
@@ -117,8 +120,8 @@ static void on_hold_known(struct client *c, struct rpc *r, const struct Fs__Repl
     session_drop_holds(c, ino);
 }
 
-/* We said "open" to an unlink that may not be applied yet: dropping the hold before it exists would leave
- * it for ever. The leader answers this question after that unlink. */
+/* We said "open" to an unlink that may not be applied yet: dropping the hold before it exists would
+ * leave it for ever. The leader answers this question after that unlink. */
 static void ask_hold(struct client *c, uint64_t ino)
 {
     struct rpc *r = rpc_new(RPC_LEADER, NULL, on_hold_known);
@@ -151,7 +154,7 @@ void file_drop_hold(struct client *c, struct inode *i)
     }
 }
 
-/* ---- the lease ------------------------------------------------------------------------------------------ */
+/* ---- the lease ------------------------------------------------------------------------------ */
 
 static void fail_queue(struct client *c, struct file *f, int err)
 {
@@ -172,15 +175,16 @@ static void on_hold_timer(struct client *c, struct timer *t)
     file_settle(c, f);
 }
 
-/* The lease may be void, or be one that we gave back and whose release got lost: then it is asked for
- * again. */
+/* The lease may be void, or be one that we gave back and whose release got lost: then it is asked
+ * for again. */
 static bool grant_is_good(struct client *c, struct file *f, uint64_t request_id, uint64_t epoch)
 {
     return !recall_voids_lease(c, f->inode->ino, request_id) &&
            !recall_release_again(c, f->inode->ino, epoch);
 }
 
-static void on_lease(struct client *c, struct rpc *r, const struct Fs__Reply *reply, struct blob *bulk)
+static void on_lease(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
+                     struct blob *bulk)
 {
     (void)bulk;
     struct file *f = r->owner;
@@ -196,7 +200,8 @@ static void on_lease(struct client *c, struct rpc *r, const struct Fs__Reply *re
         if (grant_is_good(c, f, r->req->id, reply->op->value)) {
             file_lease_granted(c, f, reply->op->value, reply->op->last_c);
         }
-    } else if (err == EAGAIN) { /* somebody was quicker; a pause, then the leader recalls it from them */
+    } else if (err ==
+               EAGAIN) { /* somebody was quicker; a pause, then the leader recalls it from them */
         timer_set(c, TIMER_HOLD, &f->hold_timer, c->now + BACKOFF_MIN, on_hold_timer);
     } else if (reply != NULL) {
         fail_queue(c, f, err);
@@ -288,8 +293,8 @@ void file_touch(struct client *c, struct file *f)
     }
 }
 
-/* RULES L1: leases nobody uses go back before somebody has to wait for them; and beyond the cap the least
- * recently used ones whatever their age. */
+/* RULES L1: leases nobody uses go back before somebody has to wait for them; and beyond the cap the
+ * least recently used ones whatever their age. */
 void file_release_idle(struct client *c)
 {
     struct Fs__LeaseEnd ends[LEASES_PER_RELEASE];
@@ -316,7 +321,7 @@ void file_release_idle(struct client *c)
     }
 }
 
-/* ---- dirty ------------------------------------------------------------------------------------------------ */
+/* ---- dirty ---------------------------------------------------------------------------------- */
 
 int64_t file_next_mtime(const struct client *c, const struct file *f)
 {
@@ -338,7 +343,8 @@ void file_mark_dirty(struct client *c, struct file *f)
     }
 }
 
-void file_changed(struct client *c, struct file *f, struct op *op, size_t pages_before, bool was_dirty)
+void file_changed(struct client *c, struct file *f, struct op *op, size_t pages_before,
+                  bool was_dirty)
 {
     size_t pages = f->dirty.pages.count;
     uint64_t cost = was_dirty ? 0 : COMMIT_OVERHEAD;
@@ -418,7 +424,7 @@ void file_committed(struct client *c, struct commit *k)
     session_stop_next(c);
 }
 
-/* ---- losing it ------------------------------------------------------------------------------------------------ */
+/* ---- losing it ------------------------------------------------------------------------------ */
 
 static void tell_loss(struct client *c, struct file *f, uint64_t bytes, int err)
 {
@@ -491,7 +497,7 @@ void file_discard(struct client *c, struct file *f)
     file_pump_buffer(c);
 }
 
-/* ---- the queue of changes ---------------------------------------------------------------------------------------- */
+/* ---- the queue of changes ------------------------------------------------------------------- */
 
 bool file_find_page(const struct file *f, uint64_t no, struct page *ret)
 {

@@ -5,38 +5,40 @@
 #ifndef TALLY_FS_CLIENT_INTERNAL_H
 #define TALLY_FS_CLIENT_INTERNAL_H
 
-#include "fs/client/client.h"
 #include "fs/client/buffer.h"
+#include "fs/client/client.h"
 #include "repl/base/list.h"
 #include "repl/base/map.h"
 #include "repl/base/vec.h"
 
-#define ROOT_INO 1u
+#define ROOT_INO       1u
 #define NAME_BYTES_MAX 255u
-#define NODES_MAX 32u
+#define NODES_MAX      32u
 
-#define ATTRS_MAX 65536u        /* cached inodes and names: a cap against growth without end */
-#define NAMES_MAX 131072u
-#define LEASES_MAX 16384u       /* RULES L1 */
+#define ATTRS_MAX          65536u /* cached inodes and names: a cap against growth without end */
+#define NAMES_MAX          131072u
+#define LEASES_MAX         16384u /* RULES L1 */
 #define LEASES_PER_RELEASE 512u
-#define RELEASED_MAX 65536u     /* remembered ends of leases */
-#define SEQ_WINDOW 64u          /* operations of a session outstanding at once */
-#define ROOT_LISTING_MAX 4096u
+#define RELEASED_MAX       65536u /* remembered ends of leases */
+#define SEQ_WINDOW         64u    /* operations of a session outstanding at once */
+#define ROOT_LISTING_MAX   4096u
 
 #define BACKOFF_MIN (5 * TIME_MS)
 #define BACKOFF_MAX (100 * TIME_MS)
-#define HEDGE_DELAY (300 * TIME_MS)   /* a copy that says nothing for so long: ask the next one too */
+#define HEDGE_DELAY (300 * TIME_MS) /* a copy that says nothing for so long: ask the next one too  \
+                                     */
 #define LEADER_SILENCE (300 * TIME_MS)
-#define PUT_PATIENCE (20 * TIME_MS)   /* RULES B5: then the leader pushes the bytes itself */
-#define COMMIT_DELAY (1 * TIME_S)     /* RULES B9 */
-#define COMMIT_BYTES (16u << 20)
+#define PUT_PATIENCE   (20 * TIME_MS) /* RULES B5: then the leader pushes the bytes itself */
+#define COMMIT_DELAY   (1 * TIME_S)   /* RULES B9 */
+#define COMMIT_BYTES   (16u << 20)
 #define LEASE_HOLD_MIN (10 * TIME_MS) /* RULES L1 */
-#define LEASE_IDLE (2 * TIME_S)       /* then it is given back before anybody asks */
-#define STALE_ROOT_DELAY (1 * TIME_S) /* without a leader for so long: df and ls of the root answer anyway */
-#define RESERVE_CHUNK (16u << 20)     /* RULES B13 */
-#define COMMIT_OVERHEAD FS_PAGE       /* of space, beside whole pages */
+#define LEASE_IDLE     (2 * TIME_S)   /* then it is given back before anybody asks */
+#define STALE_ROOT_DELAY                                                                           \
+    (1 * TIME_S) /* without a leader for so long: df and ls of the root answer anyway */
+#define RESERVE_CHUNK   (16u << 20) /* RULES B13 */
+#define COMMIT_OVERHEAD FS_PAGE     /* of space, beside whole pages */
 
-/* ---- timers: one list per class, so that setting one of a usual delay is O(1) ------------------ */
+/* ---- timers: one list per class, so that setting one of a usual delay is O(1) --------------- */
 
 enum timer_class {
     TIMER_OP,
@@ -65,33 +67,33 @@ static inline bool timer_running(const struct timer *t)
     return list_linked(&t->link);
 }
 
-/* ---- op.c: a kernel request that is not finished ------------------------------------------------ */
+/* ---- op.c: a kernel request that is not finished -------------------------------------------- */
 
 enum busy_kind { BUSY_ATTR, BUSY_NAMES };
 #define OP_BUSY_MAX 6
 
 struct op {
-    struct list link;      /* client.ops, in order of arrival, so of deadlines */
-    struct list wait;      /* a queue it waits in */
+    struct list link; /* client.ops, in order of arrival, so of deadlines */
+    struct list wait; /* a queue it waits in */
     struct timer deadline;
-    struct timer root;     /* answers from old knowledge when it runs out; root inode and statfs only */
-    struct client_op a;    /* names are copies, `data` is a reference */
+    struct timer root; /* answers from old knowledge when it runs out; root inode and statfs only */
+    struct client_op a; /* names are copies, `data` is a reference */
     time_us since;
-    bool answered;         /* by deadline or cancel; its work goes on silently */
+    bool answered; /* by deadline or cancel; its work goes on silently */
     const char *why;
-    struct rpc *rpc;       /* outstanding for it */
+    struct rpc *rpc; /* outstanding for it */
     struct read_job *job;
     struct file *queue_of; /* the file in whose queue it waits */
     unsigned tries;
-    uint64_t until;        /* FSYNC, FLUSH, truncate, rename: commits with serials up to this ... */
-    uint64_t wait_ino;     /* ... of this inode; 0: of all */
-    int lost;              /* those commits were lost: the error to tell */
-    bool asked;            /* the leader answered once what the promise could not */
-    bool frozen;           /* what it has to commit first is on its way */
-    uint64_t space;        /* bytes of the reservation it took and has not used */
-    struct page base[2];   /* committed content of the pages that a write covers in part */
+    uint64_t until;      /* FSYNC, FLUSH, truncate, rename: commits with serials up to this ... */
+    uint64_t wait_ino;   /* ... of this inode; 0: of all */
+    int lost;            /* those commits were lost: the error to tell */
+    bool asked;          /* the leader answered once what the promise could not */
+    bool frozen;         /* what it has to commit first is on its way */
+    uint64_t space;      /* bytes of the reservation it took and has not used */
+    struct page base[2]; /* committed content of the pages that a write covers in part */
     size_t base_count;
-    uint64_t base_epoch;   /* under this lease */
+    uint64_t base_epoch; /* under this lease */
     struct inode *opening;
     struct {
         struct inode *inode;
@@ -102,19 +104,21 @@ struct op {
 
 void op_start(struct client *c, const struct client_op *a);
 struct op *op_find(struct client *c, uint64_t id);
-/* Ends the operation: answers (unless that was done) and frees it. `result` is taken; NULL: only err. */
+/* Ends the operation: answers (unless that was done) and frees it. `result` is taken; NULL: only
+ * err. */
 void op_finish(struct client *c, struct op *op, struct client_result *result);
 void op_fail(struct client *c, struct op *op, int err);
 /* Answers `err` now. Work that others may already see goes on, the rest is dropped. */
 void op_give_up(struct client *c, struct op *op, int err);
 /* While it runs the cached attributes (names) of `i` may be behind what others see. */
 void op_busy(struct op *op, struct inode *i, enum busy_kind kind);
-/* It is over, but for the answer: what it made busy is known again. Returns the inodes, to be settled. */
+/* It is over, but for the answer: what it made busy is known again. Returns the inodes, to be
+ * settled. */
 size_t op_idle(struct op *op, struct inode *ret_inodes[OP_BUSY_MAX]);
 /* Runs it from its beginning, or where its own state says. */
 void op_run(struct client *c, struct op *op);
 
-/* ---- rpc.c: requests to nodes, repeated until answered ------------------------------------------ */
+/* ---- rpc.c: requests to nodes, repeated until answered -------------------------------------- */
 
 enum rpc_to { RPC_LEADER, RPC_COPY, RPC_PROBE };
 
@@ -148,21 +152,25 @@ struct rpc {
 };
 
 struct rpc *rpc_new(enum rpc_to to, struct op *op,
-                    void (*done)(struct client *, struct rpc *, const struct Fs__Reply *, struct blob *));
+                    void (*done)(struct client *, struct rpc *, const struct Fs__Reply *,
+                                 struct blob *));
 /* A request with an Op of this session; seq counted when `needs_seq`. */
 struct rpc *rpc_new_op(struct op *op, bool needs_seq,
-                       void (*done)(struct client *, struct rpc *, const struct Fs__Reply *, struct blob *));
+                       void (*done)(struct client *, struct rpc *, const struct Fs__Reply *,
+                                    struct blob *));
 void rpc_start(struct client *c, struct rpc *r);
 void rpc_cancel(struct client *c, struct rpc *r);
 void rpc_unref(struct rpc *r);
 /* Sends what waits for a leader, a session or room in the window. */
 void rpc_pump(struct client *c);
-void rpc_on_reply(struct client *c, uint32_t node, const struct Fs__Reply *reply, struct blob *bulk);
+void rpc_on_reply(struct client *c, uint32_t node, const struct Fs__Reply *reply,
+                  struct blob *bulk);
 void rpc_on_link_down(struct client *c, uint32_t node);
 void rpc_on_link_up(struct client *c, uint32_t node);
 /* What is outstanding elsewhere is sent again. */
 void rpc_new_leader(struct client *c);
-/* Requests sent under the session that ended fail with EIO, those never sent wait for the new one. */
+/* Requests sent under the session that ended fail with EIO, those never sent wait for the new one.
+ */
 void rpc_session_lost(struct client *c, uint64_t session);
 /* One way, not repeated. Takes req. */
 void rpc_post(struct client *c, struct Fs__Request *req);
@@ -170,7 +178,7 @@ void rpc_post(struct client *c, struct Fs__Request *req);
 int rpc_error(const struct rpc *r, const struct Fs__Reply *reply);
 uint64_t rpc_oldest_id(const struct client *c);
 
-/* ---- session.c ----------------------------------------------------------------------------------- */
+/* ---- session.c ------------------------------------------------------------------------------ */
 
 enum session_state { SESSION_NONE, SESSION_OPENING, SESSION_LIVE };
 
@@ -184,7 +192,8 @@ void session_find_leader(struct client *c);
 void session_schedule(struct client *c);
 void session_save_token(struct client *c);
 bool session_leader_usable(const struct client *c);
-/* RULES B13. Takes `bytes` of the reservation; false: not there, ask for more with session_reserve. */
+/* RULES B13. Takes `bytes` of the reservation; false: not there, ask for more with session_reserve.
+ */
 bool session_take_space(struct client *c, uint64_t bytes);
 void session_reserve(struct client *c, uint64_t bytes);
 void session_drop_holds(struct client *c, uint64_t ino);
@@ -192,29 +201,29 @@ void session_stop(struct client *c);
 /* Called when something a stop waits for may be done. */
 void session_stop_next(struct client *c);
 
-/* ---- cache.c: attributes and names --------------------------------------------------------------- */
+/* ---- cache.c: attributes and names ---------------------------------------------------------- */
 
 struct commit;
 
 struct inode {
     uint64_t ino;
     struct list lru;
-    struct Fs__Attr attr;  /* newest committed attributes seen */
-    bool known;            /* `attr` is filled in */
-    bool promised;         /* ATTR */
-    bool names_promised;   /* NAMES, of a directory */
-    uint32_t busy[2];      /* own changes outstanding, by enum busy_kind */
+    struct Fs__Attr attr; /* newest committed attributes seen */
+    bool known;           /* `attr` is filled in */
+    bool promised;        /* ATTR */
+    bool names_promised;  /* NAMES, of a directory */
+    uint32_t busy[2];     /* own changes outstanding, by enum busy_kind */
     uint32_t opening, opens;
-    bool orphan;           /* may be kept only by our hold: told when the last handle closes */
+    bool orphan; /* may be kept only by our hold: told when the last handle closes */
     uint64_t nlookup;
-    time_us kernel_until;  /* the kernel may use attributes it was given until then ... */
-    time_us names_until;   /* ... and names of this directory */
-    bool sent;             /* attributes were given to the kernel: these */
+    time_us kernel_until; /* the kernel may use attributes it was given until then ... */
+    time_us names_until;  /* ... and names of this directory */
+    bool sent;            /* attributes were given to the kernel: these */
     uint64_t sent_version, sent_size;
     int64_t sent_mtime;
     uint64_t pages_version; /* data version of the pages the kernel may have; 0 none known */
     struct file *file;
-    struct list names;     /* of this directory: struct name */
+    struct list names; /* of this directory: struct name */
 };
 
 struct name {
@@ -263,7 +272,7 @@ bool grant_counts_entry(struct client *c, const struct rpc *r, const struct Fs__
 void cache_learn_names(struct client *c, const struct rpc *r, const struct Fs__Reply *reply,
                        struct inode *dir);
 
-/* ---- file.c: the write lease and its data --------------------------------------------------------- */
+/* ---- file.c: the write lease and its data --------------------------------------------------- */
 
 enum lease_state { LEASE_NONE, LEASE_ASKING, LEASE_HELD };
 
@@ -280,20 +289,20 @@ struct file {
     enum lease_state lease;
     uint64_t epoch, next_c;
     time_us lease_since, used_at;
-    bool written;            /* since the lease was granted */
-    struct list lease_lru;   /* client.leases */
-    uint64_t size;           /* local; while the lease is held */
-    int64_t mtime, atime;    /* atime 0: unchanged */
+    bool written;          /* since the lease was granted */
+    struct list lease_lru; /* client.leases */
+    uint64_t size;         /* local; while the lease is held */
+    int64_t mtime, atime;  /* atime 0: unchanged */
     struct layer dirty;
-    bool meta_dirty;         /* size or times changed */
-    uint64_t dirty_space;    /* of the reservation */
+    bool meta_dirty;      /* size or times changed */
+    uint64_t dirty_space; /* of the reservation */
     struct timer commit_timer, hold_timer;
-    struct list commits;     /* in flight, oldest first */
+    struct list commits; /* in flight, oldest first */
     struct list handles;
-    struct list queue;       /* data operations, in order */
+    struct list queue; /* data operations, in order */
     bool pumping;
     bool atime_dirty;
-    unsigned pins;           /* not freed now: its caller goes on with it */
+    unsigned pins; /* not freed now: its caller goes on with it */
     vec_of(struct recall *) recalls;
     struct rpc *lease_rpc;
     /* client.dirty_files, .space_waiters, .buffer_waiters, .renew_waiters */
@@ -304,7 +313,8 @@ struct file *file_get(struct client *c, struct inode *i);
 void file_settle(struct client *c, struct file *f);
 bool file_dirty(const struct file *f);
 bool file_busy(const struct file *f);
-/* Starts a commit of everything dirty. Returns the serial that covers all changes so far, 0: none open. */
+/* Starts a commit of everything dirty. Returns the serial that covers all changes so far, 0: none
+ * open. */
 uint64_t file_freeze(struct client *c, struct file *f);
 void file_freeze_all(struct client *c);
 void file_mark_dirty(struct client *c, struct file *f);
@@ -316,7 +326,8 @@ void file_pump(struct client *c, struct file *f);
 void file_lease_granted(struct client *c, struct file *f, uint64_t epoch, uint64_t last_c);
 /* Its inode is gone: nothing of it will be missed. */
 void file_discard(struct client *c, struct file *f);
-/* The lease is held and may be used for one more change; false: it will be, and the file pumped then. */
+/* The lease is held and may be used for one more change; false: it will be, and the file pumped
+ * then. */
 bool file_lease_ready(struct client *c, struct file *f, struct op *op);
 /* Size and times of a file with nothing uncommitted are those of its attributes. */
 void file_follow_attr(struct file *f);
@@ -325,7 +336,8 @@ void file_drop_hold(struct client *c, struct inode *i);
 /* Everything uncommitted is lost: told once per handle. Returns the bytes lost. */
 uint64_t file_lost(struct client *c, struct file *f, int err);
 /* Accounts for what a change made of the dirty layer, which had `pages_before` pages. */
-void file_changed(struct client *c, struct file *f, struct op *op, size_t pages_before, bool was_dirty);
+void file_changed(struct client *c, struct file *f, struct op *op, size_t pages_before,
+                  bool was_dirty);
 void file_committed(struct client *c, struct commit *k);
 void file_touch(struct client *c, struct file *f);
 void file_release_idle(struct client *c);
@@ -339,7 +351,7 @@ void handle_close(struct client *c, struct handle *h);
 int handle_take_error(struct client *c, uint64_t fh);
 int64_t file_next_mtime(const struct client *c, const struct file *f);
 
-/* ---- commit.c ------------------------------------------------------------------------------------- */
+/* ---- commit.c ------------------------------------------------------------------------------- */
 
 struct block_out {
     uint32_t refs; /* the commit and the effects that name `put` */
@@ -385,10 +397,10 @@ bool commit_reached(const struct client *c, const struct op *op);
 void commit_wait(struct client *c, struct op *op, uint64_t ino, uint64_t until);
 void block_out_unref(struct block_out *b);
 
-/* ---- read.c ---------------------------------------------------------------------------------------- */
+/* ---- read.c --------------------------------------------------------------------------------- */
 
-/* Reads pages for `op`: layers as they are now over the committed base. When it has them, `done` gets
- * one slice list covering exactly `pages` pages (err != 0: none). */
+/* Reads pages for `op`: layers as they are now over the committed base. When it has them, `done`
+ * gets one slice list covering exactly `pages` pages (err != 0: none). */
 struct read_job {
     struct op *op;
     uint64_t ino;
@@ -411,7 +423,7 @@ void read_free(struct client *c, struct read_job *job);
 /* What a copy must have applied to answer for `i`: RULES B8, L10. */
 uint64_t read_min_index(const struct client *c, const struct inode *i);
 
-/* ---- recall.c -------------------------------------------------------------------------------------- */
+/* ---- recall.c ------------------------------------------------------------------------------- */
 
 struct recall { /* asked by the leader, not answered yet */
     struct list link;
@@ -432,7 +444,8 @@ struct lease_end { /* a lease given back: its release may not have reached the l
 };
 
 void recall_on(struct client *c, const struct Fs__Recall *msg);
-/* Lets the lease go when everything is committed; answers the recalls. The file stays: settle it after. */
+/* Lets the lease go when everything is committed; answers the recalls. The file stays: settle it
+ * after. */
 void recall_try_release(struct client *c, struct file *f);
 /* The lease is gone without a release: whoever asked for it is answered. */
 void recall_lease_lost(struct client *c, struct file *f);
@@ -446,11 +459,12 @@ bool recall_voids_lease(const struct client *c, uint64_t ino, uint64_t id);
 void recall_let_go(struct client *c, struct file *f, struct Fs__LeaseEnd *ret_end);
 /* Leases given back unasked. */
 void recall_post_ends(struct client *c, const struct Fs__LeaseEnd *ends, size_t count);
-/* True when the grant of `epoch` shows that our release of it was never applied; it is sent again. */
+/* True when the grant of `epoch` shows that our release of it was never applied; it is sent again.
+ */
 bool recall_release_again(struct client *c, uint64_t ino, uint64_t epoch);
 void recall_free(struct client *c);
 
-/* ---- ops_*.c: one function per operation, called by op_run ------------------------------------------ */
+/* ---- ops_*.c: one function per operation, called by op_run ---------------------------------- */
 
 void op_lookup(struct client *c, struct op *op);
 void op_forget(struct client *c, struct op *op);
@@ -474,7 +488,8 @@ void op_read(struct client *c, struct op *op);
 void op_flush(struct client *c, struct op *op);
 void op_fsync(struct client *c, struct op *op);
 void op_sync_all(struct client *c, struct op *op);
-/* Data operations at the head of their file's queue. True: finished (and freed); false: it waits. */
+/* Data operations at the head of their file's queue. True: finished (and freed); false: it waits.
+ */
 bool op_data_step(struct client *c, struct file *f, struct op *op);
 /* Answers with the inode's attributes; the second one as an entry of `dir`. */
 void op_answer_attr(struct client *c, struct op *op, struct inode *i);
@@ -483,9 +498,10 @@ void op_answer_entry(struct client *c, struct op *op, uint64_t dir, struct inode
 time_us op_entry_valid(struct client *c, uint64_t dir);
 /* A question: to the leader, or with consistency=session to the nearest copy. */
 struct rpc *op_question(struct client *c, struct op *op, Fs__Request__BodyCase what,
-                        void (*done)(struct client *, struct rpc *, const struct Fs__Reply *, struct blob *));
-/* The errno of an operation on an inode number: one that is gone is stale, so that the kernel looks its
- * name up again. */
+                        void (*done)(struct client *, struct rpc *, const struct Fs__Reply *,
+                                     struct blob *));
+/* The errno of an operation on an inode number: one that is gone is stale, so that the kernel looks
+ * its name up again. */
 int op_inode_error(const struct rpc *r, const struct Fs__Reply *reply);
 /* Attributes in an answer about `attr`, with the promise when it counts. */
 struct inode *op_learn(struct client *c, const struct rpc *r, const struct Fs__Reply *reply,
@@ -495,7 +511,7 @@ ProtobufCBinaryData op_bytes(const char *text);
 bool op_readdir_stale(struct client *c, struct op *op);
 void op_root_timeout(struct client *c, struct timer *t);
 
-/* ---- the client ------------------------------------------------------------------------------------- */
+/* ---- the client ----------------------------------------------------------------------------- */
 
 struct root_listing {
     vec_of(struct client_dirent) entries; /* names owned */
@@ -528,7 +544,8 @@ struct client {
     /* rpc */
     struct map rpcs;
     uint64_t next_id;
-    struct list queue, queue_seq, sent, copies; /* waiting; waiting for room in the window; sent to the leader; sent to copies */
+    struct list queue, queue_seq, sent,
+        copies; /* waiting; waiting for room in the window; sent to the leader; sent to copies */
     struct list seqs;
     uint64_t next_seq;
     bool pumping;
@@ -539,7 +556,7 @@ struct client {
     uint64_t term;
     uint32_t leader;
     unsigned bounces;
-    time_us lease_until;      /* RULES L9; 0: not valid */
+    time_us lease_until; /* RULES L9; 0: not valid */
     time_us lease_us;
     struct timer session_timer, probe_timer;
     time_us probe_delay;

@@ -108,10 +108,10 @@ static int check(const struct client *c, const struct client_op *a)
         (a->newname != NULL && strlen(a->newname) > NAME_BYTES_MAX)) {
         return ENAMETOOLONG;
     }
-    bool changes = a->kind == CLIENT_SETATTR || a->kind == CLIENT_MAKE || a->kind == CLIENT_UNLINK ||
-                   a->kind == CLIENT_RMDIR || a->kind == CLIENT_RENAME || a->kind == CLIENT_LINK ||
-                   a->kind == CLIENT_WRITE || a->kind == CLIENT_SETXATTR ||
-                   a->kind == CLIENT_REMOVEXATTR;
+    bool changes = a->kind == CLIENT_SETATTR || a->kind == CLIENT_MAKE ||
+                   a->kind == CLIENT_UNLINK || a->kind == CLIENT_RMDIR ||
+                   a->kind == CLIENT_RENAME || a->kind == CLIENT_LINK || a->kind == CLIENT_WRITE ||
+                   a->kind == CLIENT_SETXATTR || a->kind == CLIENT_REMOVEXATTR;
     return changes && c->config.read_only ? EROFS : 0;
 }
 

@@ -10,7 +10,7 @@
 #define SET_ATIMES (FS_SETATTR_ATIME | FS_SETATTR_ATIME_NOW)
 #define SET_MTIMES (FS_SETATTR_MTIME | FS_SETATTR_MTIME_NOW)
 
-/* ---- in common -------------------------------------------------------------------------------------------- */
+/* ---- in common ------------------------------------------------------------------------------ */
 
 ProtobufCBinaryData op_bytes(const char *text)
 {
@@ -77,9 +77,10 @@ void op_answer_entry(struct client *c, struct op *op, uint64_t dir, struct inode
     op_finish(c, op, &result);
 }
 
-/* ---- getattr ------------------------------------------------------------------------------------------------ */
+/* ---- getattr -------------------------------------------------------------------------------- */
 
-static void on_attr(struct client *c, struct rpc *r, const struct Fs__Reply *reply, struct blob *bulk)
+static void on_attr(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
+                    struct blob *bulk)
 {
     (void)bulk;
     struct op *op = r->op;
@@ -107,10 +108,11 @@ void op_getattr(struct client *c, struct op *op)
     rpc_start(c, r);
 }
 
-/* ---- setattr ------------------------------------------------------------------------------------------------- */
+/* ---- setattr -------------------------------------------------------------------------------- */
 
 /* Answers of operations on one inode: its attributes afterwards. */
-static void on_changed(struct client *c, struct rpc *r, const struct Fs__Reply *reply, struct blob *bulk)
+static void on_changed(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
+                       struct blob *bulk)
 {
     (void)bulk;
     struct op *op = r->op;
@@ -131,13 +133,15 @@ static void on_changed(struct client *c, struct rpc *r, const struct Fs__Reply *
         (void)op_idle(op, busy); /* it is over: the answer may be relied on */
         op_answer_attr(c, op, i);
     } else {
-        inode_invalidate_kernel(c, i); /* ctime changed, and the kernel does not ask again by itself */
+        inode_invalidate_kernel(c,
+                                i); /* ctime changed, and the kernel does not ask again by itself */
         op_fail(c, op, 0);
     }
 }
 
 /* Times of a file with data not committed yet go with the next COMMIT, behind the writes before. */
-static uint32_t fold_times(struct client *c, struct file *f, const struct client_op *a, uint32_t set)
+static uint32_t fold_times(struct client *c, struct file *f, const struct client_op *a,
+                           uint32_t set)
 {
     if ((set & (SET_ATIMES | SET_MTIMES)) == 0) {
         return set;
@@ -204,9 +208,10 @@ void op_setattr(struct client *c, struct op *op)
     }
 }
 
-/* ---- symlinks and extended attributes --------------------------------------------------------------------------- */
+/* ---- symlinks and extended attributes ------------------------------------------------------- */
 
-static void on_data(struct client *c, struct rpc *r, const struct Fs__Reply *reply, struct blob *bulk)
+static void on_data(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
+                    struct blob *bulk)
 {
     (void)bulk;
     struct op *op = r->op;
@@ -217,8 +222,8 @@ static void on_data(struct client *c, struct rpc *r, const struct Fs__Reply *rep
     }
     bool some = reply->body_case == FS__REPLY__BODY_DATA && reply->data.len != 0;
     op_finish(c, op,
-              &(struct client_result){
-                  .data = some ? blob_copy(reply->data.data, reply->data.len) : NULL});
+              &(struct client_result){.data = some ? blob_copy(reply->data.data, reply->data.len)
+                                                   : NULL});
 }
 
 void op_readlink(struct client *c, struct op *op)
@@ -300,7 +305,7 @@ void op_removexattr(struct client *c, struct op *op)
     rpc_start(c, r);
 }
 
-/* ---- statfs ---------------------------------------------------------------------------------------------------------- */
+/* ---- statfs --------------------------------------------------------------------------------- */
 
 static void answer_statfs(struct client *c, struct op *op)
 {
@@ -310,7 +315,8 @@ static void answer_statfs(struct client *c, struct op *op)
                                       .inodes = c->total_inodes});
 }
 
-static void on_statfs(struct client *c, struct rpc *r, const struct Fs__Reply *reply, struct blob *bulk)
+static void on_statfs(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
+                      struct blob *bulk)
 {
     (void)bulk;
     struct op *op = r->op;
@@ -340,7 +346,7 @@ void op_statfs(struct client *c, struct op *op)
     rpc_start(c, r);
 }
 
-/* ---- without a leader ------------------------------------------------------------------------------------------------- */
+/* ---- without a leader ----------------------------------------------------------------------- */
 
 static bool answer_stale(struct client *c, struct op *op)
 {
@@ -356,13 +362,13 @@ static bool answer_stale(struct client *c, struct op *op)
     return op->a.kind == CLIENT_READDIR && op_readdir_stale(c, op);
 }
 
-/* `df` and `ls` of the mount point must not hang with the cluster: after a while they get what was true
- * last. */
+/* `df` and `ls` of the mount point must not hang with the cluster: after a while they get what was
+ * true last. */
 void op_root_timeout(struct client *c, struct timer *t)
 {
     struct op *op = container_of(t, struct op, root);
-    bool leaderless = c->leaderless_since != 0 &&
-                      time_since(c->now, c->leaderless_since) >= STALE_ROOT_DELAY;
+    bool leaderless =
+        c->leaderless_since != 0 && time_since(c->now, c->leaderless_since) >= STALE_ROOT_DELAY;
     if (!leaderless || !answer_stale(c, op)) {
         timer_set(c, TIMER_ROOT, &op->root, c->now + STALE_ROOT_DELAY, op_root_timeout);
     }

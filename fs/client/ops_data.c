@@ -5,7 +5,7 @@
 
 #include "fs/client/internal.h"
 
-/* ---- open ---------------------------------------------------------------------------------------------- */
+/* ---- open ----------------------------------------------------------------------------------- */
 
 static void opened(struct client *c, struct op *op, struct inode *i)
 {
@@ -18,7 +18,8 @@ static void opened(struct client *c, struct op *op, struct inode *i)
     op_finish(c, op, &(struct client_result){.fh = h->fh, .keep_cache = keep});
 }
 
-static void on_open(struct client *c, struct rpc *r, const struct Fs__Reply *reply, struct blob *bulk)
+static void on_open(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
+                    struct blob *bulk)
 {
     (void)bulk;
     struct op *op = r->op;
@@ -67,13 +68,15 @@ void op_release(struct client *c, struct op *op)
     op_fail(c, op, 0);
 }
 
-/* ---- read ------------------------------------------------------------------------------------------------ */
+/* ---- read ----------------------------------------------------------------------------------- */
 
-static void add_slice(struct client_result *result, struct blob *blob, uint32_t offset, uint32_t size)
+static void add_slice(struct client_result *result, struct blob *blob, uint32_t offset,
+                      uint32_t size)
 {
     struct client_slice *last =
         result->slices_count != 0 ? &result->slices[result->slices_count - 1] : NULL;
-    if (last != NULL && last->blob == blob && (blob == NULL || last->offset + last->size == offset)) {
+    if (last != NULL && last->blob == blob &&
+        (blob == NULL || last->offset + last->size == offset)) {
         last->size += size;
         return;
     }
@@ -151,10 +154,12 @@ static void start_read(struct client *c, struct op *op)
         min_index = i->sent_version;
     }
     op->why = "a copy that has the bytes";
-    read_start(c, op, i, first, (uint32_t)((end - 1) / FS_PAGE - first + 1), min_index, on_read_done);
+    read_start(c, op, i, first, (uint32_t)((end - 1) / FS_PAGE - first + 1), min_index,
+               on_read_done);
 }
 
-static void on_read_attr(struct client *c, struct rpc *r, const struct Fs__Reply *reply, struct blob *bulk)
+static void on_read_attr(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
+                         struct blob *bulk)
 {
     (void)bulk;
     struct op *op = r->op;
@@ -187,7 +192,7 @@ void op_read(struct client *c, struct op *op)
     rpc_start(c, r);
 }
 
-/* ---- flush, fsync ------------------------------------------------------------------------------------------ */
+/* ---- flush, fsync --------------------------------------------------------------------------- */
 
 /* RULES B9: close when the leader has accepted what is dirty, fsync when it is committed. */
 static void flush(struct client *c, struct op *op)

@@ -10,9 +10,10 @@
 
 #define RENAME_FLAG_EXCHANGE 2u
 
-/* ---- what one name means from now on ------------------------------------------------------------------ */
+/* ---- what one name means from now on -------------------------------------------------------- */
 
-/* Under a promise it is a fact. Without one it is a hint, good for telling the leader what is meant. */
+/* Under a promise it is a fact. Without one it is a hint, good for telling the leader what is
+ * meant. */
 static void set_name(struct client *c, uint64_t dir, const char *name, uint64_t ino)
 {
     struct inode *d = inode_find(c, dir);
@@ -52,9 +53,10 @@ static void settle_busy(struct client *c, struct op *op)
     }
 }
 
-/* ---- lookup ------------------------------------------------------------------------------------------------ */
+/* ---- lookup --------------------------------------------------------------------------------- */
 
-static void on_lookup(struct client *c, struct rpc *r, const struct Fs__Reply *reply, struct blob *bulk)
+static void on_lookup(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
+                      struct blob *bulk)
 {
     (void)bulk;
     struct op *op = r->op;
@@ -119,10 +121,11 @@ void op_forget(struct client *c, struct op *op)
     op_fail(c, op, 0);
 }
 
-/* ---- make ---------------------------------------------------------------------------------------------------- */
+/* ---- make ----------------------------------------------------------------------------------- */
 
 /* RULES L1: CREATE grants the write lease in the same entry. */
-static void take_lease(struct client *c, const struct rpc *r, struct inode *i, const struct Fs__Attr *attr)
+static void take_lease(struct client *c, const struct rpc *r, struct inode *i,
+                       const struct Fs__Attr *attr)
 {
     struct file *f = file_get(c, i);
     if (f->lease == LEASE_NONE && attr->lease_session == c->session && c->state == SESSION_LIVE &&
@@ -132,7 +135,8 @@ static void take_lease(struct client *c, const struct rpc *r, struct inode *i, c
     file_settle(c, f);
 }
 
-static void on_made(struct client *c, struct rpc *r, const struct Fs__Reply *reply, struct blob *bulk)
+static void on_made(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
+                    struct blob *bulk)
 {
     (void)bulk;
     struct op *op = r->op;
@@ -188,7 +192,7 @@ void op_make(struct client *c, struct op *op)
     rpc_start(c, r);
 }
 
-/* ---- losing a name ---------------------------------------------------------------------------------------------- */
+/* ---- losing a name -------------------------------------------------------------------------- */
 
 /* An inode lost a name: it is kept while it is open, for us if we said so (RULES L7). */
 static void lost_name(struct client *c, const struct Fs__Attr *attr, uint64_t orphan)
@@ -216,7 +220,8 @@ static bool is_open(const struct client *c, uint64_t ino)
     return i != NULL && (i->opens != 0 || i->opening != 0);
 }
 
-static void on_unlinked(struct client *c, struct rpc *r, const struct Fs__Reply *reply, struct blob *bulk)
+static void on_unlinked(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
+                        struct blob *bulk)
 {
     (void)bulk;
     struct op *op = r->op;
@@ -253,10 +258,10 @@ void op_unlink(struct client *c, struct op *op)
     rpc_start(c, r);
 }
 
-/* ---- rename, link --------------------------------------------------------------------------------------------------- */
+/* ---- rename, link --------------------------------------------------------------------------- */
 
-/* RULES B11: a name is given only to what is committed. False: the operation waits, once per inode: what
- * is written meanwhile is not part of the bargain. */
+/* RULES B11: a name is given only to what is committed. False: the operation waits, once per inode:
+ * what is written meanwhile is not part of the bargain. */
 static bool committed(struct client *c, struct op *op, uint64_t ino)
 {
     const struct inode *i = inode_find(c, ino);
@@ -282,7 +287,8 @@ static void rename_names(struct client *c, const struct op *op, const struct Fs_
     set_name(c, op->a.newparent, op->a.newname, done->attr->ino);
 }
 
-static void on_renamed(struct client *c, struct rpc *r, const struct Fs__Reply *reply, struct blob *bulk)
+static void on_renamed(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
+                       struct blob *bulk)
 {
     (void)bulk;
     struct op *op = r->op;
@@ -343,7 +349,8 @@ void op_rename(struct client *c, struct op *op)
     rpc_start(c, r);
 }
 
-static void on_linked(struct client *c, struct rpc *r, const struct Fs__Reply *reply, struct blob *bulk)
+static void on_linked(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
+                      struct blob *bulk)
 {
     (void)bulk;
     struct op *op = r->op;

@@ -7,7 +7,8 @@
 #include "fs/client/internal.h"
 #include "repl/base/hash.h"
 
-#define BAD_MAX 64u /* answers that don't fit their hashes; then the bytes are lost on all copies */
+#define BAD_MAX 64u /* answers that don't fit their hashes; then the bytes are lost on all copies  \
+                     */
 
 void read_free(struct client *c, struct read_job *job)
 {
@@ -30,7 +31,7 @@ uint64_t read_min_index(const struct client *c, const struct inode *i)
     return i->attr.data_version;
 }
 
-/* ---- the answer ----------------------------------------------------------------------------------------- */
+/* ---- the answer ----------------------------------------------------------------------------- */
 
 /* The runs that came are what the map says. */
 static bool verified(const struct Fs__Piece *p, const uint8_t *bytes)
@@ -76,16 +77,17 @@ static bool find_place(const struct read_job *job, const struct Fs__Piece *p, st
            (ret->stored <= ret->from || ret->start + p->bytes >= ret->stored);
 }
 
-/* One piece; its bytes are in `bulk` from `offset` on. False: it does not fit what was asked, or its
- * hashes. */
-static bool take_piece(struct read_job *job, const struct Fs__Piece *p, struct blob *bulk, uint64_t offset)
+/* One piece; its bytes are in `bulk` from `offset` on. False: it does not fit what was asked, or
+ * its hashes. */
+static bool take_piece(struct read_job *job, const struct Fs__Piece *p, struct blob *bulk,
+                       uint64_t offset)
 {
     struct place at;
     if (!find_place(job, p, &at)) {
         return false;
     }
-    if (p->bytes != 0 && (bulk == NULL || offset + p->bytes > bulk->size ||
-                          !verified(p, bulk->data + offset))) {
+    if (p->bytes != 0 &&
+        (bulk == NULL || offset + p->bytes > bulk->size || !verified(p, bulk->data + offset))) {
         return false;
     }
     for (uint32_t i = 0; i < p->pages; i++) {
@@ -116,7 +118,8 @@ static bool take(struct read_job *job, const struct Fs__ReadReply *read, struct 
 
 static void ask(struct client *c, struct read_job *job, uint64_t min_index, uint32_t position);
 
-static void on_read(struct client *c, struct rpc *r, const struct Fs__Reply *reply, struct blob *bulk)
+static void on_read(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
+                    struct blob *bulk)
 {
     struct read_job *job = r->owner;
     struct op *op = job->op;
@@ -130,8 +133,8 @@ static void on_read(struct client *c, struct rpc *r, const struct Fs__Reply *rep
         return;
     }
     if (!take(job, reply->read, bulk)) {
-        /* The map may have changed between looking it up and reading, or the copy is damaged: another one
-         * (RULES B8). */
+        /* The map may have changed between looking it up and reading, or the copy is damaged:
+         * another one (RULES B8). */
         if (job->bad == 0) {
             client_log(c, "ino %llu: bytes from a copy do not fit their hashes, asking another one",
                        (unsigned long long)job->ino);

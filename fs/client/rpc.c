@@ -84,7 +84,8 @@ void rpc_cancel(struct client *c, struct rpc *r)
     rpc_unref(r);
 }
 
-static void finish(struct client *c, struct rpc *r, const struct Fs__Reply *reply, struct blob *bulk)
+static void finish(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
+                   struct blob *bulk)
 {
     take_out(c, r);
     r->done(c, r, reply, bulk);
@@ -142,7 +143,7 @@ static void send_to(struct client *c, struct rpc *r, uint32_t node)
     emit(c, r);
 }
 
-/* ---- to the leader ------------------------------------------------------------------------------ */
+/* ---- to the leader -------------------------------------------------------------------------- */
 
 static bool window_open(const struct client *c, const struct rpc *r)
 {
@@ -224,7 +225,7 @@ void rpc_new_leader(struct client *c)
     rpc_pump(c);
 }
 
-/* ---- to copies: the nearest first, the next one when it can't or says nothing ------------------- */
+/* ---- to copies: the nearest first, the next one when it can't or says nothing --------------- */
 
 static void on_hedge(struct client *c, struct timer *t);
 static void on_copy_retry(struct client *c, struct timer *t);
@@ -345,7 +346,7 @@ void rpc_post(struct client *c, struct Fs__Request *req)
     rpc_unref(r);
 }
 
-/* ---- answers -------------------------------------------------------------------------------------- */
+/* ---- answers -------------------------------------------------------------------------------- */
 
 int rpc_error(const struct rpc *r, const struct Fs__Reply *reply)
 {
@@ -424,7 +425,8 @@ void rpc_on_reply(struct client *c, uint32_t node, const struct Fs__Reply *reply
         leader_answer(c, r, node, reply, bulk);
         break;
     case RPC_COPY:
-        if (reply->err == EAGAIN || reply->err == EIO || (reply->err == ESTALE && reply->leader != node)) {
+        if (reply->err == EAGAIN || reply->err == EIO ||
+            (reply->err == ESTALE && reply->leader != node)) {
             copy_failed(c, r, node);
         } else {
             finish(c, r, reply, bulk);
@@ -437,7 +439,7 @@ void rpc_on_reply(struct client *c, uint32_t node, const struct Fs__Reply *reply
     recall_expire(c);
 }
 
-/* ---- links and sessions --------------------------------------------------------------------------- */
+/* ---- links and sessions --------------------------------------------------------------------- */
 
 void rpc_on_link_down(struct client *c, uint32_t node)
 {

@@ -15,7 +15,7 @@ bool session_lease_valid(const struct client *c)
     return c->state == SESSION_LIVE && c->now < c->lease_until;
 }
 
-/* ---- who leads ------------------------------------------------------------------------------------ */
+/* ---- who leads ------------------------------------------------------------------------------ */
 
 static void on_probe_timer(struct client *c, struct timer *t);
 
@@ -29,7 +29,8 @@ static void on_probe_answer(struct client *c, struct rpc *r, const struct Fs__Re
         rpc_pump(c);
     } else if (reply != NULL && reply->err == ESTALE && reply->leader == c->probe_node &&
                reply->term >= c->term && c->leader == 0) {
-        c->leader = c->probe_node; /* leads, but does not know our session: the next request tells */
+        c->leader =
+            c->probe_node; /* leads, but does not know our session: the next request tells */
         rpc_pump(c);
     }
     if (!session_leader_usable(c)) {
@@ -131,9 +132,10 @@ void session_note_reply(struct client *c, uint32_t node, const struct Fs__Reply 
     }
 }
 
-/* ---- opening and renewing -------------------------------------------------------------------------- */
+/* ---- opening and renewing ------------------------------------------------------------------- */
 
-static void on_opened(struct client *c, struct rpc *r, const struct Fs__Reply *reply, struct blob *bulk)
+static void on_opened(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
+                      struct blob *bulk)
 {
     (void)bulk;
     c->opening = NULL;
@@ -183,7 +185,8 @@ static void prepare_renew(struct client *c, struct rpc *r)
     r->req->renew->term = c->term;
 }
 
-static void on_renewed(struct client *c, struct rpc *r, const struct Fs__Reply *reply, struct blob *bulk)
+static void on_renewed(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
+                       struct blob *bulk)
 {
     (void)bulk;
     c->renew = NULL;
@@ -273,7 +276,7 @@ void session_save_token(struct client *c)
     e->token = c->saved_token = c->token;
 }
 
-/* ---- losing it -------------------------------------------------------------------------------------- */
+/* ---- losing it ------------------------------------------------------------------------------ */
 
 void session_lost(struct client *c, uint64_t session)
 {
@@ -320,7 +323,7 @@ void session_lost(struct client *c, uint64_t session)
     session_stop_next(c);
 }
 
-/* ---- space ------------------------------------------------------------------------------------------ */
+/* ---- space ---------------------------------------------------------------------------------- */
 
 bool session_take_space(struct client *c, uint64_t bytes)
 {
@@ -333,7 +336,8 @@ bool session_take_space(struct client *c, uint64_t bytes)
 
 static void ask_space(struct client *c, uint64_t bytes);
 
-static void on_reserved(struct client *c, struct rpc *r, const struct Fs__Reply *reply, struct blob *bulk)
+static void on_reserved(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
+                        struct blob *bulk)
 {
     (void)bulk;
     c->reserving = NULL;
@@ -375,11 +379,12 @@ void session_reserve(struct client *c, uint64_t bytes)
     }
 }
 
-/* ---- holds of unlinked files -------------------------------------------------------------------------- */
+/* ---- holds of unlinked files ---------------------------------------------------------------- */
 
 static void send_drop_holds(struct client *c);
 
-static void on_dropped(struct client *c, struct rpc *r, const struct Fs__Reply *reply, struct blob *bulk)
+static void on_dropped(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
+                       struct blob *bulk)
 {
     (void)r, (void)reply, (void)bulk;
     c->holding = NULL;
@@ -411,7 +416,7 @@ void session_drop_holds(struct client *c, uint64_t ino)
     }
 }
 
-/* ---- stopping ------------------------------------------------------------------------------------------ */
+/* ---- stopping ------------------------------------------------------------------------------- */
 
 static void stopped(struct client *c)
 {
@@ -420,7 +425,8 @@ static void stopped(struct client *c)
     (void)effect_add(c, CLIENT_STOPPED);
 }
 
-static void on_ended(struct client *c, struct rpc *r, const struct Fs__Reply *reply, struct blob *bulk)
+static void on_ended(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
+                     struct blob *bulk)
 {
     (void)r, (void)reply, (void)bulk;
     if (!c->stopped) {

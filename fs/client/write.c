@@ -1,5 +1,5 @@
-/* Changes of a file's data, in the order they came: write and truncate, into the dirty layer under the
- * write lease (RULES L1, B13). */
+/* Changes of a file's data, in the order they came: write and truncate, into the dirty layer under
+ * the write lease (RULES L1, B13). */
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -9,7 +9,7 @@
 
 #define SIZE_MAX_BYTES ((uint64_t)INT64_MAX)
 
-/* ---- what a change needs first ----------------------------------------------------------------------- */
+/* ---- what a change needs first -------------------------------------------------------------- */
 
 /* RULES B13: before the lease is pinned; recalls and flushes never reserve. */
 static bool space_ready(struct client *c, struct file *f, struct op *op, uint64_t bytes)
@@ -97,7 +97,7 @@ static bool base_ready(struct client *c, struct file *f, struct op *op, uint64_t
     return op->job == NULL; /* at once: there is nothing of it to be read */
 }
 
-/* ---- write -------------------------------------------------------------------------------------------------- */
+/* ---- write ---------------------------------------------------------------------------------- */
 
 /* Is there anything in page `no` of the file outside [from, to) of the page? */
 static bool keeps_some(const struct file *f, uint64_t no, uint64_t from, uint64_t to)
@@ -110,7 +110,8 @@ static bool keeps_some(const struct file *f, uint64_t no, uint64_t from, uint64_
     return from > 0 || to < valid;
 }
 
-static bool edges_ready(struct client *c, struct file *f, struct op *op, uint64_t offset, uint64_t size)
+static bool edges_ready(struct client *c, struct file *f, struct op *op, uint64_t offset,
+                        uint64_t size)
 {
     uint64_t end = offset + size, first = offset / FS_PAGE, last = (end - 1) / FS_PAGE;
     uint64_t first_to = last > first ? FS_PAGE : end - first * FS_PAGE;
@@ -146,7 +147,8 @@ static bool write_step(struct client *c, struct file *f, struct op *op)
         return true;
     }
     uint64_t worst = (size / FS_PAGE + 2) * FS_PAGE + COMMIT_OVERHEAD;
-    if (!space_ready(c, f, op, worst) || !room_ready(c, f, op, size) || !file_lease_ready(c, f, op)) {
+    if (!space_ready(c, f, op, worst) || !room_ready(c, f, op, size) ||
+        !file_lease_ready(c, f, op)) {
         return false;
     }
     /* FUSE.md 4: the kernel's idea of the end is stale. */
@@ -173,7 +175,7 @@ static bool write_step(struct client *c, struct file *f, struct op *op)
     return true;
 }
 
-/* ---- truncate ------------------------------------------------------------------------------------------------- */
+/* ---- truncate ------------------------------------------------------------------------------- */
 
 /* The page that the new end cuts keeps its head; what was behind must read as zeros ever after. */
 static void shrink(struct file *f, const struct op *op, uint64_t size)

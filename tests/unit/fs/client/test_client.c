@@ -24,7 +24,7 @@ static void teardown(void)
     world_close(&w);
 }
 
-/* ---- short forms --------------------------------------------------------------------------------- */
+/* ---- short forms ---------------------------------------------------------------------------- */
 
 struct file {
     uint64_t ino, fh;
@@ -32,12 +32,13 @@ struct file {
 
 static struct file create(int m, const char *name)
 {
-    const struct world_answer *a = world_do(&w, m, (struct client_op){.kind = CLIENT_MAKE,
-                                                                      .parent = WORLD_ROOT,
-                                                                      .name = name,
-                                                                      .mode = S_IFREG | 0644,
-                                                                      .open = true,
-                                                                      .flags = O_RDWR | O_CREAT});
+    const struct world_answer *a = world_do(&w, m,
+                                            (struct client_op){.kind = CLIENT_MAKE,
+                                                               .parent = WORLD_ROOT,
+                                                               .name = name,
+                                                               .mode = S_IFREG | 0644,
+                                                               .open = true,
+                                                               .flags = O_RDWR | O_CREAT});
     ck_assert_int_eq(a->err, 0);
     ck_assert_uint_ne(a->fh, 0);
     return (struct file){a->attr.ino, a->fh};
@@ -88,11 +89,10 @@ static struct file open_name(int m, const char *name)
 
 static struct blob *get_bytes(int m, struct file f, uint64_t offset, uint64_t size)
 {
-    const struct world_answer *a = world_do(&w, m, (struct client_op){.kind = CLIENT_READ,
-                                                                      .ino = f.ino,
-                                                                      .fh = f.fh,
-                                                                      .offset = offset,
-                                                                      .size = size});
+    const struct world_answer *a = world_do(
+        &w, m,
+        (struct client_op){
+            .kind = CLIENT_READ, .ino = f.ino, .fh = f.fh, .offset = offset, .size = size});
     ck_assert_int_eq(a->err, 0);
     return a->bytes;
 }
@@ -119,10 +119,9 @@ static uint64_t size_of(int m, struct file f)
 
 static int truncate_to(int m, struct file f, uint64_t size)
 {
-    return world_do(&w, m, (struct client_op){.kind = CLIENT_SETATTR,
-                                              .ino = f.ino,
-                                              .set = CLIENT_SET_SIZE,
-                                              .size = size})
+    return world_do(&w, m,
+                    (struct client_op){
+                        .kind = CLIENT_SETATTR, .ino = f.ino, .set = CLIENT_SET_SIZE, .size = size})
         ->err;
 }
 
@@ -134,11 +133,12 @@ static void fill(uint8_t *p, size_t size, unsigned seed)
     }
 }
 
-/* ---- names and attributes ---------------------------------------------------------------------------- */
+/* ---- names and attributes ------------------------------------------------------------------- */
 
 START_TEST(names_come_and_go)
 {
-    /* Goal: both mounts agree on names at any time, and what is promised is answered without asking. */
+    /* Goal: both mounts agree on names at any time, and what is promised is answered without
+     * asking. */
     ck_assert_int_eq(lookup(1, "a")->err, ENOENT);
     struct file f = create(0, "a");
     ck_assert_int_eq(lookup(1, "a")->err, 0);
@@ -150,7 +150,8 @@ START_TEST(names_come_and_go)
     ck_assert_int_eq(lookup(1, "a")->err, 0);
     ck_assert_uint_eq(w.mounts[1].sends, sent);
     ck_assert_int_eq(
-        world_do(&w, 0, (struct client_op){.kind = CLIENT_UNLINK, .parent = WORLD_ROOT, .name = "a"})
+        world_do(&w, 0,
+                 (struct client_op){.kind = CLIENT_UNLINK, .parent = WORLD_ROOT, .name = "a"})
             ->err,
         0);
     ck_assert_int_eq(lookup(1, "a")->err, ENOENT);
@@ -160,21 +161,21 @@ END_TEST
 
 START_TEST(directories_and_listings)
 {
-    const struct world_answer *a = world_do(&w, 0, (struct client_op){.kind = CLIENT_MAKE,
-                                                                      .parent = WORLD_ROOT,
-                                                                      .name = "d",
-                                                                      .mode = S_IFDIR | 0755});
+    const struct world_answer *a = world_do(
+        &w, 0,
+        (struct client_op){
+            .kind = CLIENT_MAKE, .parent = WORLD_ROOT, .name = "d", .mode = S_IFDIR | 0755});
     ck_assert_int_eq(a->err, 0);
     uint64_t d = a->attr.ino;
     for (int i = 0; i < 10; i++) {
         char name[16];
         (void)snprintf(name, sizeof name, "f%d", i);
-        ck_assert_int_eq(world_do(&w, i & 1, (struct client_op){.kind = CLIENT_MAKE,
-                                                               .parent = d,
-                                                               .name = name,
-                                                               .mode = S_IFREG | 0644})
-                             ->err,
-                         0);
+        ck_assert_int_eq(
+            world_do(&w, i & 1,
+                     (struct client_op){
+                         .kind = CLIENT_MAKE, .parent = d, .name = name, .mode = S_IFREG | 0644})
+                ->err,
+            0);
     }
     a = world_do(&w, 1,
                  (struct client_op){.kind = CLIENT_READDIR, .ino = d, .size = 100, .plus = true});
@@ -184,11 +185,12 @@ START_TEST(directories_and_listings)
         world_do(&w, 0, (struct client_op){.kind = CLIENT_RMDIR, .parent = WORLD_ROOT, .name = "d"})
             ->err,
         ENOTEMPTY);
-    ck_assert_int_eq(world_do(&w, 0, (struct client_op){.kind = CLIENT_RENAME,
-                                                        .parent = d,
-                                                        .name = "f1",
-                                                        .newparent = WORLD_ROOT,
-                                                        .newname = "g"})
+    ck_assert_int_eq(world_do(&w, 0,
+                              (struct client_op){.kind = CLIENT_RENAME,
+                                                 .parent = d,
+                                                 .name = "f1",
+                                                 .newparent = WORLD_ROOT,
+                                                 .newname = "g"})
                          ->err,
                      0);
     ck_assert_int_eq(lookup(1, "g")->err, 0);
@@ -201,17 +203,20 @@ START_TEST(attributes_and_xattrs)
 {
     struct file f = create(0, "a");
     const struct world_answer *a = world_do(
-        &w, 1, (struct client_op){.kind = CLIENT_SETATTR, .ino = f.ino, .set = 1, .mode = S_IFREG | 0600});
+        &w, 1,
+        (struct client_op){.kind = CLIENT_SETATTR, .ino = f.ino, .set = 1, .mode = S_IFREG | 0600});
     ck_assert_int_eq(a->err, 0);
     a = world_do(&w, 0, (struct client_op){.kind = CLIENT_GETATTR, .ino = f.ino});
     ck_assert_uint_eq(a->attr.mode & 07777, 0600);
-    ck_assert_int_eq(world_do(&w, 0, (struct client_op){.kind = CLIENT_SETXATTR,
-                                                        .ino = f.ino,
-                                                        .name = "user.x",
-                                                        .data = blob_copy("v", 1)})
+    ck_assert_int_eq(world_do(&w, 0,
+                              (struct client_op){.kind = CLIENT_SETXATTR,
+                                                 .ino = f.ino,
+                                                 .name = "user.x",
+                                                 .data = blob_copy("v", 1)})
                          ->err,
                      0);
-    a = world_do(&w, 1, (struct client_op){.kind = CLIENT_GETXATTR, .ino = f.ino, .name = "user.x"});
+    a = world_do(&w, 1,
+                 (struct client_op){.kind = CLIENT_GETXATTR, .ino = f.ino, .name = "user.x"});
     ck_assert_int_eq(a->err, 0);
     ck_assert_uint_eq(a->bytes->size, 1);
     ck_assert_int_eq(
@@ -219,12 +224,13 @@ START_TEST(attributes_and_xattrs)
                  (struct client_op){.kind = CLIENT_REMOVEXATTR, .ino = f.ino, .name = "user.x"})
             ->err,
         0);
-    a = world_do(&w, 0, (struct client_op){.kind = CLIENT_GETXATTR, .ino = f.ino, .name = "user.x"});
+    a = world_do(&w, 0,
+                 (struct client_op){.kind = CLIENT_GETXATTR, .ino = f.ino, .name = "user.x"});
     ck_assert_int_eq(a->err, ENODATA);
 }
 END_TEST
 
-/* ---- data --------------------------------------------------------------------------------------------- */
+/* ---- data ----------------------------------------------------------------------------------- */
 
 START_TEST(own_writes_are_seen_at_once)
 {
@@ -327,7 +333,8 @@ START_TEST(appends_of_two_mounts)
 }
 END_TEST
 
-/* Elections that lose or keep what is not committed, links that break: all in the middle of something. */
+/* Elections that lose or keep what is not committed, links that break: all in the middle of
+ * something. */
 static void trouble(unsigned r)
 {
     int m = r & 1;
@@ -409,7 +416,8 @@ static void random_changes(unsigned seed, bool troubled)
 
 START_TEST(random_changes_match_a_model)
 {
-    /* Goal: any order of writes, truncates, reads, syncs and readers elsewhere gives what an array gives. */
+    /* Goal: any order of writes, truncates, reads, syncs and readers elsewhere gives what an array
+     * gives. */
     random_changes((unsigned)_i * 7919 + 1, false);
 }
 END_TEST
@@ -421,7 +429,7 @@ START_TEST(random_changes_in_trouble)
 }
 END_TEST
 
-/* ---- many things at once ------------------------------------------------------------------------------- */
+/* ---- many things at once -------------------------------------------------------------------- */
 
 enum { CROWD_NAMES = 5, CROWD_STEPS = 600, CROWD_HANDLES = 64 };
 
@@ -471,7 +479,8 @@ static void crowd_data(struct crowd *c, int m)
         return;
     struct file f = c->open[m][roll(c, (unsigned)c->open_count[m])];
     static uint8_t bytes[80000];
-    struct client_op op = {.ino = f.ino, .fh = f.fh, .offset = roll(c, 50000), .size = 1 + roll(c, 70000)};
+    struct client_op op = {
+        .ino = f.ino, .fh = f.fh, .offset = roll(c, 50000), .size = 1 + roll(c, 70000)};
     switch (roll(c, 6)) {
     case 0:
         op.kind = CLIENT_READ;
@@ -501,40 +510,46 @@ static void crowd_step(struct crowd *c, int m)
     switch (roll(c, 12)) {
     case 0:
     case 1:
-        begin(c, m, (struct client_op){.kind = CLIENT_MAKE,
-                                       .parent = WORLD_ROOT,
-                                       .name = crowd_name(c),
-                                       .mode = S_IFREG | 0644,
-                                       .open = true,
-                                       .flags = O_RDWR | O_CREAT});
+        begin(c, m,
+              (struct client_op){.kind = CLIENT_MAKE,
+                                 .parent = WORLD_ROOT,
+                                 .name = crowd_name(c),
+                                 .mode = S_IFREG | 0644,
+                                 .open = true,
+                                 .flags = O_RDWR | O_CREAT});
         break;
     case 2:
-        begin(c, m, (struct client_op){
-                        .kind = CLIENT_UNLINK, .parent = WORLD_ROOT, .name = crowd_name(c)});
+        begin(
+            c, m,
+            (struct client_op){.kind = CLIENT_UNLINK, .parent = WORLD_ROOT, .name = crowd_name(c)});
         break;
     case 3:
-        begin(c, m, (struct client_op){.kind = CLIENT_RENAME,
-                                       .parent = WORLD_ROOT,
-                                       .name = crowd_name(c),
-                                       .newparent = WORLD_ROOT,
-                                       .newname = crowd_name(c)});
+        begin(c, m,
+              (struct client_op){.kind = CLIENT_RENAME,
+                                 .parent = WORLD_ROOT,
+                                 .name = crowd_name(c),
+                                 .newparent = WORLD_ROOT,
+                                 .newname = crowd_name(c)});
         break;
     case 4:
-        begin(c, m, (struct client_op){
-                        .kind = CLIENT_LOOKUP, .parent = WORLD_ROOT, .name = crowd_name(c)});
+        begin(
+            c, m,
+            (struct client_op){.kind = CLIENT_LOOKUP, .parent = WORLD_ROOT, .name = crowd_name(c)});
         break;
     case 5:
-        begin(c, m, (struct client_op){
-                        .kind = CLIENT_READDIR, .ino = WORLD_ROOT, .size = 50, .plus = true});
+        begin(c, m,
+              (struct client_op){
+                  .kind = CLIENT_READDIR, .ino = WORLD_ROOT, .size = 50, .plus = true});
         break;
     case 6:
         if (c->open_count[m] != 0) {
             size_t i = roll(c, (unsigned)c->open_count[m]);
             struct file f = c->open[m][i];
-            begin(c, m, (struct client_op){.kind = CLIENT_LINK,
-                                           .ino = f.ino,
-                                           .newparent = WORLD_ROOT,
-                                           .newname = crowd_name(c)});
+            begin(c, m,
+                  (struct client_op){.kind = CLIENT_LINK,
+                                     .ino = f.ino,
+                                     .newparent = WORLD_ROOT,
+                                     .newname = crowd_name(c)});
         }
         break;
     default:
@@ -612,8 +627,8 @@ static void crowd(unsigned seed, bool troubled, bool sessions_end)
     world_pass(&w, 3 * TIME_S);
     struct client_stats s = client_stats(w.mounts[0].client, w.now);
     ck_assert_uint_eq(s.dirty_bytes + s.inflight_bytes + s.open_files, 0);
-    /* A session that has not renewed yet counts as having everything open (RULES L7), and isn't told: what
-     * it holds so goes with it. */
+    /* A session that has not renewed yet counts as having everything open (RULES L7), and isn't
+     * told: what it holds so goes with it. */
     if (!sessions_end)
         ck_assert_uint_eq(fs_state_totals(w.state).inodes, count + 1);
 }
@@ -636,7 +651,7 @@ START_TEST(crowd_losing_sessions)
 }
 END_TEST
 
-/* ---- recalls -------------------------------------------------------------------------------------------- */
+/* ---- recalls -------------------------------------------------------------------------------- */
 
 START_TEST(recall_while_dirty)
 {
@@ -661,7 +676,8 @@ START_TEST(unlinked_while_open_elsewhere)
     struct file g = open_name(1, "a");
     ck_assert_int_eq(simple(0, CLIENT_RELEASE, f), 0);
     ck_assert_int_eq(
-        world_do(&w, 0, (struct client_op){.kind = CLIENT_UNLINK, .parent = WORLD_ROOT, .name = "a"})
+        world_do(&w, 0,
+                 (struct client_op){.kind = CLIENT_UNLINK, .parent = WORLD_ROOT, .name = "a"})
             ->err,
         0);
     expect_text(1, g, 0, "kept");
@@ -681,7 +697,8 @@ START_TEST(unlinked_with_dirty_data)
     ck_assert_int_eq(simple(0, CLIENT_RELEASE, f), 0);
     uint64_t inodes = fs_state_totals(w.state).inodes;
     ck_assert_int_eq(
-        world_do(&w, 0, (struct client_op){.kind = CLIENT_UNLINK, .parent = WORLD_ROOT, .name = "a"})
+        world_do(&w, 0,
+                 (struct client_op){.kind = CLIENT_UNLINK, .parent = WORLD_ROOT, .name = "a"})
             ->err,
         0);
     world_pass(&w, 3 * TIME_S);
@@ -691,7 +708,7 @@ START_TEST(unlinked_with_dirty_data)
 }
 END_TEST
 
-/* ---- elections --------------------------------------------------------------------------------------------- */
+/* ---- elections ------------------------------------------------------------------------------ */
 
 static void election(bool keep)
 {
@@ -703,7 +720,8 @@ static void election(bool keep)
     put_text(0, f, 3, " two");
     ck_assert_int_eq(simple(0, CLIENT_FLUSH, f), 0); /* accepted is enough for close */
     put_text(0, f, 7, " three");
-    uint64_t sync = world_start(&w, 0, (struct client_op){.kind = CLIENT_FSYNC, .ino = f.ino, .fh = f.fh});
+    uint64_t sync =
+        world_start(&w, 0, (struct client_op){.kind = CLIENT_FSYNC, .ino = f.ino, .fh = f.fh});
     world_settle(&w);
     ck_assert_ptr_null(world_find(&w, 0, sync));
     ck_assert_uint_eq(w.commits_seen, before);
@@ -736,10 +754,10 @@ START_TEST(make_over_an_election)
         char name[16];
         (void)snprintf(name, sizeof name, "m%d", keep);
         w.no_commit = true;
-        uint64_t id = world_start(&w, 0, (struct client_op){.kind = CLIENT_MAKE,
-                                                           .parent = WORLD_ROOT,
-                                                           .name = name,
-                                                           .mode = S_IFDIR | 0755});
+        uint64_t id = world_start(
+            &w, 0,
+            (struct client_op){
+                .kind = CLIENT_MAKE, .parent = WORLD_ROOT, .name = name, .mode = S_IFDIR | 0755});
         world_settle(&w);
         world_new_leader(&w, keep ? 1 : 2, keep);
         w.no_commit = false;
@@ -757,11 +775,12 @@ START_TEST(links_break)
     struct file f = create(0, "a");
     put_text(0, f, 0, "x");
     w.mounts[0].held = true;
-    uint64_t sync = world_start(&w, 0, (struct client_op){.kind = CLIENT_FSYNC, .ino = f.ino, .fh = f.fh});
-    uint64_t made = world_start(&w, 0, (struct client_op){.kind = CLIENT_MAKE,
-                                                         .parent = WORLD_ROOT,
-                                                         .name = "b",
-                                                         .mode = S_IFREG | 0644});
+    uint64_t sync =
+        world_start(&w, 0, (struct client_op){.kind = CLIENT_FSYNC, .ino = f.ino, .fh = f.fh});
+    uint64_t made = world_start(
+        &w, 0,
+        (struct client_op){
+            .kind = CLIENT_MAKE, .parent = WORLD_ROOT, .name = "b", .mode = S_IFREG | 0644});
     world_settle(&w);
     world_link_down(&w, 0, 1);
     w.mounts[0].held = false;
@@ -775,7 +794,7 @@ START_TEST(links_break)
 }
 END_TEST
 
-/* ---- sessions ------------------------------------------------------------------------------------------------- */
+/* ---- sessions ------------------------------------------------------------------------------- */
 
 START_TEST(session_end_loses_the_buffer)
 {
@@ -802,7 +821,8 @@ END_TEST
 
 START_TEST(silent_holder_is_fenced)
 {
-    /* Goal: RULES L2, B2: a holder nobody hears from loses its lease after T; waking up it finds out. */
+    /* Goal: RULES L2, B2: a holder nobody hears from loses its lease after T; waking up it finds
+     * out. */
     struct file f = create(0, "a");
     put_text(0, f, 0, "before");
     ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
@@ -851,7 +871,7 @@ START_TEST(stop_commits_everything)
 }
 END_TEST
 
-/* ---- limits ------------------------------------------------------------------------------------------------------ */
+/* ---- limits --------------------------------------------------------------------------------- */
 
 START_TEST(buffer_has_a_cap)
 {
@@ -914,9 +934,9 @@ int main(void)
     tcase_add_test(t, appends_of_two_mounts);
     tcase_add_loop_test(t, random_changes_match_a_model, 0, 10);
     tcase_add_loop_test(t, random_changes_in_trouble, 0, 20);
-    tcase_add_loop_test(t, crowd_in_peace, 0, 20);
-    tcase_add_loop_test(t, crowd_in_trouble, 0, 20);
-    tcase_add_loop_test(t, crowd_losing_sessions, 0, 20);
+    tcase_add_loop_test(t, crowd_in_peace, 0, 10);
+    tcase_add_loop_test(t, crowd_in_trouble, 0, 10);
+    tcase_add_loop_test(t, crowd_losing_sessions, 0, 10);
     tcase_add_test(t, recall_while_dirty);
     tcase_add_test(t, unlinked_while_open_elsewhere);
     tcase_add_test(t, unlinked_with_dirty_data);

@@ -64,7 +64,7 @@ static struct message *post(struct world *w, int mount, uint32_t node, bool to_n
     return x;
 }
 
-/* ---- nodes -------------------------------------------------------------------------------------- */
+/* ---- nodes ---------------------------------------------------------------------------------- */
 
 static void app_step(struct world *w, uint32_t node, struct fs_app_event ev);
 
@@ -81,7 +81,8 @@ static void store(struct world *w, struct block_name name, const void *p, size_t
     blob_unref(map_put(&w->blocks, block_name_hash(name), blob_copy(p, size)));
 }
 
-static void answer(struct world *w, uint32_t node, uint64_t number, const Fs__Reply *reply, struct blob *bulk)
+static void answer(struct world *w, uint32_t node, uint64_t number, const Fs__Reply *reply,
+                   struct blob *bulk)
 {
     int m = mount_of(w, number, node);
     if (m < 0)
@@ -144,8 +145,9 @@ static void propose(struct world *w, uint32_t node, struct fs_app_effect *e)
         return;
     }
     vec_push(&w->pending, (struct world_entry){++w->last_index, blob_ref(e->payload)});
-    app_step(w, node, (struct fs_app_event){
-                          .kind = FS_APP_APPENDED, .ticket = e->ticket, .index = w->last_index});
+    app_step(w, node,
+             (struct fs_app_event){
+                 .kind = FS_APP_APPENDED, .ticket = e->ticket, .index = w->last_index});
 }
 
 static void app_step(struct world *w, uint32_t node, struct fs_app_event ev)
@@ -191,8 +193,9 @@ static void apply_one(struct world *w)
         w->commits_seen++;
     w->applied = e.index;
     for (uint32_t n = 1; n <= WORLD_NODES; n++) {
-        app_step(w, n, (struct fs_app_event){
-                           .kind = FS_APP_APPLIED, .index = e.index, .op = op, .result = &result});
+        app_step(w, n,
+                 (struct fs_app_event){
+                     .kind = FS_APP_APPLIED, .index = e.index, .op = op, .result = &result});
         app_step(w, n, (struct fs_app_event){.kind = FS_APP_ADVANCED, .index = e.index});
     }
     fs_result_done(&result);
@@ -200,7 +203,7 @@ static void apply_one(struct world *w)
     blob_unref(e.payload);
 }
 
-/* ---- mounts -------------------------------------------------------------------------------------- */
+/* ---- mounts --------------------------------------------------------------------------------- */
 
 static struct blob *flatten(const struct client_result *r)
 {
@@ -298,7 +301,7 @@ static void client_feed(struct world *w, int m, struct client_event ev)
     client_out_clear(&out);
 }
 
-/* ---- the world ------------------------------------------------------------------------------------ */
+/* ---- the world ------------------------------------------------------------------------------ */
 
 static void put(struct world *w, struct message *x)
 {
@@ -317,10 +320,8 @@ static void deliver(struct world *w, struct message *x)
 {
     list_remove(&x->link);
     if (x->number == w->link[x->mount][x->node] && x->request) {
-        struct fs_app_event ev = {.kind = FS_APP_REQUEST,
-                                  .client = x->number,
-                                  .request = x->request,
-                                  .bulk = x->bulk};
+        struct fs_app_event ev = {
+            .kind = FS_APP_REQUEST, .client = x->number, .request = x->request, .bulk = x->bulk};
         x->request = NULL;
         app_step(w, x->node, ev);
     } else if (x->number == w->link[x->mount][x->node] && x->put)
@@ -398,8 +399,9 @@ void world_link_up(struct world *w, int m, uint32_t node, uint64_t store_boot)
 {
     w->link[m][node] = ++w->next_link;
     app_step(w, node, (struct fs_app_event){.kind = FS_APP_CLIENT_UP, .client = w->link[m][node]});
-    client_feed(w, m, (struct client_event){
-                          .kind = CLIENT_EV_LINK_UP, .node = node, .store_boot = store_boot});
+    client_feed(
+        w, m,
+        (struct client_event){.kind = CLIENT_EV_LINK_UP, .node = node, .store_boot = store_boot});
 }
 
 void world_new_leader(struct world *w, uint32_t node, bool keep)
@@ -413,10 +415,11 @@ void world_new_leader(struct world *w, uint32_t node, bool keep)
     }
     for (uint32_t n = 1; n <= WORLD_NODES; n++)
         if (n != node)
-            app_step(w, n, (struct fs_app_event){
-                               .kind = FS_APP_ROLE, .leader = node, .term = w->term});
-    app_step(w, node, (struct fs_app_event){
-                          .kind = FS_APP_ROLE, .leading = true, .leader = node, .term = w->term});
+            app_step(w, n,
+                     (struct fs_app_event){.kind = FS_APP_ROLE, .leader = node, .term = w->term});
+    app_step(w, node,
+             (struct fs_app_event){
+                 .kind = FS_APP_ROLE, .leading = true, .leader = node, .term = w->term});
 }
 
 void world_stop(struct world *w, int m)
@@ -451,10 +454,11 @@ void world_open(struct world *w)
                                        .lease_us = 4 * TIME_S,
                                        .session_timeout_us = 60 * TIME_S};
         w->apps[n] = fs_app_new(&config);
-        app_step(w, n, (struct fs_app_event){.kind = FS_APP_SPACE,
-                                             .free_bytes = FREE_BYTES,
-                                             .total_bytes = FREE_BYTES,
-                                             .targets = 6});
+        app_step(w, n,
+                 (struct fs_app_event){.kind = FS_APP_SPACE,
+                                       .free_bytes = FREE_BYTES,
+                                       .total_bytes = FREE_BYTES,
+                                       .targets = 6});
     }
     world_new_leader(w, 1, true);
 }

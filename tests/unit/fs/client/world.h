@@ -1,5 +1,5 @@
-/* Mounts over the real service and namespace, in memory: the log is an array, a node is the service on
- * the one state that all share, links are queues, time is a number. */
+/* Mounts over the real service and namespace, in memory: the log is an array, a node is the service
+ * on the one state that all share, links are queues, time is a number. */
 #ifndef TALLY_TESTS_FS_CLIENT_WORLD_H
 #define TALLY_TESTS_FS_CLIENT_WORLD_H
 
@@ -30,9 +30,9 @@ struct world_mount {
     vec_of(struct world_answer) answers;
     unsigned notified_attr, notified_data, notified_names, logs, puts, sends;
     bool stopped;
-    bool held;          /* what nodes say does not arrive for now */
-    bool silent;        /* what it says does not arrive for now */
-    bool no_puts;       /* BLOCK_PUTs get lost */
+    bool held;    /* what nodes say does not arrive for now */
+    bool silent;  /* what it says does not arrive for now */
+    bool no_puts; /* BLOCK_PUTs get lost */
 };
 
 struct world_entry {
