@@ -77,6 +77,8 @@ void session_keep_reply(struct apply *a, uint64_t seq, uint64_t ack_below)
     struct fs_session s;
     if (session_load(a, a->session, &s) < 0)
         return; /* the operation ended its own session */
+    if (seq < s.ack_below)
+        return; /* a late repetition: nobody wants an answer, and nobody would forget it */
     size_t size = fs__op_reply__get_packed_size(a->reply);
     uint8_t *packed = xmalloc(size);
     struct key k = key_of2(KEY_REPLY, a->session, seq);

@@ -3,7 +3,7 @@
  *
  * A store has a few tables. Keys and values are bytes; keys order by memcmp, the shorter first. A batch is
  * applied as a whole; what one batch wrote to several tables stays together through a crash
- * (RULES S2: column families flush atomically). Durable only after kv_flush. */
+ * (RULES S2). Durable only after kv_flush. */
 #ifndef TALLY_REPL_BASE_KV_H
 #define TALLY_REPL_BASE_KV_H
 

@@ -24,8 +24,7 @@ struct kv_rocks {
     rocksdb_cache_t *cache;
     rocksdb_readoptions_t *read_options;
     rocksdb_writeoptions_t *write_options;
-    rocksdb_column_family_handle_t *tables[KV_TABLES_MAX];
-    int tables_count;
+    struct bytes_writer key; /* scratch: table and key */
 };
 
 /* Takes RocksDB's malloc'ed error text. */
@@ -36,13 +35,24 @@ static int failed(const char *what, char *text)
     return -EIO;
 }
 
+/* A table is the first byte of the key, not a column family: what one batch wrote then lies in one
+ * memtable and is flushed as one (RULES S2). Two families flush together only where RocksDB decides on
+ * the flush itself; a flush that is asked for takes the families it is given, and C can give one. */
+static void set_key(struct bytes_writer *w, int table, const void *key, size_t size)
+{
+    bytes_writer_clear(w);
+    bytes_put_u8(w, (uint8_t)table);
+    bytes_put(w, key, size);
+}
+
 static int rocks_get(struct kv *kv, int table, const void *key, size_t key_size,
                      struct bytes_writer *ret)
 {
     struct kv_rocks *r = (struct kv_rocks *)kv;
     char *error = NULL;
-    rocksdb_pinnableslice_t *slice = rocksdb_get_pinned_cf(r->db, r->read_options, r->tables[table],
-                                                           key, key_size, &error);
+    set_key(&r->key, table, key, key_size);
+    rocksdb_pinnableslice_t *slice = rocksdb_get_pinned(
+        r->db, r->read_options, (const char *)r->key.data, r->key.size, &error);
     bytes_writer_clear(ret);
     if (error)
         return failed("read", error);
@@ -63,27 +73,28 @@ static int rocks_write(struct kv *kv, const struct kv_batch *batch)
     size_t at = 0;
     struct kv_op op;
     while (kv_batch_next(batch, &at, &op)) {
-        const char *key = (const char *)op.key.data;
+        char table = (char)op.table;
+        const char *keys[2] = {&table, (const char *)op.key.data};
+        const char *value = (const char *)op.value.data;
+        size_t sizes[2] = {1, op.key.size};
         if (op.del)
-            rocksdb_writebatch_delete_cf(wb, r->tables[op.table], key, op.key.size);
+            rocksdb_writebatch_deletev(wb, 2, keys, sizes);
         else
-            rocksdb_writebatch_put_cf(wb, r->tables[op.table], key, op.key.size,
-                                      (const char *)op.value.data, op.value.size);
+            rocksdb_writebatch_putv(wb, 2, keys, sizes, 1, &value, &op.value.size);
     }
     rocksdb_write(r->db, r->write_options, wb, &error);
     rocksdb_writebatch_destroy(wb);
     return error ? failed("write", error) : 0;
 }
 
-/* Waits until all tables' memtables are in files, in one atomic step. */
+/* Waits until the memtable is in a file. */
 static int rocks_flush(struct kv *kv)
 {
     struct kv_rocks *r = (struct kv_rocks *)kv;
     rocksdb_flushoptions_t *options = rocksdb_flushoptions_create();
     char *error = NULL;
     rocksdb_flushoptions_set_wait(options, 1);
-    /* atomic_flush: flushing any table flushes all of them at one point */
-    rocksdb_flush_cf(r->db, options, r->tables[0], &error);
+    rocksdb_flush(r->db, options, &error);
     rocksdb_flushoptions_destroy(options);
     return error ? failed("flush", error) : 0;
 }
@@ -92,7 +103,7 @@ struct rocks_iter {
     struct kv_iter it;
     rocksdb_iterator_t *rocks;
     rocksdb_readoptions_t *options;
-    uint8_t *end; /* RocksDB borrows the upper bound */
+    struct bytes_writer from, end; /* RocksDB borrows the upper bound */
 };
 
 static bool iter_valid(const struct kv_iter *it)
@@ -109,7 +120,7 @@ static struct bytes iter_key(const struct kv_iter *it)
 {
     struct bytes b;
     b.data = (const uint8_t *)rocksdb_iter_key(((const struct rocks_iter *)it)->rocks, &b.size);
-    return b;
+    return (struct bytes){b.data + 1, b.size - 1}; /* without the table */
 }
 
 static struct bytes iter_value(const struct kv_iter *it)
@@ -124,7 +135,8 @@ static void iter_free(struct kv_iter *it)
     struct rocks_iter *r = (struct rocks_iter *)it;
     rocksdb_iter_destroy(r->rocks);
     rocksdb_readoptions_destroy(r->options);
-    free(r->end);
+    bytes_writer_done(&r->from);
+    bytes_writer_done(&r->end);
     free(r);
 }
 
@@ -137,27 +149,25 @@ static struct kv_iter *rocks_iter(struct kv *kv, int table, struct bytes from, s
     struct rocks_iter *it = xcalloc(1, sizeof *it);
     it->it.ops = &rocks_iter_ops;
     it->options = rocksdb_readoptions_create();
-    if (to.size) {
-        it->end = xmemdup(to.data, to.size);
-        rocksdb_readoptions_set_iterate_upper_bound(it->options, (const char *)it->end, to.size);
-    }
-    it->rocks = rocksdb_create_iterator_cf(r->db, it->options, r->tables[table]);
-    rocksdb_iter_seek(it->rocks, from.size ? (const char *)from.data : "", from.size);
+    set_key(&it->from, table, from.data, from.size);
+    set_key(&it->end, to.size ? table : table + 1, to.data, to.size);
+    rocksdb_readoptions_set_iterate_upper_bound(it->options, (const char *)it->end.data,
+                                                it->end.size);
+    it->rocks = rocksdb_create_iterator(r->db, it->options);
+    rocksdb_iter_seek(it->rocks, (const char *)it->from.data, it->from.size);
     return &it->it;
 }
 
 static void rocks_close(struct kv *kv)
 {
     struct kv_rocks *r = (struct kv_rocks *)kv;
-    for (int i = 0; i < r->tables_count; i++)
-        if (r->tables[i])
-            rocksdb_column_family_handle_destroy(r->tables[i]);
     if (r->db)
         rocksdb_close(r->db);
     rocksdb_readoptions_destroy(r->read_options);
     rocksdb_writeoptions_destroy(r->write_options);
     rocksdb_options_destroy(r->options);
     rocksdb_cache_destroy(r->cache);
+    bytes_writer_done(&r->key);
     free(r);
 }
 
@@ -174,8 +184,6 @@ static rocksdb_options_t *make_options(bool create, rocksdb_cache_t *cache)
     rocksdb_options_set_block_based_table_factory(o, t);
     rocksdb_block_based_options_destroy(t);
     rocksdb_options_set_create_if_missing(o, create);
-    rocksdb_options_set_create_missing_column_families(o, 1);
-    rocksdb_options_set_atomic_flush(o, 1);
     rocksdb_options_set_write_buffer_size(o, WRITE_BUFFER_BYTES);
     rocksdb_options_set_max_background_jobs(o, BACKGROUND_JOBS);
     rocksdb_options_set_max_open_files(o, 256);
@@ -191,22 +199,16 @@ static rocksdb_options_t *make_options(bool create, rocksdb_cache_t *cache)
 int kv_rocks_open(const char *dir, int tables, bool create, struct kv **ret, char *error,
                   size_t error_size)
 {
-    static const char *const names[KV_TABLES_MAX] = {"default", "t1", "t2", "t3"};
     assert(tables >= 1 && tables <= KV_TABLES_MAX);
     struct kv_rocks *r = xcalloc(1, sizeof *r);
-    const rocksdb_options_t *table_options[KV_TABLES_MAX];
     char *text = NULL;
     r->kv.ops = &rocks_ops;
-    r->tables_count = tables;
     r->cache = rocksdb_cache_create_lru(CACHE_BYTES);
     r->options = make_options(create, r->cache);
     r->read_options = rocksdb_readoptions_create();
     r->write_options = rocksdb_writeoptions_create();
     rocksdb_writeoptions_disable_WAL(r->write_options, 1);
-    for (int i = 0; i < tables; i++)
-        table_options[i] = r->options;
-    r->db = rocksdb_open_column_families(r->options, dir, tables, names, table_options, r->tables,
-                                         &text);
+    r->db = rocksdb_open(r->options, dir, &text);
     if (text) {
         (void)snprintf(error, error_size, "cannot open the key-value store %s: %s", dir, text);
         free(text);

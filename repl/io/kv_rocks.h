@@ -1,4 +1,4 @@
-/* The RocksDB body of repl/base/kv.h: WAL off, all tables flushed together (RULES S2, DESIGN D14).
+/* The RocksDB body of repl/base/kv.h: WAL off, all tables in one memtable (RULES S2).
  */
 #ifndef TALLY_REPL_IO_KV_ROCKS_H
 #define TALLY_REPL_IO_KV_ROCKS_H

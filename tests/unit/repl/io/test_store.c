@@ -420,6 +420,41 @@ START_TEST(what_was_told_survives_sigkill)
 }
 END_TEST
 
+/* RULES S2: state and applied index come back as of one entry, wherever a flush was when it died. */
+START_TEST(state_and_applied_index_flush_together)
+{
+    struct world w;
+    struct bytes_writer value = {0};
+    world_open(&w, STORE_COPY);
+    close_store(&w);
+    pid_t child = fork();
+    if (child == 0) {
+        if (open_store(&w) < 0)
+            _exit(1);
+        for (uint64_t i = 1; i <= 200; i++) {
+            if (write_entry(&w, i, 1, NULL, false, i) < 0)
+                _exit(2);
+            kv_txn_put(w.txn, STORE_TABLE_STATE, "n", 1, &i, sizeof i);
+            apply(&w, i);
+            if (i == 100 + (uint64_t)_i)
+                store_flush(w.store, on_status, &w);
+            if (i == 120 + (uint64_t)_i)
+                store_drain(w.store);
+        }
+        (void)kill(getpid(), SIGKILL);
+    }
+    (void)waitpid(child, NULL, 0);
+    ck_assert_msg(open_store(&w) == 0, "%s", w.error);
+    uint64_t n = 0;
+    ck_assert_int_eq(kv_get(store_kv(w.store), STORE_TABLE_STATE, "n", 1, &value), 0);
+    memcpy(&n, value.data, sizeof n);
+    ck_assert_uint_ge(n, 100);
+    ck_assert_uint_eq(n, w.info.applied);
+    bytes_writer_done(&value);
+    world_close(&w);
+}
+END_TEST
+
 /* ---- space ------------------------------------------------------------------------------------------------ */
 
 START_TEST(truncation_and_drops_give_space_back)
@@ -555,6 +590,7 @@ int main(void)
     tcase_add_test(tc, damage_below_the_end_is_refused);
     tcase_add_test(tc, strangers_are_refused);
     tcase_add_loop_test(tc, what_was_told_survives_sigkill, 0, 4);
+    tcase_add_loop_test(tc, state_and_applied_index_flush_together, 0, 3);
     tcase_add_test(tc, truncation_and_drops_give_space_back);
     tcase_add_test(tc, a_demoted_witness_holds_no_bytes);
     tcase_add_test(tc, a_snapshot_replaces_state_and_log);
