@@ -88,7 +88,7 @@ uint32_t ballot_sees_leader(const struct ballot *b, uint64_t now)
     return b->leader;
 }
 
-/* ---- what the other sources use ---- */
+/* ---- what the other sources use -------------------------------------------------------------- */
 
 void ballot_note(struct ballot_update *out, struct ballot_note note)
 {
@@ -205,7 +205,7 @@ void ballot_adopt_term(struct ballot *b, struct ballot_update *out, uint64_t ter
         ballot_calm(b, NODE_ID_NONE);
 }
 
-/* ---- events ---- */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 static void recv_start(struct ballot *b, struct ballot_update *out, const struct ballot_event *ev)
 {
@@ -426,7 +426,7 @@ static void dispatch(struct ballot *b, struct ballot_update *out, const struct b
     }
 }
 
-/* ---- the step ---- */
+/* ---- the step -------------------------------------------------------------------------------- */
 
 static uint64_t wake_at(const struct ballot *b)
 {

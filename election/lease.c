@@ -80,7 +80,7 @@ static uint64_t quorum_deadline(const struct ballot *b)
     return base + b->detector.late_us + b->config.detector.base_us_min;
 }
 
-/* ---- transfer ---- */
+/* ---- transfer -------------------------------------------------------------------------------- */
 
 static void tell_transfer(struct ballot *b, struct ballot_update *out, uint32_t to,
                           enum ballot_transfer how)
@@ -172,7 +172,7 @@ void ballot_recv_timeout_now(struct ballot *b, struct ballot_update *out,
     ballot_begin_vote(b, out, m->transfer_id);
 }
 
-/* ---- timers ---- */
+/* ---- timers ---------------------------------------------------------------------------------- */
 
 void ballot_leader_timers(struct ballot *b, struct ballot_update *out)
 {

@@ -67,7 +67,7 @@ static void note_answer(struct ballot_update *out, const struct ballot_message *
                      });
 }
 
-/* ---- pre-votes ---- */
+/* ---- pre-votes ------------------------------------------------------------------------------- */
 
 static bool both_vote(const struct ballot *b, uint32_t from)
 {
@@ -154,7 +154,7 @@ void ballot_recv_prevote(struct ballot *b, struct ballot_update *out,
         settle_rivalry(b, out, m);
 }
 
-/* ---- votes ---- */
+/* ---- votes ----------------------------------------------------------------------------------- */
 
 static enum ballot_reason judge_vote(const struct ballot *b, const struct ballot_message *m)
 {

@@ -31,7 +31,7 @@ void fs_app_set_state(struct fs_app *app, struct fs_state *state)
     app->config.state = state;
 }
 
-/* ---- leadership ---------------------------------------------------------------------------------- */
+/* ---- leadership ------------------------------------------------------------------------------ */
 
 static void stop_leading(struct fs_app *app)
 {
@@ -88,12 +88,11 @@ static void on_role(struct fs_app *app, const struct fs_app_event *ev)
         start_leading(app);
 }
 
-/* ---- requests ------------------------------------------------------------------------------------ */
+/* ---- requests -------------------------------------------------------------------------------- */
 
 static void drop_waiting_reads(struct fs_app *app, uint64_t client)
 {
-    list_each(it, &app->requests)
-    {
+    list_each(it, &app->requests) {
         struct request *r = container_of(it, struct request, all);
         if (r->client == client && r->req && r->req->body_case != FS__REQUEST__BODY_OP)
             request_end(app, r);
@@ -104,8 +103,7 @@ static void on_client_down(struct fs_app *app, uint64_t client)
 {
     (void)map_del(&app->clients, client);
     drop_waiting_reads(app, client);
-    list_each(it, &app->followers)
-    {
+    list_each(it, &app->followers) {
         struct follower_wait *w = container_of(it, struct follower_wait, link);
         if (w->client != client)
             continue;
@@ -140,8 +138,7 @@ static void on_request(struct fs_app *app, const struct fs_app_event *ev)
 
 static void run_followers(struct fs_app *app)
 {
-    list_each(it, &app->followers)
-    {
+    list_each(it, &app->followers) {
         struct follower_wait *w = container_of(it, struct follower_wait, link);
         bool late = time_since(app->now, w->since) >= FOLLOWER_PATIENCE;
         if (w->req->min_index > app->applied && !late)
@@ -150,15 +147,14 @@ static void run_followers(struct fs_app *app)
         if (w->req->min_index <= app->applied)
             read_follower(app, w->client, w->req);
         else {
-            app_send(app, w->client,
-                       reply_error(app, w->req->id, EAGAIN, "this copy is behind"));
+            app_send(app, w->client, reply_error(app, w->req->id, EAGAIN, "this copy is behind"));
             fs__request__free_unpacked(w->req, NULL);
         }
         free(w);
     }
 }
 
-/* ---- the log ------------------------------------------------------------------------------------- */
+/* ---- the log --------------------------------------------------------------------------------- */
 
 static void on_applied(struct fs_app *app, const struct fs_app_event *ev)
 {
@@ -201,12 +197,11 @@ static void on_read_point(struct fs_app *app, const struct fs_app_event *ev, boo
     request_ready(app, r);
 }
 
-/* ---- time ---------------------------------------------------------------------------------------- */
+/* ---- time ------------------------------------------------------------------------------------ */
 
 static void give_up_old_requests(struct fs_app *app)
 {
-    list_each(it, &app->requests)
-    {
+    list_each(it, &app->requests) {
         struct request *r = container_of(it, struct request, all);
         if (r->req && r->waits != WAIT_LOG && time_since(app->now, r->since) > REQUEST_PATIENCE)
             request_fail(app, r, EAGAIN, "it waited too long");
@@ -217,8 +212,7 @@ static void give_up_old_requests(struct fs_app *app)
 static void trim_promises(struct fs_app *app)
 {
     size_t surplus = app->promises_count > PROMISES_MAX ? app->promises_count - PROMISES_MAX : 0;
-    list_each(it, &app->promises)
-    {
+    list_each(it, &app->promises) {
         if (surplus-- == 0)
             break;
         struct object *o = container_of(it, struct object, lru);
@@ -258,7 +252,7 @@ static time_us next_wake(const struct fs_app *app)
     return at == TIME_NEVER ? 0 : at;
 }
 
-/* ---- the step ------------------------------------------------------------------------------------ */
+/* ---- the step -------------------------------------------------------------------------------- */
 
 void fs_app_step(struct fs_app *app, const struct fs_app_event *ev, struct fs_app_out *out)
 {
@@ -324,8 +318,7 @@ void fs_app_free(struct fs_app *app)
         return;
     app->out = &out;
     stop_leading(app);
-    list_each(it, &app->followers)
-    {
+    list_each(it, &app->followers) {
         struct follower_wait *w = container_of(it, struct follower_wait, link);
         fs__request__free_unpacked(w->req, NULL);
         free(w);
@@ -355,13 +348,12 @@ struct fs_app_stats fs_app_stats(const struct fs_app *app)
     return stats;
 }
 
-void fs_app_explain(const struct fs_app *app, time_us now, void (*line)(void *ctx, const char *text),
-                    void *ctx)
+void fs_app_explain(const struct fs_app *app, time_us now,
+                    void (*line)(void *ctx, const char *text), void *ctx)
 {
     char text[256];
     (void)now; /* ages are as of the last step: at most a second ago */
-    list_each(it, &app->requests)
-    {
+    list_each(it, &app->requests) {
         request_describe(app, container_of(it, struct request, all), text, sizeof text);
         line(ctx, text);
     }

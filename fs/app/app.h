@@ -30,7 +30,8 @@ struct fs_app_config {
 
 struct fs_app *fs_app_new(const struct fs_app_config *config);
 void fs_app_free(struct fs_app *app);
-/* The state is another one now (a snapshot was taken in); NULL while there is none. RESTORED follows. */
+/* The state is another one now (a snapshot was taken in); NULL while there is none. RESTORED
+ * follows. */
 void fs_app_set_state(struct fs_app *app, struct fs_state *state);
 
 enum fs_app_event_kind {
@@ -41,11 +42,11 @@ enum fs_app_event_kind {
     FS_APP_APPENDED,    /* proposal `ticket` is in the log at `index` */
     FS_APP_DROPPED,     /* proposal `ticket` will not commit under this leader */
     FS_APP_APPLIED,     /* the entry at `index` was applied: op, result */
-    FS_APP_ADVANCED,    /* everything up to `index` is applied (after the last APPLIED of a batch) */
-    FS_APP_READ_READY,  /* linearizable read point: answer once `index` is applied */
+    FS_APP_ADVANCED,   /* everything up to `index` is applied (after the last APPLIED of a batch) */
+    FS_APP_READ_READY, /* linearizable read point: answer once `index` is applied */
     FS_APP_READ_FAILED, /* not the leader (any more) */
-    FS_APP_SPACE,       /* least free bytes of the copies; mask of the nodes that large blocks go to */
-    FS_APP_RESTORED,    /* the whole state was replaced by a snapshot at `index` */
+    FS_APP_SPACE,    /* least free bytes of the copies; mask of the nodes that large blocks go to */
+    FS_APP_RESTORED, /* the whole state was replaced by a snapshot at `index` */
     FS_APP_TICK,
 };
 
@@ -53,10 +54,10 @@ struct fs_app_event {
     enum fs_app_event_kind kind;
     time_us now;
     int64_t wall_ns;
-    uint64_t client;                  /* CLIENT_*, REQUEST: the driver's number of the link, never reused */
-    struct Fs__Request *request;      /* REQUEST: taken, freed with fs__request__free_unpacked */
-    struct blob *bulk;                /* REQUEST: borrowed; the app takes a reference when it keeps it */
-    uint64_t ticket;                  /* APPENDED, DROPPED, READ_* */
+    uint64_t client; /* CLIENT_*, REQUEST: the driver's number of the link, never reused */
+    struct Fs__Request *request; /* REQUEST: taken, freed with fs__request__free_unpacked */
+    struct blob *bulk;           /* REQUEST: borrowed; the app takes a reference when it keeps it */
+    uint64_t ticket;             /* APPENDED, DROPPED, READ_* */
     uint64_t index, term;
     bool leading;                     /* ROLE */
     uint32_t leader;                  /* ROLE: node id, 0 unknown */
@@ -67,24 +68,28 @@ struct fs_app_event {
 };
 
 enum fs_app_effect_kind {
-    FS_APP_REPLY,   /* send `reply` to `client` */
-    FS_APP_PROPOSE, /* payload, blocks, inline bytes, holders; answered by APPENDED or DROPPED(ticket) */
-    FS_APP_READ_INDEX, /* ask for a linearizable read point; answered by READ_*(ticket) */
-    FS_APP_READ_BLOCKS, /* read the pieces' bytes from the block store, complete reply->read's pieces (runs, run_first,
-                           bytes), then send `reply` with them as bulk to `client`; bytes that this node lacks: EAGAIN, so that the mount
-                           asks another copy */
+    FS_APP_REPLY,       /* send `reply` to `client` */
+    FS_APP_PROPOSE,     /* payload, blocks, inline bytes, holders; answered by APPENDED or
+                           DROPPED(ticket) */
+    FS_APP_READ_INDEX,  /* ask for a linearizable read point; answered by READ_*(ticket) */
+    FS_APP_READ_BLOCKS, /* read the pieces' bytes from the block store, complete reply->read's
+                           pieces (runs, run_first, bytes), then send `reply` with them as bulk to
+                           `client`; bytes that this node lacks: EAGAIN, so that the mount asks
+                           another copy */
 };
 
 struct fs_app_effect {
     enum fs_app_effect_kind kind;
     uint64_t client;
-    struct Fs__Reply *reply;   /* owned by the effect: freed by fs_app_out_clear with fs__reply__free_unpacked (allocated with malloc) */
+    struct Fs__Reply *reply; /* owned by the effect: freed by fs_app_out_clear with
+                                fs__reply__free_unpacked (allocated with malloc) */
     uint64_t ticket;
-    struct blob *payload;      /* PROPOSE: packed Fs__Op; owned by the effect */
-    struct block_ref *blocks;  /* PROPOSE: owned */
+    struct blob *payload;     /* PROPOSE: packed Fs__Op; owned by the effect */
+    struct block_ref *blocks; /* PROPOSE: owned */
     size_t blocks_count;
-    struct blob *inline_bytes; /* PROPOSE: all blocks' bytes one after another, or NULL; owned reference */
-    uint32_t holders;          /* PROPOSE: nodes that hold the blocks, as the mount says */
+    struct blob
+        *inline_bytes; /* PROPOSE: all blocks' bytes one after another, or NULL; owned reference */
+    uint32_t holders;  /* PROPOSE: nodes that hold the blocks, as the mount says */
 };
 
 struct fs_app_out {
@@ -104,6 +109,7 @@ struct fs_app_stats {
 };
 struct fs_app_stats fs_app_stats(const struct fs_app *app);
 /* One line per request that waits: "m1 unlink ino=12: recall of m2 (silent 2.1 s)". */
-void fs_app_explain(const struct fs_app *app, time_us now, void (*line)(void *ctx, const char *text), void *ctx);
+void fs_app_explain(const struct fs_app *app, time_us now,
+                    void (*line)(void *ctx, const char *text), void *ctx);
 
 #endif

@@ -1,5 +1,5 @@
-/* Changes of the namespace: what they conflict with is recalled before they are proposed (RULES L3),
- * and kept from being promised again until they are applied (RULES L5). */
+/* Changes of the namespace: what they conflict with is recalled before they are proposed (RULES
+ * L3), and kept from being promised again until they are applied (RULES L5). */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +9,7 @@
 
 enum { RENAME_FLAG_EXCHANGE = 2 };
 
-/* ---- what a change touches ---------------------------------------------------------------------------- */
+/* ---- what a change touches ------------------------------------------------------------------- */
 
 static void pin(struct fs_app *app, struct request *r, enum object_kind kind, uint64_t ino)
 {
@@ -63,8 +63,8 @@ static void pin_rename(struct fs_app *app, struct request *r, const Fs__Rename *
         pin_victim(app, r, &attr);
 }
 
-/* The names are looked up in the applied state. That is what the log's tail leaves of them as well: whoever
- * changes a name has it pinned until it is applied, and then this does not get its pins. */
+/* The names are looked up in the applied state. That is what the log's tail leaves of them as well:
+ * whoever changes a name has it pinned until it is applied, and then this does not get its pins. */
 static void pin_all(struct fs_app *app, struct request *r)
 {
     Fs__Attr attr;
@@ -114,7 +114,7 @@ static void pin_all(struct fs_app *app, struct request *r)
     }
 }
 
-/* ---- getting the way free -------------------------------------------------------------------------------- */
+/* ---- getting the way free -------------------------------------------------------------------- */
 
 static void ask_holders(struct fs_app *app, struct object *o, const struct session *s)
 {
@@ -175,7 +175,7 @@ static bool way_is_free(struct fs_app *app, struct request *r, const struct sess
     return true;
 }
 
-/* ---- proposing --------------------------------------------------------------------------------------------- */
+/* ---- proposing ------------------------------------------------------------------------------- */
 
 static void set_holders(const struct fs_app *app, const struct request *r, size_t *ret_count,
                         uint64_t **ret_holders, bool self_open)
@@ -273,9 +273,10 @@ void change_run(struct fs_app *app, struct request *r, struct session *s)
     request_propose(app, r, NULL, 0, NULL, 0);
 }
 
-/* ---- applied ------------------------------------------------------------------------------------------------- */
+/* ---- applied --------------------------------------------------------------------------------- */
 
-static bool promise_after(struct fs_app *app, struct session *s, enum object_kind kind, uint64_t ino)
+static bool promise_after(struct fs_app *app, struct session *s, enum object_kind kind,
+                          uint64_t ino)
 {
     struct object *o = object_get(app, kind, ino);
     bool calm = object_calm(o) && session_may_hold(app, s);
@@ -285,8 +286,8 @@ static bool promise_after(struct fs_app *app, struct session *s, enum object_kin
     return calm;
 }
 
-/* The answer carries the newest attributes, so it may promise them, and its own name of the directory
- * when the directory's names were promised already. */
+/* The answer carries the newest attributes, so it may promise them, and its own name of the
+ * directory when the directory's names were promised already. */
 static void grant_after(struct fs_app *app, const struct request *r, Fs__Reply *reply)
 {
     struct session *s = session_find(app, r->session);

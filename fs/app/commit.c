@@ -1,5 +1,6 @@
-/* COMMITs: checked against what is proposed already, not only against what is applied (RULES B2, B12),
- * and proposed one after another per file, so that a large one is never overtaken by the next. */
+/* COMMITs: checked against what is proposed already, not only against what is applied (RULES B2,
+ * B12), and proposed one after another per file, so that a large one is never overtaken by the
+ * next. */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -64,7 +65,7 @@ void commits_free(struct fs_app *app)
     map_clear(&app->tails);
 }
 
-/* ---- what a COMMIT brings -------------------------------------------------------------------------------- */
+/* ---- what a COMMIT brings -------------------------------------------------------------------- */
 
 /* The blocks it names, checked; NULL and an error when they are not what a mount may send. */
 static struct block_ref *blocks_of(const struct request *r, int *ret_err)
@@ -80,8 +81,8 @@ static struct block_ref *blocks_of(const struct request *r, int *ret_err)
             *ret_err = EINVAL;
             break;
         }
-        refs[i] = (struct block_ref){{b->session, b->n}, b->size,
-                                     block_digest_of_runs(b->runs, (uint32_t)b->n_runs)};
+        refs[i] = (struct block_ref){
+            {b->session, b->n}, b->size, block_digest_of_runs(b->runs, (uint32_t)b->n_runs)};
         bytes += b->size;
     }
     if (!*ret_err && r->bulk && (r->bulk->size != bytes || bytes > ENTRY_INLINE_BYTES_MAX))
@@ -119,7 +120,7 @@ static void propose(struct fs_app *app, struct request *r, struct tail *t)
     request_propose(app, r, refs, count, r->bulk, r->req->holders);
 }
 
-/* ---- numbering -------------------------------------------------------------------------------------------- */
+/* ---- numbering ------------------------------------------------------------------------------- */
 
 static void answer_accepted(struct fs_app *app, const struct request *r)
 {
@@ -133,8 +134,7 @@ static void answer_accepted(struct fs_app *app, const struct request *r)
 /* The same COMMIT is on its way: whoever asks last is answered. */
 static void join(struct fs_app *app, struct request *r, const struct tail *t)
 {
-    list_each(it, &app->requests)
-    {
+    list_each(it, &app->requests) {
         struct request *first = container_of(it, struct request, all);
         if (first->tail != t || first == r || first->waits != WAIT_LOG ||
             first->op->commit->c != r->op->commit->c)

@@ -1,7 +1,8 @@
 /* What the service's files share.
  *
- * Reading order: request (what a mount asked and what it waits for), object (what promises and pins are
- * about), session (mounts and their time), recall, then what is answered: read, change, commit. */
+ * Reading order: request (what a mount asked and what it waits for), object (what promises and pins
+ * are about), session (mounts and their time), recall, then what is answered: read, change, commit.
+ */
 #ifndef TALLY_FS_APP_INTERNAL_H
 #define TALLY_FS_APP_INTERNAL_H
 
@@ -13,15 +14,17 @@
 enum {
     PINS_MAX = 12,
     TARGETS_MAX = 2,
-    PROMISES_MAX = 1 << 18,   /* objects with promises; beyond it the least recently granted is recalled */
-    READ_PAGES_MAX = 2048,    /* of one READ */
-    READDIR_MAX = 512,        /* entries of one READDIR */
+    PROMISES_MAX =
+        1 << 18, /* objects with promises; beyond it the least recently granted is recalled */
+    READ_PAGES_MAX = 2048, /* of one READ */
+    READDIR_MAX = 512,     /* entries of one READDIR */
 };
 #define FOLLOWER_PATIENCE (50 * TIME_MS) /* for min_index; then the mount asks another copy */
-#define REQUEST_PATIENCE (60 * TIME_S)   /* longer than any mount waits */
-#define HOUSEKEEPING (1 * TIME_S)
+#define REQUEST_PATIENCE  (60 * TIME_S)  /* longer than any mount waits */
+#define HOUSEKEEPING      (1 * TIME_S)
 
-/* ---- object.c: what promises, recalls and changes under way are about --------------------------- */
+/* ---- object.c: what promises, recalls and changes under way are about ---------------------------
+ */
 
 enum object_kind {
     OBJECT_ATTR = 1, /* attributes and data of an inode */
@@ -35,12 +38,12 @@ struct object {
     uint64_t key; /* kind and inode */
     uint32_t shared;
     bool exclusive;
-    bool releasing;                     /* LEASE: its end is proposed */
-    vec_of(struct session *) promised;  /* who holds the promise */
-    vec_of(struct session *) asked;     /* who was asked and did not answer yet */
-    vec_of(uint64_t) open;              /* OPEN: sessions that have it open or said nothing */
-    struct list waiters;                /* requests, woken at any change */
-    struct list lru;                    /* app.promises while promised */
+    bool releasing;                    /* LEASE: its end is proposed */
+    vec_of(struct session *) promised; /* who holds the promise */
+    vec_of(struct session *) asked;    /* who was asked and did not answer yet */
+    vec_of(uint64_t) open;             /* OPEN: sessions that have it open or said nothing */
+    struct list waiters;               /* requests, woken at any change */
+    struct list lru;                   /* app.promises while promised */
 };
 
 static inline enum object_kind object_kind(const struct object *o)
@@ -65,7 +68,7 @@ void object_unpromise(struct fs_app *app, struct object *o, struct session *s);
 void objects_forget_session(struct fs_app *app, struct session *s);
 void objects_free(struct fs_app *app);
 
-/* ---- session.c ------------------------------------------------------------------------------------ */
+/* ---- session.c ------------------------------------------------------------------------------- */
 
 struct session {
     uint64_t id;
@@ -97,7 +100,7 @@ void sessions_tick(struct fs_app *app);
 void sessions_free(struct fs_app *app);
 time_us session_limit(const struct fs_app *app);
 
-/* ---- recall.c -------------------------------------------------------------------------------------- */
+/* ---- recall.c -------------------------------------------------------------------------------- */
 
 struct recall {
     struct list link;
@@ -118,7 +121,7 @@ void recalls_free(struct fs_app *app, struct session *s);
  * LEASE object. */
 bool lease_is_free(struct fs_app *app, const struct session *s, const Fs__Attr *attr);
 
-/* ---- request.c: what a mount asked ------------------------------------------------------------------ */
+/* ---- request.c: what a mount asked ----------------------------------------------------------- */
 
 enum request_wait {
     WAIT_NONE,
@@ -149,7 +152,7 @@ struct request {
     struct object *waits_for;
     uint64_t ticket, index; /* WAIT_POINT, WAIT_LOG */
     uint64_t min_index;
-    bool point;             /* has its read point */
+    bool point; /* has its read point */
     bool pinned;
     bool appended;
     struct pin pins[PINS_MAX];
@@ -165,7 +168,8 @@ void request_start(struct fs_app *app, uint64_t client, Fs__Request *req, struct
 struct request *request_new(struct fs_app *app);
 void request_end(struct fs_app *app, struct request *r);
 void request_run(struct fs_app *app, struct request *r);
-void request_wait(struct fs_app *app, struct request *r, enum request_wait what, struct list *queue);
+void request_wait(struct fs_app *app, struct request *r, enum request_wait what,
+                  struct list *queue);
 void request_wait_object(struct fs_app *app, struct request *r, struct object *o);
 /* Runs again before this step ends. */
 void request_ready(struct fs_app *app, struct request *r);
@@ -190,7 +194,7 @@ void requests_appended(struct fs_app *app, uint64_t ticket, uint64_t index);
 void requests_dropped(struct fs_app *app, uint64_t ticket);
 void request_describe(const struct fs_app *app, const struct request *r, char *text, size_t size);
 
-/* ---- reply.c ---------------------------------------------------------------------------------------- */
+/* ---- reply.c --------------------------------------------------------------------------------- */
 
 Fs__Reply *reply_new(const struct fs_app *app, uint64_t id);
 Fs__Reply *reply_error(const struct fs_app *app, uint64_t id, int err, const char *why);
@@ -200,10 +204,10 @@ void app_send(struct fs_app *app, uint64_t client, Fs__Reply *reply);
 Fs__Attr *attr_copy(const Fs__Attr *attr);
 Fs__OpReply *op_reply_copy(const Fs__OpReply *from);
 
-/* ---- read.c, change.c, commit.c ---------------------------------------------------------------------- */
+/* ---- read.c, change.c, commit.c -------------------------------------------------------------- */
 
-/* Whole answers from the applied state. `s` NULL: of a follower, nothing is promised. False: the request
- * waits (write leases are respected only with `s`). */
+/* Whole answers from the applied state. `s` NULL: of a follower, nothing is promised. False: the
+ * request waits (write leases are respected only with `s`). */
 void read_run(struct fs_app *app, struct request *r, struct session *s);
 void read_follower(struct fs_app *app, uint64_t client, Fs__Request *req);
 Fs__StatfsReply *statfs_reply(const struct fs_app *app);

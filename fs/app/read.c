@@ -1,5 +1,5 @@
-/* Answers from the applied state: at the leader with promises and after foreign write leases came back
- * (RULES L3, L4), at any copy by wanted index (RULES B8, L10). */
+/* Answers from the applied state: at the leader with promises and after foreign write leases came
+ * back (RULES L3, L4), at any copy by wanted index (RULES B8, L10). */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,13 +7,13 @@
 
 #include "fs/app/internal.h"
 
-/* One answer in the making. Without a session (a follower's answer) nothing is promised and leases do
- * not matter. */
+/* One answer in the making. Without a session (a follower's answer) nothing is promised and leases
+ * do not matter. */
 struct answer {
     struct fs_app *app;
     struct session *session;
     Fs__Reply *reply;
-    struct object *wait;  /* the answer has to wait for this */
+    struct object *wait; /* the answer has to wait for this */
     bool with_blocks;
 };
 
@@ -192,8 +192,8 @@ static int read_data(struct answer *a, const Fs__Read *m)
     if (r < 0 || !settled(a, &attr))
         return r;
     struct fs_extent *extents = xcalloc(m->pages + 1, sizeof *extents);
-    int count = fs_read_map(a->app->config.state, m->ino, m->first_page, m->pages, extents,
-                            m->pages + 1);
+    int count =
+        fs_read_map(a->app->config.state, m->ino, m->first_page, m->pages, extents, m->pages + 1);
     if (count >= 0) {
         Fs__ReadReply *body = xmalloc(sizeof *body);
         fs__read_reply__init(body);
@@ -284,7 +284,8 @@ void read_run(struct fs_app *app, struct request *r, struct session *s)
 void read_follower(struct fs_app *app, uint64_t client, Fs__Request *req)
 {
     if (!app->config.state) {
-        app_send(app, client, reply_error(app, req->id, EAGAIN, "this copy is taking in a snapshot"));
+        app_send(app, client,
+                 reply_error(app, req->id, EAGAIN, "this copy is taking in a snapshot"));
         fs__request__free_unpacked(req, NULL);
         return;
     }

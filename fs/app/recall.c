@@ -1,5 +1,5 @@
-/* Recalls: promises and write leases are asked back before a change of what they are about (RULES L3,
- * L5, L7). One message per session and step, however many changes ask. */
+/* Recalls: promises and write leases are asked back before a change of what they are about (RULES
+ * L3, L5, L7). One message per session and step, however many changes ask. */
 #include <stdlib.h>
 
 #include "fs/app/internal.h"
@@ -108,9 +108,10 @@ void recalls_resend(struct fs_app *app, struct session *s)
         recall_send(app, s, container_of(it, struct recall, link));
 }
 
-/* ---- answers ------------------------------------------------------------------------------------- */
+/* ---- answers --------------------------------------------------------------------------------- */
 
-static void propose_release(struct fs_app *app, struct session *s, Fs__LeaseEnd **ends, size_t count)
+static void propose_release(struct fs_app *app, struct session *s, Fs__LeaseEnd **ends,
+                            size_t count)
 {
     Fs__Op *op = xmalloc(sizeof *op);
     fs__op__init(op);
@@ -132,8 +133,8 @@ static void propose_release(struct fs_app *app, struct session *s, Fs__LeaseEnd 
     (void)request_propose_own(app, op);
 }
 
-/* The mount says that it has no such lease, the state says that it does: the mount forgot, with nothing
- * left to commit. Released for it. */
+/* The mount says that it has no such lease, the state says that it does: the mount forgot, with
+ * nothing left to commit. Released for it. */
 static void release_for(struct fs_app *app, struct session *s, uint64_t ino)
 {
     Fs__Attr attr = FS__ATTR__INIT;
@@ -181,8 +182,7 @@ void recall_on_ack(struct fs_app *app, struct session *s, const Fs__RecallAck *a
 {
     if (ack->n_leases)
         propose_release(app, s, ack->leases, ack->n_leases);
-    list_each(it, &s->recalls)
-    {
+    list_each(it, &s->recalls) {
         struct recall *k = container_of(it, struct recall, link);
         if (ack->n == 0 || k->n != ack->n)
             continue;
@@ -195,7 +195,7 @@ void recall_on_ack(struct fs_app *app, struct session *s, const Fs__RecallAck *a
     }
 }
 
-/* ---- silence ------------------------------------------------------------------------------------- */
+/* ---- silence --------------------------------------------------------------------------------- */
 
 static void unanswered(struct fs_app *app, struct session *s, struct object *o)
 {
@@ -216,8 +216,7 @@ void recalls_expire(struct fs_app *app, struct session *s)
 {
     bool ended = !map_get(&app->sessions, s->id);
     recall_flush(app, s);
-    list_each(it, &s->recalls)
-    {
+    list_each(it, &s->recalls) {
         struct recall *k = container_of(it, struct recall, link);
         size_t kept = 0;
         for (size_t i = 0; i < k->count; i++) {

@@ -40,7 +40,7 @@ void request_end(struct fs_app *app, struct request *r)
     free(r);
 }
 
-/* ---- answering ------------------------------------------------------------------------------------ */
+/* ---- answering ------------------------------------------------------------------------------- */
 
 void request_answer(struct fs_app *app, struct request *r, Fs__Reply *reply)
 {
@@ -68,7 +68,7 @@ void request_not_leader(struct fs_app *app, struct request *r)
     request_answer(app, r, reply);
 }
 
-/* ---- waiting -------------------------------------------------------------------------------------- */
+/* ---- waiting --------------------------------------------------------------------------------- */
 
 static void unwait(struct fs_app *app, struct request *r)
 {
@@ -136,7 +136,7 @@ bool request_has_point(struct fs_app *app, struct request *r)
     return true;
 }
 
-/* ---- running -------------------------------------------------------------------------------------- */
+/* ---- running --------------------------------------------------------------------------------- */
 
 static void run_renew(struct fs_app *app, struct request *r, struct session *s)
 {
@@ -164,7 +164,8 @@ static bool opens_or_ends_session(const struct request *r)
                      r->op->body_case == FS__OP__BODY_END_SESSION);
 }
 
-/* An answer stored by apply, or a request that is under way already: exactly once (PROTOCOL 4.3). */
+/* An answer stored by apply, or a request that is under way already: exactly once (PROTOCOL 4.3).
+ */
 static bool seen_before(struct fs_app *app, struct request *r, struct session *s)
 {
     if (!r->op || !r->op->seq)
@@ -261,7 +262,7 @@ void request_start(struct fs_app *app, uint64_t client, Fs__Request *req, struct
     request_run(app, r);
 }
 
-/* ---- pins: what a change under way keeps others from ------------------------------------------------- */
+/* ---- pins: what a change under way keeps others from ----------------------------------------- */
 
 void request_pin(struct request *r, struct object *o, bool exclusive)
 {
@@ -319,7 +320,7 @@ void request_unpin(struct fs_app *app, struct request *r)
     r->pins_count = 0;
 }
 
-/* ---- proposals --------------------------------------------------------------------------------------- */
+/* ---- proposals ------------------------------------------------------------------------------- */
 
 void request_propose(struct fs_app *app, struct request *r, struct block_ref *blocks, size_t count,
                      struct blob *inline_bytes, uint32_t holders)
@@ -361,7 +362,8 @@ void requests_appended(struct fs_app *app, uint64_t ticket, uint64_t index)
         commit_appended(app, r);
 }
 
-/* Whoever asked asks again: with the same numbers, so that it is done once whatever became of it. */
+/* Whoever asked asks again: with the same numbers, so that it is done once whatever became of it.
+ */
 void requests_dropped(struct fs_app *app, uint64_t ticket)
 {
     struct request *r = map_get(&app->tickets, ticket);
@@ -384,7 +386,7 @@ void requests_dropped(struct fs_app *app, uint64_t ticket)
     request_not_leader(app, r);
 }
 
-/* ---- for people --------------------------------------------------------------------------------------- */
+/* ---- for people ------------------------------------------------------------------------------ */
 
 static const char *what_is_asked(const struct request *r)
 {
@@ -455,8 +457,9 @@ void request_describe(const struct fs_app *app, const struct request *r, char *t
     unsigned long long ms = (unsigned long long)(time_since(app->now, r->since) / TIME_MS);
     if (r->waits_for && r->waits_for->asked.count) {
         const struct session *holder = r->waits_for->asked.items[0];
-        (void)snprintf(text, size, "%s: %s waits %llu ms for %s of inode %llu from %s (heard %llu ms ago)",
-                       who, what_is_asked(r), ms,
+        (void)snprintf(text, size,
+                       "%s: %s waits %llu ms for %s of inode %llu from %s (heard %llu ms ago)", who,
+                       what_is_asked(r), ms,
                        object_kind(r->waits_for) == OBJECT_LEASE ? "the write lease" : "a recall",
                        (unsigned long long)object_ino(r->waits_for), holder->name,
                        (unsigned long long)(time_since(app->now, holder->heard) / TIME_MS));

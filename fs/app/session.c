@@ -5,7 +5,8 @@
 
 #include "fs/app/internal.h"
 
-/* T(1 + rho) + eps: when this much passed here since we last spoke, the mount's own clock says so too. */
+/* T(1 + rho) + eps: when this much passed here since we last spoke, the mount's own clock says so
+ * too. */
 time_us session_limit(const struct fs_app *app)
 {
     return app->config.lease_us + app->config.lease_us / 1000 + 50 * TIME_MS;
@@ -44,8 +45,7 @@ void session_drop(struct fs_app *app, struct session *s)
     (void)map_del(&app->sessions, s->id);
     recalls_expire(app, s);
     objects_forget_session(app, s);
-    list_each(it, &app->requests)
-    {
+    list_each(it, &app->requests) {
         struct request *r = container_of(it, struct request, all);
         if (r->req && r->session == s->id && r->waits != WAIT_LOG)
             request_ready(app, r); /* finds out by itself */

@@ -6,7 +6,7 @@
 #include "fs/client/internal.h"
 #include "repl/base/hash.h"
 
-/* ---- inodes --------------------------------------------------------------------------------- */
+/* ---- inodes ---------------------------------------------------------------------------------- */
 
 struct inode *inode_find(const struct client *c, uint64_t ino)
 {
@@ -127,8 +127,7 @@ struct Fs__Attr inode_now(const struct client *c, const struct inode *i)
         attr.atime = f->atime;
     }
     attr.pages += f->dirty.pages.count;
-    list_each(it, &f->commits)
-    {
+    list_each(it, &f->commits) {
         attr.pages += container_of(it, struct commit, in_file)->layer.pages.count;
     }
     if (attr.pages > pages_of(attr.size)) {
@@ -188,7 +187,7 @@ void inode_invalidate_kernel(struct client *c, struct inode *i)
     i->kernel_until = 0;
 }
 
-/* ---- names ---------------------------------------------------------------------------------- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 static uint64_t name_hash(uint64_t dir, const char *name, size_t len)
 {
@@ -274,7 +273,7 @@ time_us dir_entry_valid(const struct client *c, const struct inode *dir)
     return c->config.name_cache && dir_names_fresh(c, dir) ? c->lease_until - c->now : 0;
 }
 
-/* ---- dropping ------------------------------------------------------------------------------- */
+/* ---- dropping -------------------------------------------------------------------------------- */
 
 void cache_drop_attr(struct client *c, uint64_t ino)
 {
@@ -288,8 +287,7 @@ void cache_drop_attr(struct client *c, uint64_t ino)
 static void drop_names(struct inode *dir)
 {
     dir->names_promised = false;
-    list_each(it, &dir->names)
-    {
+    list_each(it, &dir->names) {
         container_of(it, struct name, in_dir)->fresh = false;
     }
 }

@@ -9,7 +9,7 @@
 
 #include "fs/client/internal.h"
 
-/* ---- timers --------------------------------------------------------------------------------- */
+/* ---- timers ---------------------------------------------------------------------------------- */
 
 void timer_init(struct timer *t)
 {
@@ -60,7 +60,7 @@ static void timers_run(struct client *c)
     }
 }
 
-/* ---- effects -------------------------------------------------------------------------------- */
+/* ---- effects --------------------------------------------------------------------------------- */
 
 struct client_effect *effect_add(struct client *c, enum client_effect_kind kind)
 {
@@ -118,7 +118,7 @@ void client_log(struct client *c, const char *format, ...)
     effect_add(c, CLIENT_LOG)->text = xstrdup(text);
 }
 
-/* ---- life ----------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 struct client *client_new(const struct client_config *config)
 {
@@ -192,7 +192,7 @@ void client_free(struct client *c)
     free(c);
 }
 
-/* ---- the step ------------------------------------------------------------------------------- */
+/* ---- the step -------------------------------------------------------------------------------- */
 
 static void on_link_up(struct client *c, uint32_t node, uint64_t boot)
 {
@@ -268,7 +268,7 @@ void client_step(struct client *c, const struct client_event *ev, struct client_
     c->out = NULL;
 }
 
-/* ---- what it tells -------------------------------------------------------------------------- */
+/* ---- what it tells --------------------------------------------------------------------------- */
 
 struct client_stats client_stats(const struct client *c, time_us now)
 {
@@ -285,8 +285,7 @@ struct client_stats client_stats(const struct client *c, time_us now)
         .open_files = c->handles.count,
         .lease_valid = c->lease_until > now,
     };
-    list_each(it, &c->ops)
-    {
+    list_each(it, &c->ops) {
         const struct op *op = container_of(it, struct op, link);
         s.ops_waiting += !op->answered;
         if (!op->answered && time_since(now, op->since) > s.oldest_wait_us) {
@@ -351,8 +350,7 @@ static void describe_nodes(const struct client *c, time_us now, char *text, size
 void client_explain(const struct client *c, time_us now, uint64_t ino,
                     void (*line)(void *ctx, const char *text), void *ctx)
 {
-    list_each(it, &c->ops)
-    {
+    list_each(it, &c->ops) {
         const struct op *op = container_of(it, struct op, link);
         if (op->answered || (ino != 0 && op->a.ino != ino && op->a.parent != ino)) {
             continue;

@@ -45,7 +45,7 @@ struct client_config {
 struct client *client_new(const struct client_config *config);
 void client_free(struct client *c);
 
-/* ---- operations ----------------------------------------------------------------------------- */
+/* ---- operations ------------------------------------------------------------------------------ */
 
 enum client_op_kind {
     CLIENT_LOOKUP,  /* parent, name -> attr, entry_valid; ENOENT with entry_valid: negative entry */
@@ -122,7 +122,7 @@ struct client_result {
     uint64_t total_bytes, free_bytes, inodes;
 };
 
-/* ---- events and effects --------------------------------------------------------------------- */
+/* ---- events and effects ---------------------------------------------------------------------- */
 
 enum client_event_kind {
     CLIENT_EV_OP,      /* op */

@@ -11,7 +11,7 @@
 #define WHOLE_BLOB_MIN (64u << 10)  /* smaller runs are packed together with others */
 #define PUT_AGAIN      (5 * TIME_S) /* a store that says nothing for so long gets its blocks again */
 
-/* ---- what a COMMIT says --------------------------------------------------------------------- */
+/* ---- what a COMMIT says ---------------------------------------------------------------------- */
 
 static void add_edit(struct Fs__Commit *m, Fs__Edit__Kind kind, uint64_t first, uint64_t pages,
                      uint32_t block, uint32_t block_page)
@@ -176,7 +176,7 @@ static void build(struct client *c, struct commit *k)
     k->inline_bytes = bytes <= c->config.inline_max;
 }
 
-/* ---- to the leader -------------------------------------------------------------------------- */
+/* ---- to the leader --------------------------------------------------------------------------- */
 
 static uint32_t holders_of(const struct commit *k)
 {
@@ -190,8 +190,7 @@ static uint32_t holders_of(const struct commit *k)
 /* RULES B12: whatever this session named below is in a map or dead. */
 static uint64_t lowest_wanted(const struct client *c)
 {
-    list_each(it, &c->commits)
-    {
+    list_each(it, &c->commits) {
         const struct commit *k = container_of(it, struct commit, all);
         if (k->blocks_count != 0) {
             return k->blocks[0]->pb.n < k->blocks[k->blocks_count - 1]->pb.n
@@ -273,7 +272,7 @@ static void send_commit(struct client *c, struct commit *k)
     rpc_start(c, r);
 }
 
-/* ---- to the stores -------------------------------------------------------------------------- */
+/* ---- to the stores --------------------------------------------------------------------------- */
 
 static uint32_t targets_of(const struct client *c)
 {
@@ -380,8 +379,7 @@ void commit_on_put_reply(struct client *c, uint32_t node, const struct Fs__Block
 
 void commit_on_link_up(struct client *c, uint32_t node, bool new_store)
 {
-    list_each(it, &c->commits)
-    {
+    list_each(it, &c->commits) {
         struct commit *k = container_of(it, struct commit, all);
         if (k->inline_bytes) {
             continue;
@@ -398,8 +396,7 @@ void commit_on_link_up(struct client *c, uint32_t node, bool new_store)
 
 void commit_on_targets(struct client *c)
 {
-    list_each(it, &c->commits)
-    {
+    list_each(it, &c->commits) {
         struct commit *k = container_of(it, struct commit, all);
         if (!k->inline_bytes) {
             put_missing(c, k);
@@ -430,12 +427,11 @@ void commit_free(struct client *c, struct commit *k)
     free(k);
 }
 
-/* ---- who waits ------------------------------------------------------------------------------ */
+/* ---- who waits ------------------------------------------------------------------------------- */
 
 bool commit_reached(const struct client *c, const struct op *op)
 {
-    list_each(it, &c->commits)
-    {
+    list_each(it, &c->commits) {
         const struct commit *k = container_of(it, struct commit, all);
         if (k->serial > op->until) {
             return true; /* they are in order */
@@ -462,8 +458,7 @@ void commit_wake(struct client *c)
     bool again = true;
     while (again) {
         again = false;
-        list_each(it, &c->commit_waiters)
-        {
+        list_each(it, &c->commit_waiters) {
             struct op *op = container_of(it, struct op, wait);
             if (!commit_reached(c, op)) {
                 continue;

@@ -5,7 +5,7 @@
 
 #include "fs/client/internal.h"
 
-/* ---- life ----------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 struct file *file_get(struct client *c, struct inode *i)
 {
@@ -59,7 +59,7 @@ void file_settle(struct client *c, struct file *f)
     inode_settle(c, i);
 }
 
-/* ---- handles -------------------------------------------------------------------------------- */
+/* ---- handles --------------------------------------------------------------------------------- */
 
 struct handle *handle_new(struct client *c, struct inode *i, uint32_t flags)
 {
@@ -154,7 +154,7 @@ void file_drop_hold(struct client *c, struct inode *i)
     }
 }
 
-/* ---- the lease ------------------------------------------------------------------------------ */
+/* ---- the lease ------------------------------------------------------------------------------- */
 
 static void fail_queue(struct client *c, struct file *f, int err)
 {
@@ -302,8 +302,7 @@ void file_release_idle(struct client *c)
     if (c->state != SESSION_LIVE || !session_leader_usable(c)) {
         return;
     }
-    list_each(it, &c->leases)
-    {
+    list_each(it, &c->leases) {
         struct file *f = container_of(it, struct file, lease_lru);
         bool too_many = c->leases_count > LEASES_MAX;
         if (count == LEASES_PER_RELEASE ||
@@ -321,7 +320,7 @@ void file_release_idle(struct client *c)
     }
 }
 
-/* ---- dirty ---------------------------------------------------------------------------------- */
+/* ---- dirty ----------------------------------------------------------------------------------- */
 
 int64_t file_next_mtime(const struct client *c, const struct file *f)
 {
@@ -399,8 +398,7 @@ uint64_t file_freeze(struct client *c, struct file *f)
 
 void file_freeze_all(struct client *c)
 {
-    list_each(it, &c->dirty_files)
-    {
+    list_each(it, &c->dirty_files) {
         (void)file_freeze(c, container_of(it, struct file, dirty_link));
     }
 }
@@ -424,17 +422,15 @@ void file_committed(struct client *c, struct commit *k)
     session_stop_next(c);
 }
 
-/* ---- losing it ------------------------------------------------------------------------------ */
+/* ---- losing it ------------------------------------------------------------------------------- */
 
 static void tell_loss(struct client *c, struct file *f, uint64_t bytes, int err)
 {
     struct inode *i = f->inode;
-    list_each(it, &f->handles)
-    {
+    list_each(it, &f->handles) {
         container_of(it, struct handle, link)->error = err;
     }
-    list_each(it, &c->commit_waiters)
-    {
+    list_each(it, &c->commit_waiters) {
         struct op *op = container_of(it, struct op, wait);
         if (op->wait_ino == i->ino || op->wait_ino == 0) {
             op->lost = err;
@@ -455,8 +451,7 @@ uint64_t file_lost(struct client *c, struct file *f, int err)
     c->dirty_bytes -= bytes;
     c->space += f->dirty_space;
     f->dirty_space = 0;
-    list_each(it, &f->commits)
-    {
+    list_each(it, &f->commits) {
         struct commit *k = container_of(it, struct commit, in_file);
         bytes += k->bytes;
         c->space += k->space;
@@ -497,7 +492,7 @@ void file_discard(struct client *c, struct file *f)
     file_pump_buffer(c);
 }
 
-/* ---- the queue of changes ------------------------------------------------------------------- */
+/* ---- the queue of changes -------------------------------------------------------------------- */
 
 bool file_find_page(const struct file *f, uint64_t no, struct page *ret)
 {

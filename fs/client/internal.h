@@ -25,8 +25,9 @@
 
 #define BACKOFF_MIN (5 * TIME_MS)
 #define BACKOFF_MAX (100 * TIME_MS)
-#define HEDGE_DELAY (300 * TIME_MS) /* a copy that says nothing for so long: ask the next one too  \
-                                     */
+#define HEDGE_DELAY                                                                                \
+    (300 * TIME_MS) /* a copy that says nothing for so long: ask the next one too                  \
+                     */
 #define LEADER_SILENCE (300 * TIME_MS)
 #define PUT_PATIENCE   (20 * TIME_MS) /* RULES B5: then the leader pushes the bytes itself */
 #define COMMIT_DELAY   (1 * TIME_S)   /* RULES B9 */
@@ -38,7 +39,7 @@
 #define RESERVE_CHUNK   (16u << 20) /* RULES B13 */
 #define COMMIT_OVERHEAD FS_PAGE     /* of space, beside whole pages */
 
-/* ---- timers: one list per class, so that setting one of a usual delay is O(1) --------------- */
+/* ---- timers: one list per class, so that setting one of a usual delay is O(1) ---------------- */
 
 enum timer_class {
     TIMER_OP,
@@ -67,7 +68,7 @@ static inline bool timer_running(const struct timer *t)
     return list_linked(&t->link);
 }
 
-/* ---- op.c: a kernel request that is not finished -------------------------------------------- */
+/* ---- op.c: a kernel request that is not finished --------------------------------------------- */
 
 enum busy_kind { BUSY_ATTR, BUSY_NAMES };
 #define OP_BUSY_MAX 6
@@ -118,7 +119,7 @@ size_t op_idle(struct op *op, struct inode *ret_inodes[OP_BUSY_MAX]);
 /* Runs it from its beginning, or where its own state says. */
 void op_run(struct client *c, struct op *op);
 
-/* ---- rpc.c: requests to nodes, repeated until answered -------------------------------------- */
+/* ---- rpc.c: requests to nodes, repeated until answered --------------------------------------- */
 
 enum rpc_to { RPC_LEADER, RPC_COPY, RPC_PROBE };
 
@@ -178,7 +179,7 @@ void rpc_post(struct client *c, struct Fs__Request *req);
 int rpc_error(const struct rpc *r, const struct Fs__Reply *reply);
 uint64_t rpc_oldest_id(const struct client *c);
 
-/* ---- session.c ------------------------------------------------------------------------------ */
+/* ---- session.c ------------------------------------------------------------------------------- */
 
 enum session_state { SESSION_NONE, SESSION_OPENING, SESSION_LIVE };
 
@@ -201,7 +202,7 @@ void session_stop(struct client *c);
 /* Called when something a stop waits for may be done. */
 void session_stop_next(struct client *c);
 
-/* ---- cache.c: attributes and names ---------------------------------------------------------- */
+/* ---- cache.c: attributes and names ----------------------------------------------------------- */
 
 struct commit;
 
@@ -272,7 +273,7 @@ bool grant_counts_entry(struct client *c, const struct rpc *r, const struct Fs__
 void cache_learn_names(struct client *c, const struct rpc *r, const struct Fs__Reply *reply,
                        struct inode *dir);
 
-/* ---- file.c: the write lease and its data --------------------------------------------------- */
+/* ---- file.c: the write lease and its data ---------------------------------------------------- */
 
 enum lease_state { LEASE_NONE, LEASE_ASKING, LEASE_HELD };
 
@@ -351,7 +352,7 @@ void handle_close(struct client *c, struct handle *h);
 int handle_take_error(struct client *c, uint64_t fh);
 int64_t file_next_mtime(const struct client *c, const struct file *f);
 
-/* ---- commit.c ------------------------------------------------------------------------------- */
+/* ---- commit.c -------------------------------------------------------------------------------- */
 
 struct block_out {
     uint32_t refs; /* the commit and the effects that name `put` */
@@ -397,7 +398,7 @@ bool commit_reached(const struct client *c, const struct op *op);
 void commit_wait(struct client *c, struct op *op, uint64_t ino, uint64_t until);
 void block_out_unref(struct block_out *b);
 
-/* ---- read.c --------------------------------------------------------------------------------- */
+/* ---- read.c ---------------------------------------------------------------------------------- */
 
 /* Reads pages for `op`: layers as they are now over the committed base. When it has them, `done`
  * gets one slice list covering exactly `pages` pages (err != 0: none). */
@@ -423,7 +424,7 @@ void read_free(struct client *c, struct read_job *job);
 /* What a copy must have applied to answer for `i`: RULES B8, L10. */
 uint64_t read_min_index(const struct client *c, const struct inode *i);
 
-/* ---- recall.c ------------------------------------------------------------------------------- */
+/* ---- recall.c -------------------------------------------------------------------------------- */
 
 struct recall { /* asked by the leader, not answered yet */
     struct list link;
@@ -511,7 +512,7 @@ ProtobufCBinaryData op_bytes(const char *text);
 bool op_readdir_stale(struct client *c, struct op *op);
 void op_root_timeout(struct client *c, struct timer *t);
 
-/* ---- the client ----------------------------------------------------------------------------- */
+/* ---- the client ------------------------------------------------------------------------------ */
 
 struct root_listing {
     vec_of(struct client_dirent) entries; /* names owned */

@@ -10,7 +10,7 @@
 #define SET_ATIMES (FS_SETATTR_ATIME | FS_SETATTR_ATIME_NOW)
 #define SET_MTIMES (FS_SETATTR_MTIME | FS_SETATTR_MTIME_NOW)
 
-/* ---- in common ------------------------------------------------------------------------------ */
+/* ---- in common ------------------------------------------------------------------------------- */
 
 ProtobufCBinaryData op_bytes(const char *text)
 {
@@ -77,7 +77,7 @@ void op_answer_entry(struct client *c, struct op *op, uint64_t dir, struct inode
     op_finish(c, op, &result);
 }
 
-/* ---- getattr -------------------------------------------------------------------------------- */
+/* ---- getattr --------------------------------------------------------------------------------- */
 
 static void on_attr(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
                     struct blob *bulk)
@@ -108,7 +108,7 @@ void op_getattr(struct client *c, struct op *op)
     rpc_start(c, r);
 }
 
-/* ---- setattr -------------------------------------------------------------------------------- */
+/* ---- setattr --------------------------------------------------------------------------------- */
 
 /* Answers of operations on one inode: its attributes afterwards. */
 static void on_changed(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
@@ -208,7 +208,7 @@ void op_setattr(struct client *c, struct op *op)
     }
 }
 
-/* ---- symlinks and extended attributes ------------------------------------------------------- */
+/* ---- symlinks and extended attributes -------------------------------------------------------- */
 
 static void on_data(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
                     struct blob *bulk)
@@ -305,7 +305,7 @@ void op_removexattr(struct client *c, struct op *op)
     rpc_start(c, r);
 }
 
-/* ---- statfs --------------------------------------------------------------------------------- */
+/* ---- statfs ---------------------------------------------------------------------------------- */
 
 static void answer_statfs(struct client *c, struct op *op)
 {
@@ -346,7 +346,7 @@ void op_statfs(struct client *c, struct op *op)
     rpc_start(c, r);
 }
 
-/* ---- without a leader ----------------------------------------------------------------------- */
+/* ---- without a leader ------------------------------------------------------------------------ */
 
 static bool answer_stale(struct client *c, struct op *op)
 {

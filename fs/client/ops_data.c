@@ -5,7 +5,7 @@
 
 #include "fs/client/internal.h"
 
-/* ---- open ----------------------------------------------------------------------------------- */
+/* ---- open ------------------------------------------------------------------------------------ */
 
 static void opened(struct client *c, struct op *op, struct inode *i)
 {
@@ -68,7 +68,7 @@ void op_release(struct client *c, struct op *op)
     op_fail(c, op, 0);
 }
 
-/* ---- read ----------------------------------------------------------------------------------- */
+/* ---- read ------------------------------------------------------------------------------------ */
 
 static void add_slice(struct client_result *result, struct blob *blob, uint32_t offset,
                       uint32_t size)
@@ -192,7 +192,7 @@ void op_read(struct client *c, struct op *op)
     rpc_start(c, r);
 }
 
-/* ---- flush, fsync --------------------------------------------------------------------------- */
+/* ---- flush, fsync ---------------------------------------------------------------------------- */
 
 /* RULES B9: close when the leader has accepted what is dirty, fsync when it is committed. */
 static void flush(struct client *c, struct op *op)

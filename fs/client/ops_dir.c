@@ -5,7 +5,7 @@
 
 #include "fs/client/internal.h"
 
-/* ---- the root's names as last seen: for when there is no leader ----------------------------- */
+/* ---- the root's names as last seen: for when there is no leader ------------------------------ */
 
 static void root_clear(struct root_listing *l)
 {
@@ -63,7 +63,7 @@ bool op_readdir_stale(struct client *c, struct op *op)
     return true;
 }
 
-/* ---- readdir -------------------------------------------------------------------------------- */
+/* ---- readdir --------------------------------------------------------------------------------- */
 
 /* RULES L4: no attributes come of what somebody else may be writing. */
 static void add_entry(struct client *c, const struct rpc *r, const struct Fs__Reply *reply,

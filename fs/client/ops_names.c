@@ -10,7 +10,7 @@
 
 #define RENAME_FLAG_EXCHANGE 2u
 
-/* ---- what one name means from now on -------------------------------------------------------- */
+/* ---- what one name means from now on --------------------------------------------------------- */
 
 /* Under a promise it is a fact. Without one it is a hint, good for telling the leader what is
  * meant. */
@@ -53,7 +53,7 @@ static void settle_busy(struct client *c, struct op *op)
     }
 }
 
-/* ---- lookup --------------------------------------------------------------------------------- */
+/* ---- lookup ---------------------------------------------------------------------------------- */
 
 static void on_lookup(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
                       struct blob *bulk)
@@ -121,7 +121,7 @@ void op_forget(struct client *c, struct op *op)
     op_fail(c, op, 0);
 }
 
-/* ---- make ----------------------------------------------------------------------------------- */
+/* ---- make ------------------------------------------------------------------------------------ */
 
 /* RULES L1: CREATE grants the write lease in the same entry. */
 static void take_lease(struct client *c, const struct rpc *r, struct inode *i,
@@ -192,7 +192,7 @@ void op_make(struct client *c, struct op *op)
     rpc_start(c, r);
 }
 
-/* ---- losing a name -------------------------------------------------------------------------- */
+/* ---- losing a name --------------------------------------------------------------------------- */
 
 /* An inode lost a name: it is kept while it is open, for us if we said so (RULES L7). */
 static void lost_name(struct client *c, const struct Fs__Attr *attr, uint64_t orphan)
@@ -258,7 +258,7 @@ void op_unlink(struct client *c, struct op *op)
     rpc_start(c, r);
 }
 
-/* ---- rename, link --------------------------------------------------------------------------- */
+/* ---- rename, link ---------------------------------------------------------------------------- */
 
 /* RULES B11: a name is given only to what is committed. False: the operation waits, once per inode:
  * what is written meanwhile is not part of the bargain. */

@@ -7,8 +7,9 @@
 #include "fs/client/internal.h"
 #include "repl/base/hash.h"
 
-#define BAD_MAX 64u /* answers that don't fit their hashes; then the bytes are lost on all copies  \
-                     */
+#define BAD_MAX                                                                                    \
+    64u /* answers that don't fit their hashes; then the bytes are lost on all copies              \
+         */
 
 void read_free(struct client *c, struct read_job *job)
 {
@@ -31,7 +32,7 @@ uint64_t read_min_index(const struct client *c, const struct inode *i)
     return i->attr.data_version;
 }
 
-/* ---- the answer ----------------------------------------------------------------------------- */
+/* ---- the answer ------------------------------------------------------------------------------ */
 
 /* The runs that came are what the map says. */
 static bool verified(const struct Fs__Piece *p, const uint8_t *bytes)

@@ -8,7 +8,7 @@ static uint64_t key_of(Fs__Object__Kind kind, uint64_t ino)
     return (uint64_t)kind << 60 | (ino & ((UINT64_C(1) << 60) - 1));
 }
 
-/* ---- RULES L5: what was asked back ---------------------------------------------------------- */
+/* ---- RULES L5: what was asked back ----------------------------------------------------------- */
 
 /* An answer under way may grant what is asked back now: it must not count. */
 static void remember(struct client *c, Fs__Object__Kind kind, uint64_t ino, uint64_t n)
@@ -58,7 +58,7 @@ void recall_expire(struct client *c)
     }
 }
 
-/* ---- answering ------------------------------------------------------------------------------ */
+/* ---- answering ------------------------------------------------------------------------------- */
 
 static struct Fs__LeaseEnd **copy_ends(const struct Fs__LeaseEnd *ends, size_t count)
 {
@@ -112,7 +112,7 @@ static void one_done(struct client *c, struct recall *k)
     recall_drop(k);
 }
 
-/* ---- leases --------------------------------------------------------------------------------- */
+/* ---- leases ---------------------------------------------------------------------------------- */
 
 static void note_end(struct client *c, const struct Fs__LeaseEnd *end)
 {
@@ -207,7 +207,7 @@ void recall_try_release(struct client *c, struct file *f)
     file_pump(c, f); /* whoever waits to write asks for it again */
 }
 
-/* ---- what is asked -------------------------------------------------------------------------- */
+/* ---- what is asked --------------------------------------------------------------------------- */
 
 static void ask_lease_back(struct client *c, struct recall *k, uint64_t ino)
 {
@@ -258,8 +258,7 @@ static void ask_back(struct client *c, struct recall *k, const struct Fs__Object
 
 void recall_on(struct client *c, const struct Fs__Recall *msg)
 {
-    list_each(it, &c->recalls)
-    {
+    list_each(it, &c->recalls) {
         if (container_of(it, struct recall, link)->n == msg->n) {
             return; /* sent again over a new link: its answer is under way */
         }
@@ -275,7 +274,7 @@ void recall_on(struct client *c, const struct Fs__Recall *msg)
     recall_expire(c);
 }
 
-/* ---- forgetting ----------------------------------------------------------------------------- */
+/* ---- forgetting ------------------------------------------------------------------------------ */
 
 void recall_forget(struct client *c)
 {

@@ -143,7 +143,7 @@ static void send_to(struct client *c, struct rpc *r, uint32_t node)
     emit(c, r);
 }
 
-/* ---- to the leader -------------------------------------------------------------------------- */
+/* ---- to the leader --------------------------------------------------------------------------- */
 
 static bool window_open(const struct client *c, const struct rpc *r)
 {
@@ -174,8 +174,7 @@ void rpc_pump(struct client *c)
         return;
     }
     c->pumping = true;
-    list_each(it, &c->queue)
-    {
+    list_each(it, &c->queue) {
         struct rpc *r = container_of(it, struct rpc, link);
         if (!r->needs_session || c->state == SESSION_LIVE) {
             send_leader(c, r);
@@ -210,8 +209,7 @@ static void requeue(struct client *c, struct rpc *r)
 
 static void requeue_all(struct client *c, uint32_t except_node)
 {
-    list_each(it, &c->sent)
-    {
+    list_each(it, &c->sent) {
         struct rpc *r = container_of(it, struct rpc, link);
         if (r->node != except_node) {
             requeue(c, r);
@@ -225,7 +223,7 @@ void rpc_new_leader(struct client *c)
     rpc_pump(c);
 }
 
-/* ---- to copies: the nearest first, the next one when it can't or says nothing --------------- */
+/* ---- to copies: the nearest first, the next one when it can't or says nothing ---------------- */
 
 static void on_hedge(struct client *c, struct timer *t);
 static void on_copy_retry(struct client *c, struct timer *t);
@@ -346,7 +344,7 @@ void rpc_post(struct client *c, struct Fs__Request *req)
     rpc_unref(r);
 }
 
-/* ---- answers -------------------------------------------------------------------------------- */
+/* ---- answers --------------------------------------------------------------------------------- */
 
 int rpc_error(const struct rpc *r, const struct Fs__Reply *reply)
 {
@@ -439,12 +437,11 @@ void rpc_on_reply(struct client *c, uint32_t node, const struct Fs__Reply *reply
     recall_expire(c);
 }
 
-/* ---- links and sessions --------------------------------------------------------------------- */
+/* ---- links and sessions ---------------------------------------------------------------------- */
 
 void rpc_on_link_down(struct client *c, uint32_t node)
 {
-    list_each(it, &c->sent)
-    {
+    list_each(it, &c->sent) {
         struct rpc *r = container_of(it, struct rpc, link);
         if (r->node == node) {
             requeue(c, r);
@@ -454,8 +451,7 @@ void rpc_on_link_down(struct client *c, uint32_t node)
     bool again = true;
     while (again) {
         again = false;
-        list_each(it, &c->copies)
-        {
+        list_each(it, &c->copies) {
             struct rpc *r = container_of(it, struct rpc, link);
             if (r->node != node && r->older_node != node) {
                 continue;
@@ -482,8 +478,7 @@ void rpc_on_link_down(struct client *c, uint32_t node)
 
 void rpc_on_link_up(struct client *c, uint32_t node)
 {
-    list_each(it, &c->copies)
-    {
+    list_each(it, &c->copies) {
         struct rpc *r = container_of(it, struct rpc, link);
         if (r->to == RPC_COPY && r->id == 0 && timer_running(&r->timer)) {
             send_copy(c, r);
@@ -502,8 +497,7 @@ void rpc_session_lost(struct client *c, uint64_t session)
     struct list failed;
     list_init(&failed);
     for (size_t l = 0; l < 3; l++) {
-        list_each(it, lists[l])
-        {
+        list_each(it, lists[l]) {
             struct rpc *r = container_of(it, struct rpc, link);
             if (!r->needs_session || r->session != session || !r->sent_once) {
                 continue;

@@ -15,7 +15,7 @@ bool session_lease_valid(const struct client *c)
     return c->state == SESSION_LIVE && c->now < c->lease_until;
 }
 
-/* ---- who leads ------------------------------------------------------------------------------ */
+/* ---- who leads ------------------------------------------------------------------------------- */
 
 static void on_probe_timer(struct client *c, struct timer *t);
 
@@ -132,7 +132,7 @@ void session_note_reply(struct client *c, uint32_t node, const struct Fs__Reply 
     }
 }
 
-/* ---- opening and renewing ------------------------------------------------------------------- */
+/* ---- opening and renewing -------------------------------------------------------------------- */
 
 static void on_opened(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
                       struct blob *bulk)
@@ -276,7 +276,7 @@ void session_save_token(struct client *c)
     e->token = c->saved_token = c->token;
 }
 
-/* ---- losing it ------------------------------------------------------------------------------ */
+/* ---- losing it ------------------------------------------------------------------------------- */
 
 void session_lost(struct client *c, uint64_t session)
 {
@@ -323,7 +323,7 @@ void session_lost(struct client *c, uint64_t session)
     session_stop_next(c);
 }
 
-/* ---- space ---------------------------------------------------------------------------------- */
+/* ---- space ----------------------------------------------------------------------------------- */
 
 bool session_take_space(struct client *c, uint64_t bytes)
 {
@@ -379,7 +379,7 @@ void session_reserve(struct client *c, uint64_t bytes)
     }
 }
 
-/* ---- holds of unlinked files ---------------------------------------------------------------- */
+/* ---- holds of unlinked files ----------------------------------------------------------------- */
 
 static void send_drop_holds(struct client *c);
 
@@ -416,7 +416,7 @@ void session_drop_holds(struct client *c, uint64_t ino)
     }
 }
 
-/* ---- stopping ------------------------------------------------------------------------------- */
+/* ---- stopping -------------------------------------------------------------------------------- */
 
 static void stopped(struct client *c)
 {

@@ -9,7 +9,7 @@
 
 #define SIZE_MAX_BYTES ((uint64_t)INT64_MAX)
 
-/* ---- what a change needs first -------------------------------------------------------------- */
+/* ---- what a change needs first --------------------------------------------------------------- */
 
 /* RULES B13: before the lease is pinned; recalls and flushes never reserve. */
 static bool space_ready(struct client *c, struct file *f, struct op *op, uint64_t bytes)
@@ -97,7 +97,7 @@ static bool base_ready(struct client *c, struct file *f, struct op *op, uint64_t
     return op->job == NULL; /* at once: there is nothing of it to be read */
 }
 
-/* ---- write ---------------------------------------------------------------------------------- */
+/* ---- write ----------------------------------------------------------------------------------- */
 
 /* Is there anything in page `no` of the file outside [from, to) of the page? */
 static bool keeps_some(const struct file *f, uint64_t no, uint64_t from, uint64_t to)
@@ -175,7 +175,7 @@ static bool write_step(struct client *c, struct file *f, struct op *op)
     return true;
 }
 
-/* ---- truncate ------------------------------------------------------------------------------- */
+/* ---- truncate -------------------------------------------------------------------------------- */
 
 /* The page that the new end cuts keeps its head; what was behind must read as zeros ever after. */
 static void shrink(struct file *f, const struct op *op, uint64_t size)

@@ -3,8 +3,8 @@
 
 #include "fs/core/internal.h"
 
-/* Operations without a number of their own are repeated safely by what they say; all others need a live
- * session, so that they are done once. */
+/* Operations without a number of their own are repeated safely by what they say; all others need a
+ * live session, so that they are done once. */
 static bool needs_session(const Fs__Op *op)
 {
     return op->body_case != FS__OP__BODY_OPEN_SESSION && op->body_case != FS__OP__BODY_END_SESSION;

@@ -53,7 +53,8 @@ static int find_entry(struct apply *a, uint64_t dir, ProtobufCBinaryData name, s
     return r < 0 ? r : decode_entry(a->value.data, a->value.size, ret);
 }
 
-static void put_entry(struct apply *a, uint64_t dir, ProtobufCBinaryData name, const struct entry *e)
+static void put_entry(struct apply *a, uint64_t dir, ProtobufCBinaryData name,
+                      const struct entry *e)
 {
     struct bytes_writer w = {0};
     struct key k = key_of_name(KEY_ENTRY, dir, name.data, name.len);
@@ -359,7 +360,8 @@ static void exchange(struct apply *a, struct rename *x)
     struct entry s = x->source_entry, t = x->target_entry;
     x->from.nlink += (uint32_t)S_ISDIR(t.type) - (uint32_t)S_ISDIR(s.type);
     x->to->nlink += (uint32_t)S_ISDIR(s.type) - (uint32_t)S_ISDIR(t.type);
-    uint64_t cookie = s.cookie; /* the cookie stays with the place: the name itself does not change */
+    uint64_t cookie =
+        s.cookie; /* the cookie stays with the place: the name itself does not change */
     s.cookie = t.cookie;
     t.cookie = cookie;
     put_entry(a, x->from.ino, x->m->name, &t);
@@ -395,7 +397,8 @@ int apply_rename(struct apply *a, const Fs__Rename *m)
         err = check_rename(a, &x);
     if (err)
         return err;
-    bool same = x.has_target && x.source.ino == x.target.ino; /* two names of one file: nothing to do */
+    bool same =
+        x.has_target && x.source.ino == x.target.ino; /* two names of one file: nothing to do */
     if (!same) {
         if (m->flags & EXCHANGE)
             exchange(a, &x);
@@ -443,7 +446,8 @@ int fs_lookup(const struct fs_state *s, uint64_t parent, const void *name, size_
     return r < 0 ? r : fs_get_attr(s, e.ino, ret_attr);
 }
 
-/* One entry for the caller of fs_readdir; false when the entry is damaged or the caller has enough. */
+/* One entry for the caller of fs_readdir; false when the entry is damaged or the caller has enough.
+ */
 static bool give_entry(const struct fs_state *s, uint64_t dir, struct kv_iter *it, bool with_attr,
                        fs_entry_fn *each, void *ctx, int *ret_err)
 {

@@ -25,7 +25,7 @@ struct apply {
     struct bytes_writer value; /* for state_get */
 };
 
-/* ---- pairs (state.c) ---- */
+/* ---- pairs (state.c) ------------------------------------------------------------------------- */
 /* 0 with the value in a->value, -ENOENT, -EIO. */
 int state_get(struct apply *a, const struct key *k);
 void state_put(struct apply *a, const struct key *k, const void *value, size_t size);
@@ -36,12 +36,13 @@ struct kv_iter *state_iter(const struct fs_state *s, const struct key *prefix);
 struct kv_iter *state_iter_from(const struct fs_state *s, const struct key *prefix,
                                 const struct key *from);
 
-/* ---- inodes (state.c) ---- */
+/* ---- inodes (state.c) ------------------------------------------------------------------------ */
 /* 0, -ENOENT, -EIO. */
 int inode_load(struct apply *a, uint64_t ino, struct inode *ret);
 void inode_store(struct apply *a, const struct inode *inode);
 int inode_read(const struct fs_state *s, uint64_t ino, struct inode *ret);
-/* ctime (and mtime) move with every change, and always forward: a mount's cache is checked by them. */
+/* ctime (and mtime) move with every change, and always forward: a mount's cache is checked by them.
+ */
 void inode_touch(struct apply *a, struct inode *inode, bool mtime);
 uint64_t inode_next_number(struct apply *a);
 /* The inode and all that hangs on it go: no name and no holder is left. */
@@ -50,7 +51,7 @@ void inode_free(struct apply *a, struct inode *inode);
 void inode_free_if_unused(struct apply *a, struct inode *inode, uint64_t except);
 Fs__Attr *attr_new(const struct inode *inode);
 
-/* ---- operations: 0 or a positive errno ---- */
+/* ---- operations: 0 or a positive errno ------------------------------------------------------- */
 int apply_body(struct apply *a, const Fs__Op *op); /* dispatches to the others */
 int apply_make(struct apply *a, const Fs__Make *m);
 int apply_unlink(struct apply *a, const Fs__Unlink *m);
@@ -67,8 +68,9 @@ int apply_end_session(struct apply *a, uint64_t session);
 int apply_reserve(struct apply *a, const Fs__Reserve *m);
 int apply_drop_holds(struct apply *a, const Fs__DropHolds *m);
 
-/* ---- parts of them ---- */
-/* Ends the lease of `inode`, if any; the epoch rises so that late COMMITs are refused (RULES B2). */
+/* ---- parts of them --------------------------------------------------------------------------- */
+/* Ends the lease of `inode`, if any; the epoch rises so that late COMMITs are refused (RULES B2).
+ */
 void lease_end(struct apply *a, struct inode *inode);
 void lease_grant(struct apply *a, struct inode *inode);
 /* All extents of the file go. */
@@ -76,8 +78,8 @@ void map_free(struct apply *a, const struct inode *inode);
 void xattr_free_all(struct apply *a, const struct inode *inode);
 int session_load(struct apply *a, uint64_t id, struct fs_session *ret);
 void session_store(struct apply *a, const struct fs_session *session);
-/* Has (session, seq) been answered? 1: the reply is in a->result as a duplicate; 0: new; or a positive errno
- * that refuses it. */
+/* Has (session, seq) been answered? 1: the reply is in a->result as a duplicate; 0: new; or a
+ * positive errno that refuses it. */
 int session_seen(struct apply *a, uint64_t seq, bool *ret_seen);
 void session_keep_reply(struct apply *a, uint64_t seq, uint64_t ack_below);
 

@@ -1,8 +1,8 @@
 /* A file's map: which blocks are its pages. COMMITs edit it (RULES B1, B2, B12).
  *
  * An extent is at most one block long, so an extent that reaches into a range begins less than
- * EXTENT_PAGES_MAX pages before it. A COMMIT loads the extents its edits can touch, edits them in memory, and writes back
- * what differs: edits of one COMMIT may overlap. */
+ * EXTENT_PAGES_MAX pages before it. A COMMIT loads the extents its edits can touch, edits them in
+ * memory, and writes back what differs: edits of one COMMIT may overlap. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -203,8 +203,8 @@ static void put_in(extents *x, const struct extent *new)
 
 static int check_edit(const Fs__Commit *m, const Fs__Edit *e)
 {
-    if (e->first_page >= PAGES_MAX || (e->kind != FS__EDIT__KIND__CUT &&
-                                       (e->pages == 0 || e->pages > PAGES_MAX - e->first_page)))
+    if (e->first_page >= PAGES_MAX ||
+        (e->kind != FS__EDIT__KIND__CUT && (e->pages == 0 || e->pages > PAGES_MAX - e->first_page)))
         return EINVAL;
     switch (e->kind) {
     case FS__EDIT__KIND__EXTENT:
@@ -269,8 +269,8 @@ static void edit_extents(const Fs__Commit *m, uint64_t old_size, extents *x)
         const Fs__Edit *e = m->edits[i];
         if (e->kind == FS__EDIT__KIND__EXTENT) {
             const Fs__Block *b = m->blocks[e->block];
-            put_in(x, &(struct extent){e->first_page, (uint32_t)e->pages, e->block_page,
-                                       {b->session, b->n}});
+            put_in(x, &(struct extent){
+                          e->first_page, (uint32_t)e->pages, e->block_page, {b->session, b->n}});
         } else {
             cut_out(x, e->first_page,
                     e->kind == FS__EDIT__KIND__CUT ? UINT64_MAX : e->first_page + e->pages);
@@ -307,7 +307,8 @@ static int apply_ref_changes(struct apply *a, ref_changes *changes)
     for (size_t i = 0, j; i < changes->count && !err; i = j) {
         int64_t delta = 0;
         for (j = i; j < changes->count &&
-                    block_name_equal(changes->items[i].block, changes->items[j].block); j++)
+                    block_name_equal(changes->items[i].block, changes->items[j].block);
+             j++)
             delta += changes->items[j].delta;
         err = change_refs(a, changes->items[i].block, delta);
     }
@@ -472,15 +473,16 @@ bool fs_block_named(const struct fs_state *s, struct block_name name, struct blo
     struct bytes_writer v = {0};
     struct key k = key_of2(KEY_BLOCK, name.session, name.n);
     struct block b;
-    bool found = kv_get(s->kv, s->table, k.data, k.size, &v) == 0 &&
-                 decode_block(v.data, v.size, &b) == 0;
+    bool found =
+        kv_get(s->kv, s->table, k.data, k.size, &v) == 0 && decode_block(v.data, v.size, &b) == 0;
     bytes_writer_done(&v);
     if (found && ret_ref)
         *ret_ref = ref_of(name, &b);
     return found;
 }
 
-int fs_block_runs(const struct fs_state *s, struct block_name name, uint64_t ret_runs[BLOCK_RUNS_MAX])
+int fs_block_runs(const struct fs_state *s, struct block_name name,
+                  uint64_t ret_runs[BLOCK_RUNS_MAX])
 {
     struct bytes_writer v = {0};
     struct key k = key_of2(KEY_BLOCK, name.session, name.n);

@@ -1,4 +1,5 @@
-/* Sessions: exactly-once replies, reservations, and their end (PROTOCOL 4.3, RULES L2, B12, B13). */
+/* Sessions: exactly-once replies, reservations, and their end (PROTOCOL 4.3, RULES L2, B12, B13).
+ */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -230,8 +231,8 @@ bool fs_session_get(const struct fs_state *s, uint64_t id, struct fs_session *re
 {
     struct bytes_writer v = {0};
     struct key k = key_of1(KEY_SESSION, id);
-    bool found = kv_get(s->kv, s->table, k.data, k.size, &v) == 0 &&
-                 decode(id, v.data, v.size, ret) == 0;
+    bool found =
+        kv_get(s->kv, s->table, k.data, k.size, &v) == 0 && decode(id, v.data, v.size, ret) == 0;
     bytes_writer_done(&v);
     return found;
 }

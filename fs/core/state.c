@@ -286,7 +286,8 @@ static Fs__OpReply *new_reply(void)
 }
 
 /* Takes back all that the operation did so far. */
-static void undo(struct apply *a, const struct fs_hash *hash, const struct fs_totals *totals, int err)
+static void undo(struct apply *a, const struct fs_hash *hash, const struct fs_totals *totals,
+                 int err)
 {
     kv_txn_abort(a->txn);
     a->s->hash = *hash;
@@ -301,8 +302,12 @@ static void undo(struct apply *a, const struct fs_hash *hash, const struct fs_to
 void fs_apply(struct fs_state *s, struct kv_txn *txn, uint64_t index, const struct Fs__Op *op,
               struct fs_result *result)
 {
-    struct apply a = {.s = s, .txn = txn, .index = index, .time = op->time,
-                      .session = op->session, .result = result};
+    struct apply a = {.s = s,
+                      .txn = txn,
+                      .index = index,
+                      .time = op->time,
+                      .session = op->session,
+                      .result = result};
     const struct fs_hash hash = s->hash;
     const struct fs_totals totals = s->totals;
     bool seen = false;

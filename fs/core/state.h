@@ -1,7 +1,7 @@
 /* The namespace state machine: log entries in, the same bytes on every copy out.
  *
- * State is a set of key-value pairs in one table of a `struct kv`; apply is deterministic and is the
- * only writer. Pure: no clock (time comes in the entry), no I/O beyond the kv it was given.
+ * State is a set of key-value pairs in one table of a `struct kv`; apply is deterministic and is
+ * the only writer. Pure: no clock (time comes in the entry), no I/O beyond the kv it was given.
  * Sources: PROTOCOL 4.1, 4.3, 4.8; RULES B2, B12, B13, L1, L2, L7, L10. */
 #ifndef TALLY_FS_CORE_STATE_H
 #define TALLY_FS_CORE_STATE_H
@@ -16,25 +16,25 @@
 #include "repl/base/kv_txn.h"
 #include "repl/base/mem.h"
 
-#define FS_ROOT_INO 1u
-#define FS_PAGE_SIZE 4096u
-#define FS_NAME_MAX 255u
+#define FS_ROOT_INO    1u
+#define FS_PAGE_SIZE   4096u
+#define FS_NAME_MAX    255u
 #define FS_SYMLINK_MAX 4095u
-#define FS_XATTR_MAX 65536u
+#define FS_XATTR_MAX   65536u
 /* Of the names of one inode's attributes, each with its NUL: what listxattr(2) can return. */
 #define FS_XATTR_NAMES_MAX 65536u
-#define FS_NLINK_MAX 65000u
+#define FS_NLINK_MAX       65000u
 /* Smaller directory cookies are free for "." and "..". */
 #define FS_COOKIE_FIRST 3u
 /* Bits of Setattr.valid, in the order of fs.proto. */
-#define FS_SETATTR_MODE 1u
-#define FS_SETATTR_UID 2u
-#define FS_SETATTR_GID 4u
-#define FS_SETATTR_ATIME 8u
-#define FS_SETATTR_MTIME 16u
+#define FS_SETATTR_MODE      1u
+#define FS_SETATTR_UID       2u
+#define FS_SETATTR_GID       4u
+#define FS_SETATTR_ATIME     8u
+#define FS_SETATTR_MTIME     16u
 #define FS_SETATTR_ATIME_NOW 32u
 #define FS_SETATTR_MTIME_NOW 64u
-#define FS_SETATTR_CTIME 128u
+#define FS_SETATTR_CTIME     128u
 /* Highest byte offset of a file: page numbers stay below 2^51. */
 #define FS_SIZE_MAX ((uint64_t)INT64_MAX)
 
@@ -51,8 +51,8 @@ bool fs_state_empty(const struct fs_state *s);
 /* Makes the root directory, in `txn`. Same bytes on every copy: index 0, time 0. */
 void fs_state_format(struct fs_state *s, struct kv_txn *txn);
 
-/* What one applied operation did besides changing the state. fs_result_init before, fs_result_done after each
- * fs_apply. */
+/* What one applied operation did besides changing the state. fs_result_init before, fs_result_done
+ * after each fs_apply. */
 struct fs_result {
     struct Fs__OpReply *reply; /* to answer and (seq != 0) stored for exactly-once; owned, freed by
                                   fs_result_done */
@@ -61,9 +61,9 @@ struct fs_result {
     struct block_name *died;   /* blocks that no map names any more, RULES B12.
                                   One that a COMMIT brought and itself overwrote is among them too */
     size_t died_count;
-    struct block_ref *named;   /* blocks that a map began to name */
+    struct block_ref *named; /* blocks that a map began to name */
     size_t named_count;
-    uint64_t ended_session;    /* 0, or the session that ended: its unnamed blocks die */
+    uint64_t ended_session; /* 0, or the session that ended: its unnamed blocks die */
 };
 void fs_result_init(struct fs_result *r);
 void fs_result_done(struct fs_result *r);
@@ -72,8 +72,8 @@ void fs_result_done(struct fs_result *r);
  * same kv; the caller commits it in one batch together with the applied index). Never fails: a
  * refusal is a reply with errno, the same on every copy, and changes nothing but the stored reply.
  *
- * ONE ENTRY, ONE TRANSACTION: commit `txn` before the next fs_apply. Ranges are walked on what the kv
- * has committed, so a second entry in the same transaction would not see the first one's.
+ * ONE ENTRY, ONE TRANSACTION: commit `txn` before the next fs_apply. Ranges are walked on what the
+ * kv has committed, so a second entry in the same transaction would not see the first one's.
  *
  * Refusals by rule: EIO a COMMIT or release of a lease that is not held (fence, RULES B2) and every
  * operation that meets a record which does not decode; ESTALE an unknown session or inode; EAGAIN
@@ -81,18 +81,19 @@ void fs_result_done(struct fs_result *r);
 void fs_apply(struct fs_state *s, struct kv_txn *txn, uint64_t index, const struct Fs__Op *op,
               struct fs_result *result);
 
-/* 128-bit incremental hash of the state: the sum of the hashes of all its pairs, so that two copies at
- * the same index hold the same state exactly when the sums agree. fs_state_rehash computes it from
- * all pairs; both must agree (checked by tests and by `tally lab settle`). */
+/* 128-bit incremental hash of the state: the sum of the hashes of all its pairs, so that two copies
+ * at the same index hold the same state exactly when the sums agree. fs_state_rehash computes it
+ * from all pairs; both must agree (checked by tests and by `tally lab settle`). */
 struct fs_hash {
     uint64_t lo, hi;
 };
 struct fs_hash fs_state_hash(const struct fs_state *s);
 struct fs_hash fs_state_rehash(const struct fs_state *s);
 
-/* ---- reads; all answer from what has been applied and committed to the kv ------------------- */
+/* ---- reads; all answer from what has been applied and committed to the kv -------------------- */
 
-/* Errors of all: -ENOENT (no such name, inode or attribute), -ENOTDIR, -EIO (undecodable record). */
+/* Errors of all: -ENOENT (no such name, inode or attribute), -ENOTDIR, -EIO (undecodable record).
+ */
 int fs_get_attr(const struct fs_state *s, uint64_t ino, struct Fs__Attr *ret_attr);
 int fs_lookup(const struct fs_state *s, uint64_t parent, const void *name, size_t name_len,
               struct Fs__Attr *ret_attr);
@@ -101,9 +102,10 @@ int fs_getxattr(const struct fs_state *s, uint64_t ino, const char *name, struct
 int fs_listxattr(const struct fs_state *s, uint64_t ino, struct blob **ret_names);
 
 /* Calls `each` for the entries of `dir` whose cookie is above `after`, in cookie order, until it
- * gives false. "." and ".." are not stored; cookies begin at FS_COOKIE_FIRST, which leaves 1 and 2 for them.
- * With attr the attributes come whoever holds the write lease: RULES L4 is the caller's. The Entry (name, attr) is borrowed for the call.
- * Returns 1 when the end was reached, 0 when `each` stopped it, or a negative errno. */
+ * gives false. "." and ".." are not stored; cookies begin at FS_COOKIE_FIRST, which leaves 1 and 2
+ * for them. With attr the attributes come whoever holds the write lease: RULES L4 is the caller's.
+ * The Entry (name, attr) is borrowed for the call. Returns 1 when the end was reached, 0 when
+ * `each` stopped it, or a negative errno. */
 typedef bool fs_entry_fn(void *ctx, const struct Fs__Entry *entry);
 int fs_readdir(const struct fs_state *s, uint64_t dir, uint64_t after, bool with_attr,
                fs_entry_fn *each, void *ctx);
@@ -111,8 +113,8 @@ int fs_readdir(const struct fs_state *s, uint64_t dir, uint64_t after, bool with
 int fs_parent(const struct fs_state *s, uint64_t ino, uint64_t *ret_parent);
 
 /* The extents of pages [first, first + pages), in order, clipped to the range; what lies between
- * them are holes. `ret` holds up to `max`; returns the count, or a negative errno. When the count is
- * `max` the range may go on behind the last one. */
+ * them are holes. `ret` holds up to `max`; returns the count, or a negative errno. When the count
+ * is `max` the range may go on behind the last one. */
 struct fs_extent {
     uint64_t first_page;
     uint32_t pages;
@@ -122,7 +124,8 @@ struct fs_extent {
 int fs_read_map(const struct fs_state *s, uint64_t ino, uint64_t first_page, uint64_t pages,
                 struct fs_extent *ret, size_t max);
 
-/* The hashes of all runs of a named block: their count (block_runs of its size), or -ENOENT, -EIO. */
+/* The hashes of all runs of a named block: their count (block_runs of its size), or -ENOENT, -EIO.
+ */
 int fs_block_runs(const struct fs_state *s, struct block_name name,
                   uint64_t ret_runs[BLOCK_RUNS_MAX]);
 /* Is `name` named by some map? On true *ret_ref (may be NULL) is its size and digest. */
@@ -144,7 +147,8 @@ struct fs_session {
 bool fs_session_get(const struct fs_state *s, uint64_t id, struct fs_session *ret);
 typedef bool fs_session_fn(void *ctx, const struct fs_session *session);
 void fs_each_session(const struct fs_state *s, fs_session_fn *each, void *ctx);
-/* The stored reply of (session, seq), to be freed with fs__op_reply__free_unpacked; NULL when none. */
+/* The stored reply of (session, seq), to be freed with fs__op_reply__free_unpacked; NULL when none.
+ */
 struct Fs__OpReply *fs_session_reply(const struct fs_state *s, uint64_t id, uint64_t seq);
 /* The last c applied for the inode's current lease epoch (0: none); -ENOENT. */
 int fs_lease_last_c(const struct fs_state *s, uint64_t ino, uint64_t *ret_last_c);

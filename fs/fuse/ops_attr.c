@@ -39,7 +39,7 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
     request_submit(req, &op, REPLY_STATFS, 0);
 }
 
-/* ---- extended attributes -------------------------------------------------------------------- */
+/* ---- extended attributes --------------------------------------------------------------------- */
 
 static bool has_prefix(const char *name, const char *prefix)
 {

@@ -98,7 +98,7 @@ static void reply_create(struct request *r, const struct client_result *result)
     take_back_lookup(r, result->attr.ino);
 }
 
-/* ---- file data ------------------------------------------------------------------------------ */
+/* ---- file data ------------------------------------------------------------------------------- */
 
 static const uint8_t zeros[ZEROS_SIZE];
 
@@ -156,7 +156,7 @@ static void reply_slices(struct request *r, const struct client_result *result)
         reply_slices_copied(r, result, total);
 }
 
-/* ---- small answers -------------------------------------------------------------------------- */
+/* ---- small answers --------------------------------------------------------------------------- */
 
 static void reply_data(struct request *r, const struct client_result *result)
 {
@@ -189,7 +189,7 @@ static void reply_statfs(struct request *r, const struct client_result *result)
     (void)fuse_reply_statfs(r->req, &st);
 }
 
-/* ---- listings ------------------------------------------------------------------------------- */
+/* ---- listings -------------------------------------------------------------------------------- */
 
 struct listing {
     struct request *r;

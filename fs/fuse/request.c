@@ -36,8 +36,7 @@ static void on_interrupt_timer(uv_timer_t *timer)
     struct kernel *k = timer->data;
     uint64_t ids[64];
     size_t count = 0;
-    list_each(it, &k->interrupted)
-    {
+    list_each(it, &k->interrupted) {
         struct request *r = list_entry(it, struct request, interrupted);
         bool over = uv_now(k->loop) - r->since_ms >= INTERRUPT_PATIENCE_MS;
         if (r->cancelled || count == sizeof ids / sizeof *ids ||

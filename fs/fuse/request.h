@@ -70,7 +70,7 @@ struct kernel {
     time_us attr_valid_max, entry_valid_max;
 };
 
-/* ---- request.c ---- */
+/* ---- request.c ------------------------------------------------------------------------------- */
 
 /* Hands `op` on: sets its id and remembers how to answer. `size` is the caller's room where that
  * counts. */
@@ -87,10 +87,10 @@ void requests_init(struct kernel *k);
 void requests_close(struct kernel *k);
 void request_free(struct request *r);
 
-/* ---- reply.c ---- */
+/* ---- reply.c --------------------------------------------------------------------------------- */
 void reply_send(struct request *r, const struct client_result *result);
 
-/* ---- init.c ---- */
+/* ---- init.c ---------------------------------------------------------------------------------- */
 extern const struct fuse_custom_io init_hook_io;
 /* The kernel takes FUSE_NOTIFY_INC_EPOCH. */
 bool init_has_epoch(const struct kernel *k);

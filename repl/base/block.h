@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #define BLOCK_PAGE_SIZE 4096u
-#define BLOCK_SIZE_MAX (1u << 20)
+#define BLOCK_SIZE_MAX  (1u << 20)
 /* Hashes are kept per run, so that a small read of a large block can be verified. */
 #define BLOCK_RUN_SIZE 16384u
 #define BLOCK_RUNS_MAX (BLOCK_SIZE_MAX / BLOCK_RUN_SIZE)

@@ -1,6 +1,7 @@
 /* Numbers to bytes and back: fixed widths, no struct casts, every length checked before use.
  *
- * Little-endian for frames and records, big-endian for keys (so that memcmp orders them as numbers). */
+ * Little-endian for frames and records, big-endian for keys (so that memcmp orders them as
+ * numbers). */
 #ifndef TALLY_REPL_BASE_BYTES_H
 #define TALLY_REPL_BASE_BYTES_H
 
@@ -97,8 +98,8 @@ void bytes_put_be64(struct bytes_writer *w, uint64_t v);
 /* Length (u32) and bytes. */
 void bytes_put_sized(struct bytes_writer *w, const void *p, size_t n);
 
-/* Reads within bounds. Asking for more than is left sets `bad`, and from then on every get gives zero
- * or NULL: read everything, then look at `bad` once. */
+/* Reads within bounds. Asking for more than is left sets `bad`, and from then on every get gives
+ * zero or NULL: read everything, then look at `bad` once. */
 struct bytes_reader {
     const uint8_t *at;
     const uint8_t *end;

@@ -1,9 +1,9 @@
-/* An ordered key-value store, as the namespace and the block index see it: an interface with two bodies,
- * RocksDB (repl/io/kv_rocks.h) in the program and kv_mem.h in tests and in the simulator.
+/* An ordered key-value store, as the namespace and the block index see it: an interface with two
+ * bodies, RocksDB (repl/io/kv_rocks.h) in the program and kv_mem.h in tests and in the simulator.
  *
- * A store has a few tables. Keys and values are bytes; keys order by memcmp, the shorter first. A batch is
- * applied as a whole; what one batch wrote to several tables stays together through a crash
- * (RULES S2). Durable only after kv_flush. */
+ * A store has a few tables. Keys and values are bytes; keys order by memcmp, the shorter first. A
+ * batch is applied as a whole; what one batch wrote to several tables stays together through a
+ * crash (RULES S2). Durable only after kv_flush. */
 #ifndef TALLY_REPL_BASE_KV_H
 #define TALLY_REPL_BASE_KV_H
 
@@ -39,13 +39,16 @@ bool kv_batch_next(const struct kv_batch *b, size_t *at, struct kv_op *ret);
 
 /* What a body provides. All but `flush` and `checkpoint` are called on one thread. */
 struct kv_ops {
-    /* Replaces the content of `ret` by the value. 0, -ENOENT, or -EIO when the store cannot read it. */
-    int (*get)(struct kv *kv, int table, const void *key, size_t key_size, struct bytes_writer *ret);
+    /* Replaces the content of `ret` by the value. 0, -ENOENT, or -EIO when the store cannot read
+     * it. */
+    int (*get)(struct kv *kv, int table, const void *key, size_t key_size,
+               struct bytes_writer *ret);
     /* All of it or nothing. 0 or -EIO. */
     int (*write)(struct kv *kv, const struct kv_batch *batch);
     /* Keys in [from, to); an empty `to` means no end. A stable view: later writes do not show. */
     struct kv_iter *(*iter)(struct kv *kv, int table, struct bytes from, struct bytes to);
-    /* Everything written before the call is durable after it. May be called on a worker thread. 0 or -EIO. */
+    /* Everything written before the call is durable after it. May be called on a worker thread. 0
+     * or -EIO. */
     int (*flush)(struct kv *kv);
     void (*close)(struct kv *kv);
 };
@@ -119,8 +122,8 @@ static inline void kv_iter_free(struct kv_iter *it)
         it->ops->free(it);
 }
 
-/* Writes into `ret` the smallest key above all keys that begin with `prefix`; empty when there is none.
- * Returns the bytes, good while `ret` is. */
+/* Writes into `ret` the smallest key above all keys that begin with `prefix`; empty when there is
+ * none. Returns the bytes, good while `ret` is. */
 struct bytes kv_prefix_end(struct bytes_writer *ret, const void *prefix, size_t size);
 
 #endif

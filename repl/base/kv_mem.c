@@ -48,7 +48,8 @@ static int next_height(struct kv_mem *m)
     return height;
 }
 
-/* The first node with a key >= `key`; `before`, when given, gets the predecessors on every level. */
+/* The first node with a key >= `key`; `before`, when given, gets the predecessors on every level.
+ */
 static struct node *seek(struct node *head, const void *key, size_t key_size, struct node **before)
 {
     struct node *at = head;

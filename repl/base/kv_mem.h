@@ -1,5 +1,5 @@
-/* The in-memory body of kv.h: for tests and the simulator. flush does nothing: what is here is gone with the
- * process. */
+/* The in-memory body of kv.h: for tests and the simulator. flush does nothing: what is here is gone
+ * with the process. */
 #ifndef TALLY_REPL_BASE_KV_MEM_H
 #define TALLY_REPL_BASE_KV_MEM_H
 

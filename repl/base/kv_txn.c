@@ -7,7 +7,8 @@
 #include "repl/base/hash.h"
 #include "repl/base/mem.h"
 
-/* Pending keys hang in a small hash table by (table, key); the newest value of a key replaces the older. */
+/* Pending keys hang in a small hash table by (table, key); the newest value of a key replaces the
+ * older. */
 struct pending {
     struct pending *next;  /* in its bucket */
     struct pending *after; /* in the order of first writing: the batch's order */

@@ -6,8 +6,8 @@
 
 #include "repl/base/mem.h"
 
-/* Open addressing with linear probing, at most 3/4 full. A removal moves later items back instead of
- * leaving a mark, so that a map with much coming and going never slows down. */
+/* Open addressing with linear probing, at most 3/4 full. A removal moves later items back instead
+ * of leaving a mark, so that a map with much coming and going never slows down. */
 
 /* The finaliser of splitmix64: consecutive numbers (inodes, indexes) must not cluster. */
 static size_t home(const struct map *m, uint64_t key)

@@ -1,5 +1,5 @@
-/* Hash map from a 64-bit number to a pointer. Pure; the hash has no seed, so that a run repeats, but
- * nothing may depend on the order of a walk. */
+/* Hash map from a 64-bit number to a pointer. Pure; the hash has no seed, so that a run repeats,
+ * but nothing may depend on the order of a walk. */
 #ifndef TALLY_REPL_BASE_MAP_H
 #define TALLY_REPL_BASE_MAP_H
 
@@ -31,8 +31,8 @@ void *map_del(struct map *m, uint64_t key);
 /* Empties it and keeps the memory. */
 void map_clear(struct map *m);
 
-/* Walks all pairs: start with *cursor = 0, ends with false. The map must not change in between: collect
- * first, then change. `ret_key` may be NULL. */
+/* Walks all pairs: start with *cursor = 0, ends with false. The map must not change in between:
+ * collect first, then change. `ret_key` may be NULL. */
 bool map_next(const struct map *m, size_t *cursor, uint64_t *ret_key, void **ret_value);
 
 #endif

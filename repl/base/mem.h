@@ -1,15 +1,15 @@
 /* Memory that cannot fail, and shared byte buffers. Pure: nothing but the allocator.
  *
- * Running out of memory ends the process with a message: no caller could do better than restart, and
- * a restart is what the protocol is built to survive. */
+ * Running out of memory ends the process with a message: no caller could do better than restart,
+ * and a restart is what the protocol is built to survive. */
 #ifndef TALLY_REPL_BASE_MEM_H
 #define TALLY_REPL_BASE_MEM_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* As malloc, calloc, realloc, strdup, but never NULL. A size of 0 gives a pointer that can be freed.
- * xreallocarray and xcalloc check the product for overflow. */
+/* As malloc, calloc, realloc, strdup, but never NULL. A size of 0 gives a pointer that can be
+ * freed. xreallocarray and xcalloc check the product for overflow. */
 void *xmalloc(size_t size);
 void *xcalloc(size_t count, size_t size);
 void *xrealloc(void *p, size_t size);
@@ -18,8 +18,8 @@ char *xstrdup(const char *s);
 void *xmemdup(const void *p, size_t size);
 
 /* A counted run of bytes, shared instead of copied on its way from socket to disk to socket.
- * Whoever makes a blob may fill it; once a second reference exists the bytes are frozen. The count is
- * atomic, so that a reference may be dropped on another thread (journal, block pool). */
+ * Whoever makes a blob may fill it; once a second reference exists the bytes are frozen. The count
+ * is atomic, so that a reference may be dropped on another thread (journal, block pool). */
 struct blob {
     uint32_t refs;
     uint32_t size; /* bytes in `data`; its maker may lower it while it holds the only reference */

@@ -1,6 +1,6 @@
 /* Points in time and durations: microseconds of CLOCK_BOOTTIME, which goes on while the machine
- * sleeps (RULES L9) and never jumps. Always handed in: cores have no clock. Wall time (mtime and the
- * like) is int64_t nanoseconds and named `_ns`. */
+ * sleeps (RULES L9) and never jumps. Always handed in: cores have no clock. Wall time (mtime and
+ * the like) is int64_t nanoseconds and named `_ns`. */
 #ifndef TALLY_REPL_BASE_TIME_H
 #define TALLY_REPL_BASE_TIME_H
 
@@ -9,7 +9,7 @@
 typedef uint64_t time_us;
 
 #define TIME_MS ((time_us)1000)
-#define TIME_S ((time_us)1000000)
+#define TIME_S  ((time_us)1000000)
 /* Later than everything: "no timer". */
 #define TIME_NEVER UINT64_MAX
 

@@ -21,7 +21,7 @@
 #define vec_reserve(v, wanted)                                                                     \
     ((void)((v)->capacity < (wanted) &&                                                            \
             ((v)->capacity = (v)->capacity * 2 > (wanted) ? (v)->capacity * 2 : (wanted) + 4,      \
-            (v)->items = xreallocarray((v)->items, (v)->capacity, sizeof(*(v)->items)), 1)))
+             (v)->items = xreallocarray((v)->items, (v)->capacity, sizeof(*(v)->items)), 1)))
 
 #define vec_push(v, ...)                                                                           \
     (vec_reserve((v), (v)->count + 1), (void)((v)->items[(v)->count++] = (__VA_ARGS__)))

@@ -199,7 +199,7 @@ void recv_held(struct replica *r, uint32_t from, const struct message_held *m)
     }
 }
 
-/* ---- the other side: our leader wants blocks in our store ---- */
+/* ---- the other side: our leader wants blocks in our store ------------------------------------ */
 
 void recv_want(struct replica *r, uint32_t from, const struct message_want *m)
 {

@@ -7,7 +7,7 @@
 
 #include "repl/core/state.h"
 
-/* ---- what the other files emit with ---- */
+/* ---- what the other files emit with ---------------------------------------------------------- */
 
 struct replica_effect *emit(struct replica *r, enum replica_effect_kind kind)
 {
@@ -84,7 +84,7 @@ void commit_to(struct replica *r, uint64_t index)
     log_move_ensured(&r->log);
 }
 
-/* ---- life ---- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static uint64_t or_default(uint64_t value, uint64_t otherwise)
 {
@@ -172,7 +172,7 @@ static void recv_start(struct replica *r, const struct replica_event *ev)
                                           .last = r->position});
 }
 
-/* ---- one step ---- */
+/* ---- one step -------------------------------------------------------------------------------- */
 
 static bool from_peer(const struct replica *r, uint32_t id)
 {

@@ -130,7 +130,7 @@ struct replica {
     time_us stop_by;
 };
 
-/* ---- replica.c ---- */
+/* ---- replica.c ------------------------------------------------------------------------------- */
 struct replica_effect *emit(struct replica *r, enum replica_effect_kind kind);
 void emit_at(struct replica *r, enum replica_effect_kind kind, uint64_t ticket, uint64_t index);
 struct message *emit_message(struct replica *r, uint32_t to, enum message_kind kind);
@@ -141,11 +141,11 @@ bool is_leader(const struct replica *r);           /* LEADER proper */
 bool leads(const struct replica *r);               /* LEADER or RESCUE_LEADER */
 #define replica_trace(r, ...) trace_printf(&(r)->config.trace, __VA_ARGS__)
 
-/* ---- ballots.c: the ballot layer fed and its wishes carried out ---- */
+/* ---- ballots.c: the ballot layer fed and its wishes carried out ------------------------------ */
 void ballots_feed(struct replica *r, struct ballot_event ev);
 void ballots_feed_position(struct replica *r);
 
-/* ---- write.c: the journal ---- */
+/* ---- write.c: the journal -------------------------------------------------------------------- */
 uint64_t write_begin(struct replica *r, enum replica_effect_kind kind, uint64_t term, uint32_t vote,
                      uint64_t last);
 void write_entries(struct replica *r);
@@ -153,18 +153,18 @@ void write_cut(struct replica *r, uint64_t index); /* writes under way no longer
 void recv_written(struct replica *r, uint64_t seq);
 uint64_t flush_p99(const struct replica *r);
 
-/* ---- append_recv.c: follower ---- */
+/* ---- append_recv.c: follower ----------------------------------------------------------------- */
 void recv_append(struct replica *r, uint32_t from, const struct message_append *m);
 void answer_send(struct replica *r);
 void matched_cut(struct replica *r, uint64_t index);
 void entry_ensured(struct replica *r, uint64_t ticket, bool *ret_found);
 
-/* ---- append_send.c, append_resp.c: leader ---- */
+/* ---- append_send.c, append_resp.c: leader ---------------------------------------------------- */
 void append_send_all(struct replica *r);
 void recv_append_resp(struct replica *r, uint32_t from, const struct message_append_resp *m);
 void commit_by_quorum(struct replica *r);
 
-/* ---- lead.c ---- */
+/* ---- lead.c ---------------------------------------------------------------------------------- */
 void lead_begin(struct replica *r);
 void lead_end(struct replica *r);
 void lead_tick(struct replica *r);
@@ -175,13 +175,13 @@ uint64_t lead_append(struct replica *r, enum entry_kind kind, struct blob *paylo
 void peer_link(struct replica *r, uint32_t peer, bool up, uint64_t store_boot);
 time_us lead_wake_at(const struct replica *r);
 
-/* ---- draft.c ---- */
+/* ---- draft.c --------------------------------------------------------------------------------- */
 void draft_run(struct replica *r);
 time_us draft_wake_at(const struct replica *r);
 bool peer_behind(const struct replica *r, uint32_t id);
 void draft_tell(struct replica *r);
 
-/* ---- hold.c ---- */
+/* ---- hold.c ---------------------------------------------------------------------------------- */
 void recv_propose(struct replica *r, const struct replica_event *ev);
 void holds_run(struct replica *r);
 void holds_drop(struct replica *r);
@@ -194,20 +194,20 @@ void recv_want(struct replica *r, uint32_t from, const struct message_want *m);
 void want_ensured(struct replica *r, uint64_t ticket, bool *ret_found);
 void wants_drop(struct replica *r);
 
-/* ---- read_index.c ---- */
+/* ---- read_index.c ---------------------------------------------------------------------------- */
 void recv_read(struct replica *r, uint64_t id);
 void reads_begin(struct replica *r);
 void reads_answer(struct replica *r);
 void reads_fail(struct replica *r);
 
-/* ---- retain.c: truncation, demotion, snapshots ---- */
+/* ---- retain.c: truncation, demotion, snapshots ----------------------------------------------- */
 void retain_run(struct replica *r);
 uint64_t least_whole_index(const struct replica *r);
 uint64_t least_durable_applied(const struct replica *r);
 void recv_snapshot_installed(struct replica *r, uint64_t index, uint64_t term);
 void recv_snapshot_done(struct replica *r, uint32_t peer, bool ok);
 
-/* ---- handover.c: rescue, transfer, SIGTERM ---- */
+/* ---- handover.c: rescue, transfer, SIGTERM --------------------------------------------------- */
 void recv_stop(struct replica *r);
 void handover_run(struct replica *r);
 void handover_note(struct replica *r, enum ballot_transfer what);

@@ -82,8 +82,7 @@ static void segment_free(struct block_segment *s)
 
 static struct block_segment *segment_find(const struct blocks *b, uint32_t number)
 {
-    list_each(it, &b->segments)
-    {
+    list_each(it, &b->segments) {
         struct block_segment *s = list_entry(it, struct block_segment, link);
         if (s->number == number)
             return s;
@@ -215,8 +214,7 @@ static int compare_ranges(const void *a, const void *b)
 
 void blocks_recovered(struct blocks *b)
 {
-    list_each(it, &b->segments)
-    {
+    list_each(it, &b->segments) {
         struct block_segment *s = list_entry(it, struct block_segment, link);
         if (s->found.count > 0)
             qsort(s->found.items, s->found.count, sizeof(*s->found.items), compare_ranges);
@@ -322,8 +320,7 @@ static bool all_dead(const struct block_segment *s, uint64_t epoch)
 
 void blocks_reclaim(struct blocks *b, uint64_t epoch)
 {
-    list_each(it, &b->segments)
-    {
+    list_each(it, &b->segments) {
         struct block_segment *s = list_entry(it, struct block_segment, link);
         if (s->pins > 0)
             continue;
@@ -349,8 +346,7 @@ void blocks_reclaim(struct blocks *b, uint64_t epoch)
 
 uint32_t blocks_find_sparse(struct blocks *b)
 {
-    list_each(it, &b->segments)
-    {
+    list_each(it, &b->segments) {
         const struct block_segment *s = list_entry(it, struct block_segment, link);
         if (s->closed && s->live > 0 && s->end >= SPARSE_MIN && s->live < s->end / 4)
             return s->number;

@@ -272,8 +272,8 @@ void index_missing_save(struct index *ix, struct block_name name)
     batch_write(ix);
 }
 
-void index_each_missing(const struct index *ix, bool (*each)(void *ctx, const struct block_ref *ref),
-                        void *ctx)
+void index_each_missing(const struct index *ix,
+                        bool (*each)(void *ctx, const struct block_ref *ref), void *ctx)
 {
     size_t cursor = 0;
     void *value;

@@ -70,8 +70,8 @@ void index_missing_note(struct index *ix, const struct block_ref *ref);
 void index_missing_save(struct index *ix, struct block_name name);
 
 /* Each missing name, until `each` gives false. */
-void index_each_missing(const struct index *ix, bool (*each)(void *ctx, const struct block_ref *ref),
-                        void *ctx);
+void index_each_missing(const struct index *ix,
+                        bool (*each)(void *ctx, const struct block_ref *ref), void *ctx);
 
 /* Each held block in key order, or each with bytes in one file; false from `each` ends it. */
 typedef bool index_fn(void *ctx, const struct index_entry *e);

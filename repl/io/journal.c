@@ -107,8 +107,7 @@ void journal_item_free(struct journal_item *item)
     free(item);
 }
 
-/* ---- the preparing thread
- * ------------------------------------------------------------------------ */
+/* ---- the preparing thread -------------------------------------------------------------------- */
 
 /* Takes released segments off the list and recycles or removes them. Called and left with the lock.
  */
@@ -176,8 +175,7 @@ static void *preparer_main(void *arg)
     return NULL;
 }
 
-/* ---- the writing thread
- * -------------------------------------------------------------------------- */
+/* ---- the writing thread ---------------------------------------------------------------------- */
 
 static uint32_t item_size(const struct journal_item *item)
 {
@@ -221,8 +219,7 @@ static void roll(struct journal *j, uint32_t size)
 static void sync_blocks(struct journal *j, struct list *items)
 {
     void *last = NULL;
-    list_each(it, items)
-    {
+    list_each(it, items) {
         struct journal_item *item = list_entry(it, struct journal_item, link);
         if (item->sync_first == NULL || item->sync_first == last)
             continue;
@@ -295,8 +292,7 @@ static void write_group(struct journal *j, struct list *items, uint32_t size, ui
         at += control_size;
         headers += RECORD_HEADER_SIZE;
     }
-    list_each(it, items)
-    {
+    list_each(it, items) {
         struct journal_item *item = list_entry(it, struct journal_item, link);
         put_record(j, item, at, headers);
         at += item_size(item);
@@ -399,8 +395,7 @@ static void *writer_main(void *arg)
     return NULL;
 }
 
-/* ---- opening
- * ------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static struct journal *journal_new(const struct journal_config *config)
 {
@@ -520,8 +515,7 @@ void journal_free(struct journal *j)
     free(j);
 }
 
-/* ---- the loop's side
- * ----------------------------------------------------------------------------- */
+/* ---- the loop's side ------------------------------------------------------------------------- */
 
 void journal_append(struct journal *j, struct journal_item *item)
 {

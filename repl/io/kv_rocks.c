@@ -36,8 +36,9 @@ static int failed(const char *what, char *text)
 }
 
 /* A table is the first byte of the key, not a column family: what one batch wrote then lies in one
- * memtable and is flushed as one (RULES S2). Two families flush together only where RocksDB decides on
- * the flush itself; a flush that is asked for takes the families it is given, and C can give one. */
+ * memtable and is flushed as one (RULES S2). Two families flush together only where RocksDB decides
+ * on the flush itself; a flush that is asked for takes the families it is given, and C can give
+ * one. */
 static void set_key(struct bytes_writer *w, int table, const void *key, size_t size)
 {
     bytes_writer_clear(w);
@@ -51,8 +52,8 @@ static int rocks_get(struct kv *kv, int table, const void *key, size_t key_size,
     struct kv_rocks *r = (struct kv_rocks *)kv;
     char *error = NULL;
     set_key(&r->key, table, key, key_size);
-    rocksdb_pinnableslice_t *slice = rocksdb_get_pinned(
-        r->db, r->read_options, (const char *)r->key.data, r->key.size, &error);
+    rocksdb_pinnableslice_t *slice =
+        rocksdb_get_pinned(r->db, r->read_options, (const char *)r->key.data, r->key.size, &error);
     bytes_writer_clear(ret);
     if (error)
         return failed("read", error);

@@ -16,7 +16,8 @@ enum {
     RETRY_MAX_MS = 500,
     READ_BUFFER = 128 << 10,
     DIRECT_READ_MIN = 16 << 10, /* a rest of a bulk part this long is read straight into its blob */
-    WRITE_BATCH = 512 << 10,    /* bytes handed to the system at a time: what an urgent frame may wait for */
+    WRITE_BATCH =
+        512 << 10, /* bytes handed to the system at a time: what an urgent frame may wait for */
     WRITE_FRAMES = 64,
     WRITE_IOV = 512,
     BULKS_MAX = 4096,
@@ -27,7 +28,8 @@ enum {
 struct out_frame {
     struct list item;
     uint8_t type;
-    uint8_t header[FRAME_HEADER_SIZE]; /* made when the frame is handed to the socket: the sequence */
+    uint8_t
+        header[FRAME_HEADER_SIZE]; /* made when the frame is handed to the socket: the sequence */
     uint8_t *control;
     size_t control_size, bulk_size;
     struct blob **bulks;
@@ -48,7 +50,7 @@ struct link {
     struct hello peer;
     void *data;
     struct frame_parser parser;
-    bool delivering; /* inside the parser's loop: freeing waits */
+    bool delivering;          /* inside the parser's loop: freeing waits */
     struct list urgent, bulk; /* struct out_frame */
     size_t backlog;
     uint64_t sequence;
@@ -145,7 +147,8 @@ static void on_retry(uv_timer_t *timer)
     dial(timer->data);
 }
 
-/* A lost or refused connection is tried again after a while that doubles, and is never the same for two. */
+/* A lost or refused connection is tried again after a while that doubles, and is never the same for
+ * two. */
 static void retry_later(struct dialer *d)
 {
     struct link_hub *hub = d->hub;
@@ -269,7 +272,8 @@ static void on_written(uv_write_t *request, int status)
         flush(l);
 }
 
-/* Drops `n` bytes from the front of the vectors; gives how many vectors remain, moved to the front. */
+/* Drops `n` bytes from the front of the vectors; gives how many vectors remain, moved to the front.
+ */
 static size_t skip(uv_buf_t *iov, size_t count, size_t n)
 {
     size_t first = 0;
@@ -406,7 +410,8 @@ static bool feed(struct link *l, size_t n)
     const char *reason;
     int r = frame_parser_fed(&l->parser, n, &f, &reason);
     if (r < 0) {
-        log_warn("TALLY-2003", "bad frame peer=\"%s\" reason=\"%s\": link closed", l->peer.name, reason);
+        log_warn("TALLY-2003", "bad frame peer=\"%s\" reason=\"%s\": link closed", l->peer.name,
+                 reason);
         link_close(l, reason);
         return false;
     }

@@ -42,8 +42,8 @@ static int tcp_address(const char *address, struct sockaddr_in *ret)
     return inet_pton(AF_INET, host, &ret->sin_addr) == 1 ? 0 : -EINVAL;
 }
 
-/* sockaddr_un holds 107 bytes of path. A longer one is named through a descriptor of its directory, which the
- * caller closes when done (-1: none was needed). */
+/* sockaddr_un holds 107 bytes of path. A longer one is named through a descriptor of its directory,
+ * which the caller closes when done (-1: none was needed). */
 static int unix_address(const char *path, struct sockaddr_un *ret, int *ret_dir)
 {
     memset(ret, 0, sizeof *ret);
@@ -125,7 +125,8 @@ static int bind_socket(const char *address)
     return fd;
 }
 
-int link_stream_listen(const char *address, union link_stream *stream, uv_connection_cb on_connection)
+int link_stream_listen(const char *address, union link_stream *stream,
+                       uv_connection_cb on_connection)
 {
     int fd = bind_socket(address);
     if (fd < 0)
@@ -154,7 +155,8 @@ static int connect_unix(const char *path, int flags)
     return r;
 }
 
-/* Unix sockets connect at once or not at all, so there is nothing to wait for: 1 says that it is done. */
+/* Unix sockets connect at once or not at all, so there is nothing to wait for: 1 says that it is
+ * done. */
 int link_stream_connect(const char *address, union link_stream *stream, uv_connect_t *request,
                         uv_connect_cb on_connect)
 {
@@ -162,7 +164,8 @@ int link_stream_connect(const char *address, union link_stream *stream, uv_conne
     const char *path = unix_path(address);
     if (!path) {
         int r = tcp_address(address, &in);
-        return r < 0 ? r : uv_tcp_connect(request, &stream->tcp, (struct sockaddr *)&in, on_connect);
+        return r < 0 ? r
+                     : uv_tcp_connect(request, &stream->tcp, (struct sockaddr *)&in, on_connect);
     }
     int fd = connect_unix(path, SOCK_NONBLOCK);
     if (fd < 0)

@@ -23,7 +23,8 @@ static void print(const struct timespec *now, const char *text)
     int more = snprintf(line + n, sizeof line - n, ".%03ldZ %s\n", now->tv_nsec / 1000000, text);
     /* one write: lines of several processes in one file stay whole */
     if (more > 0)
-        (void)!write(STDERR_FILENO, line, n + (size_t)more < sizeof line ? n + (size_t)more : sizeof line - 1);
+        (void)!write(STDERR_FILENO, line,
+                     n + (size_t)more < sizeof line ? n + (size_t)more : sizeof line - 1);
 }
 
 static void print_repeats(const struct timespec *now)

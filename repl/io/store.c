@@ -62,7 +62,7 @@ struct journal_item *store_control_item(struct store *s, enum record_kind kind)
     return item;
 }
 
-/* ---- identity -------------------------------------------------------------------------------------------- */
+/* ---- identity -------------------------------------------------------------------------------- */
 
 static int fail(char *error, size_t size, int rc, const char *what)
 {
@@ -111,7 +111,7 @@ static int identity_write(const struct store *s)
     return rc;
 }
 
-/* ---- the directory ----------------------------------------------------------------------------------------- */
+/* ---- the directory --------------------------------------------------------------------------- */
 
 static int make_dirs(const char *path)
 {
@@ -199,7 +199,7 @@ static int open_dir(struct store *s, char *error, size_t size)
     return rc < 0 ? fail(error, size, rc, "it cannot be made") : 1;
 }
 
-/* ---- opening and closing -------------------------------------------------------------------------------------- */
+/* ---- opening and closing --------------------------------------------------------------------- */
 
 static uint32_t log_segment_size(const struct store_config *c)
 {
@@ -346,7 +346,7 @@ struct kv *store_kv(struct store *s)
     return s->kv;
 }
 
-/* ---- space ------------------------------------------------------------------------------------------------------ */
+/* ---- space ----------------------------------------------------------------------------------- */
 
 void store_space(struct store *s, uint64_t *ret_total, uint64_t *ret_free)
 {

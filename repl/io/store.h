@@ -142,8 +142,7 @@ void store_demote(struct store *s, uint64_t index);
  * next control record. */
 void store_note_whole(struct store *s, uint64_t whole_index);
 
-/* ---- blocks
- * -------------------------------------------------------------------------------------- */
+/* ---- blocks ---------------------------------------------------------------------------------- */
 
 /* Takes the bytes of a block: `bytes` at `offset`, ref->size of them, referenced until done. `done`
  * comes when they are written: they survive SIGKILL, not yet power loss. (After a restart only

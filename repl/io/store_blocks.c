@@ -1,5 +1,5 @@
-/* Blocks of the store: bytes first into block segments, then their place into the log, then into the
- * index (RULES S1). */
+/* Blocks of the store: bytes first into block segments, then their place into the log, then into
+ * the index (RULES S1). */
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -56,7 +56,7 @@ void store_give_back(struct store *s, const struct index_entry *e)
     /* bytes in the log go with their segment */
 }
 
-/* ---- BLOCK_AT ---------------------------------------------------------------------------------------------- */
+/* ---- BLOCK_AT -------------------------------------------------------------------------------- */
 
 static void ref_put(struct bytes_writer *w, const struct block_ref *ref)
 {
@@ -136,7 +136,7 @@ void pending_record(struct store *s, struct pending *p)
     journal_append(s->journal, item);
 }
 
-/* ---- in ------------------------------------------------------------------------------------------------------ */
+/* ---- in -------------------------------------------------------------------------------------- */
 
 static void write_block(struct pool_job *job)
 {
@@ -245,7 +245,7 @@ bool store_block_get(struct store *s, struct block_name name, struct block_ref *
     return true;
 }
 
-/* ---- out ------------------------------------------------------------------------------------------------------- */
+/* ---- out ------------------------------------------------------------------------------------- */
 
 struct read_job {
     struct pool_job job;
@@ -371,7 +371,7 @@ void store_read(struct store *s, struct block_name name, uint32_t offset, uint32
     pool_submit(s->pool, &r->job);
 }
 
-/* ---- dropped ---------------------------------------------------------------------------------------------------- */
+/* ---- dropped --------------------------------------------------------------------------------- */
 
 static void record_drop(struct store *s, const struct block_ref *ref)
 {
@@ -428,7 +428,7 @@ void store_each_block(struct store *s, store_block_fn *fn, void *ctx)
         }
 }
 
-/* ---- missing ---------------------------------------------------------------------------------------------------- */
+/* ---- missing --------------------------------------------------------------------------------- */
 
 struct missing_record {
     struct store *store;
@@ -482,10 +482,10 @@ void store_on_missing(struct store *s, store_missing_fn *fn, void *ctx)
     s->on_missing_ctx = ctx;
 }
 
-/* ---- out of the log ---------------------------------------------------------------------------------------------- */
+/* ---- out of the log -------------------------------------------------------------------------- */
 
-/* One inline block on its way from the log to a block segment. It is still held where it was until the
- * new place is durable. */
+/* One inline block on its way from the log to a block segment. It is still held where it was until
+ * the new place is durable. */
 struct moving {
     struct pool_job job;
     struct store *store;

@@ -106,27 +106,27 @@ static inline struct log_entry *log_at(struct store *s, uint64_t index)
     return &s->entries.items[index - s->base - 1];
 }
 
-/* ---- store.c ---- */
+/* ---- store.c --------------------------------------------------------------------------------- */
 char *store_kv_dir(const struct store *s, uint32_t generation);
 void store_soon(struct store *s, store_done_fn *done, void *ctx, int status);
 /* A record with the control values as they are now; the caller appends it. */
 struct journal_item *store_control_item(struct store *s, enum record_kind kind);
 
-/* ---- store_state.c ---- */
+/* ---- store_state.c --------------------------------------------------------------------------- */
 void store_wake_nobody(void *ctx);
 
-/* ---- store_recover.c ---- */
+/* ---- store_recover.c ------------------------------------------------------------------------- */
 /* Opens the journal and brings log, index and block places up to its end. */
 int store_recover(struct store *s, bool create, char *error, size_t error_size);
 
-/* ---- store_log.c ---- */
+/* ---- store_log.c ----------------------------------------------------------------------------- */
 /* What the log still needs: segments wholly below may go. */
 void store_release(struct store *s);
 /* An entry's inline blocks are at `tail` in the record at `lsn`. */
 void store_index_inline(struct store *s, const struct entry *e, const uint64_t *runs, lsn_no lsn,
                         uint32_t head_size);
 
-/* ---- store_blocks.c ---- */
+/* ---- store_blocks.c -------------------------------------------------------------------------- */
 struct pending *pending_find(const struct store *s, struct block_name name);
 /* Queues the BLOCK_AT of a written block. */
 void pending_record(struct store *s, struct pending *p);

@@ -8,7 +8,7 @@
 #include "repl/io/store_internal.h"
 #include "repl/wire/codec.h"
 
-/* ---- tickets -------------------------------------------------------------------------------------------- */
+/* ---- tickets --------------------------------------------------------------------------------- */
 
 /* What a record owes when it is durable. */
 struct written {
@@ -16,8 +16,8 @@ struct written {
     struct entry *entry; /* NULL: a control record */
     uint64_t *runs;      /* of its inline blocks, one after another */
     lsn_no needs;
-    uint64_t ticket;     /* 0: none */
-    uint64_t base;       /* a CONTROL that moves the base there */
+    uint64_t ticket; /* 0: none */
+    uint64_t base;   /* a CONTROL that moves the base there */
     uint32_t head_size;
     bool moved, last;
 };
@@ -33,8 +33,10 @@ void store_index_inline(struct store *s, const struct entry *e, const uint64_t *
 {
     uint32_t offset = lsn_offset(lsn) + journal_tail_offset(head_size);
     for (uint32_t i = 0; i < e->blocks_count; i++) {
-        struct index_entry at = {
-            .ref = e->blocks[i], .kind = PLACE_LOG, .number = lsn_generation(lsn), .offset = offset};
+        struct index_entry at = {.ref = e->blocks[i],
+                                 .kind = PLACE_LOG,
+                                 .number = lsn_generation(lsn),
+                                 .offset = offset};
         struct index_entry old;
         uint32_t count = block_runs(at.ref.size);
         memcpy(at.runs, runs, count * sizeof *runs);
@@ -56,8 +58,8 @@ static void on_entry(void *ctx, struct journal_item *item, lsn_no lsn)
     struct store *s = w->store;
     const struct entry *e = w->entry;
     (void)item;
-    bool current = e->index > s->base && e->index <= log_last(s) &&
-                   log_at(s, e->index)->term == e->term;
+    bool current =
+        e->index > s->base && e->index <= log_last(s) && log_at(s, e->index)->term == e->term;
     if (current) {
         struct log_entry *at = log_at(s, e->index);
         at->lsn = lsn;
@@ -100,7 +102,7 @@ static struct written *written_new(struct store *s, uint64_t ticket)
     return w;
 }
 
-/* ---- writing ---------------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 void store_write_vote(struct store *s, uint64_t ticket, uint64_t term, uint32_t vote)
 {
@@ -163,8 +165,8 @@ static bool lacks_bytes(struct store *s, const struct entry *e)
     return false;
 }
 
-/* An entry that another one takes the place of: its inline blocks were never part of any file, and the
- * same names come again with their bytes if they come at all. */
+/* An entry that another one takes the place of: its inline blocks were never part of any file, and
+ * the same names come again with their bytes if they come at all. */
 static void forget_overwritten(struct store *s, uint64_t index)
 {
     const struct log_entry *at = log_at(s, index);
@@ -228,7 +230,7 @@ void store_note_whole(struct store *s, uint64_t whole_index)
     s->control.whole_index = whole_index;
 }
 
-/* ---- forgetting --------------------------------------------------------------------------------------------- */
+/* ---- forgetting ------------------------------------------------------------------------------ */
 
 void store_release(struct store *s)
 {
@@ -257,7 +259,8 @@ void store_truncate(struct store *s, uint64_t index)
 {
     if (s->config.kind == STORE_COPY && index > s->durable_applied)
         index = s->durable_applied;
-    for (uint64_t i = s->base + 1; s->config.kind == STORE_WITNESS && i <= index && i <= log_last(s); i++)
+    for (uint64_t i = s->base + 1;
+         s->config.kind == STORE_WITNESS && i <= index && i <= log_last(s); i++)
         if (log_at(s, i)->bytes)
             index = i - 1; /* some copy may still need them: demotion comes first */
     if (index <= s->control.base_index || index > log_last(s) || !log_at(s, index)->lsn)
@@ -276,14 +279,15 @@ void store_truncate(struct store *s, uint64_t index)
     journal_kick(s->journal);
 }
 
-/* ---- a witness's demotion (RULES B6, S5) ------------------------------------------------------------------------ */
+/* ---- a witness's demotion (RULES B6, S5) ----------------------------------------------------- */
 
 static struct entry *load(struct store *s, uint64_t index)
 {
     struct journal_record record;
     struct blob *raw = NULL;
     struct entry *e = NULL;
-    if (!log_at(s, index)->lsn || journal_read(s->journal, log_at(s, index)->lsn, &record, &raw) < 0)
+    if (!log_at(s, index)->lsn ||
+        journal_read(s->journal, log_at(s, index)->lsn, &record, &raw) < 0)
         return NULL;
     (void)entry_decode(record.head, record.head_size, record.tail, record.tail_size, &e);
     blob_unref(raw);
@@ -342,8 +346,8 @@ static bool any_block(void *ctx, const struct index_entry *e)
     return false;
 }
 
-/* The live entries go to a fresh segment, those at or below `index` without their bytes; when they are
- * durable there the old segments go. */
+/* The live entries go to a fresh segment, those at or below `index` without their bytes; when they
+ * are durable there the old segments go. */
 static void move_entries(struct store *s, uint64_t index)
 {
     bool roll = true;

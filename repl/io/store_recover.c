@@ -1,5 +1,5 @@
-/* After a restart: the log's records in order, entries into memory, block places into the index from
- * scan_from on (RULES S2). */
+/* After a restart: the log's records in order, entries into memory, block places into the index
+ * from scan_from on (RULES S2). */
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -33,9 +33,10 @@ struct scan {
     vec_of(uint64_t) runs;
 };
 
-/* ---- records ---------------------------------------------------------------------------------------------- */
+/* ---- records --------------------------------------------------------------------------------- */
 
-static void add_found(struct scan *scan, enum found_kind kind, lsn_no lsn, const struct index_entry *e)
+static void add_found(struct scan *scan, enum found_kind kind, lsn_no lsn,
+                      const struct index_entry *e)
 {
     struct found f = {.kind = kind,
                       .lsn = lsn,
@@ -50,16 +51,17 @@ static void add_found(struct scan *scan, enum found_kind kind, lsn_no lsn, const
 }
 
 /* Bytes that do not hash to their names are missing: the names are known (RULES S3). */
-static void find_inline(struct scan *scan, const struct entry *e, const struct journal_record *record)
+static void find_inline(struct scan *scan, const struct entry *e,
+                        const struct journal_record *record)
 {
     uint32_t at = 0;
     bool damaged = false;
     for (uint32_t i = 0; i < e->blocks_count; i++) {
-        struct index_entry place = {
-            .ref = e->blocks[i],
-            .kind = PLACE_LOG,
-            .number = lsn_generation(record->lsn),
-            .offset = lsn_offset(record->lsn) + journal_tail_offset(record->head_size) + at};
+        struct index_entry place = {.ref = e->blocks[i],
+                                    .kind = PLACE_LOG,
+                                    .number = lsn_generation(record->lsn),
+                                    .offset = lsn_offset(record->lsn) +
+                                              journal_tail_offset(record->head_size) + at};
         block_run_hashes(record->tail + at, place.ref.size, place.runs);
         bool good =
             block_digest_of_runs(place.runs, block_runs(place.ref.size)) == place.ref.digest;
@@ -140,7 +142,7 @@ static int visit(void *ctx, const struct journal_record *record)
     return -EBADMSG;
 }
 
-/* ---- the index -------------------------------------------------------------------------------------------- */
+/* ---- the index ------------------------------------------------------------------------------- */
 
 static void apply_found(struct store *s, const struct scan *scan, const struct found *f)
 {
@@ -289,7 +291,7 @@ int store_recover(struct store *s, bool create, char *error, size_t error_size)
     return rc;
 }
 
-/* ---- the entries -------------------------------------------------------------------------------------------- */
+/* ---- the entries ----------------------------------------------------------------------------- */
 
 enum { INLINE_KEPT = 64 << 20 };
 

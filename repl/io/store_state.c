@@ -17,7 +17,7 @@ void store_wake_nobody(void *ctx)
     (void)ctx;
 }
 
-/* ---- flushes -------------------------------------------------------------------------------------------------- */
+/* ---- flushes --------------------------------------------------------------------------------- */
 
 struct flush_job {
     struct pool_job job;
@@ -101,12 +101,12 @@ void store_fill_txn(struct store *s, struct kv_txn *txn, uint64_t applied)
 {
     s->applied = applied;
     index_put_state(&s->index, txn, applied, journal_synced(s->journal));
-    if (!s->flushing && journal_newest(s->journal) >=
-                            lsn_generation(s->durable_scan_from) + FLUSH_AFTER_SEGMENTS)
+    if (!s->flushing &&
+        journal_newest(s->journal) >= lsn_generation(s->durable_scan_from) + FLUSH_AFTER_SEGMENTS)
         store_flush(s, NULL, NULL);
 }
 
-/* ---- snapshots (RULES B7) ------------------------------------------------------------------------------------------ */
+/* ---- snapshots (RULES B7) -------------------------------------------------------------------- */
 
 int store_snapshot_begin(struct store *s)
 {
@@ -170,8 +170,8 @@ struct unneeded {
 static bool find_unneeded(void *ctx, const struct index_entry *e)
 {
     struct unneeded *u = ctx;
-    if (!u->s->needed.count || !bsearch(&e->ref, u->s->needed.items, u->s->needed.count,
-                                        sizeof e->ref, compare_refs))
+    if (!u->s->needed.count ||
+        !bsearch(&e->ref, u->s->needed.items, u->s->needed.count, sizeof e->ref, compare_refs))
         vec_push(&u->names, e->ref.name);
     return true;
 }
@@ -185,7 +185,8 @@ static bool collect_name(void *ctx, const struct block_ref *ref)
     return true;
 }
 
-/* The index goes over to the new state: what it needs and is not here is missing, the rest is dead. */
+/* The index goes over to the new state: what it needs and is not here is missing, the rest is dead.
+ */
 static void fit_index(struct store *s)
 {
     struct unneeded u = {.s = s};

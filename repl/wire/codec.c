@@ -14,7 +14,7 @@ void codec_bulk_done(struct codec_bulk *b)
     vec_done(b);
 }
 
-/* ---- out ---- */
+/* ---- out ------------------------------------------------------------------------------------- */
 
 static Repl__BlockRef ref_out(const struct block_ref *b)
 {
@@ -202,7 +202,7 @@ void message_encode(const struct message *m, struct bytes_writer *control, struc
     }
 }
 
-/* ---- in ---- */
+/* ---- in -------------------------------------------------------------------------------------- */
 
 static int ref_in(const Repl__BlockRef *in, struct block_ref *ret)
 {

@@ -5,8 +5,8 @@
  *    16  u64 sequence: 1 for the first frame of a connection, then one more each
  *    24  u64 XXH3 of the first 24 bytes, the control bytes and the bulk bytes
  *    32  control, then bulk
- * All numbers little-endian. A frame that is damaged, oversized, of another version, lost or played again
- * ends the connection with a reason; nothing of it is used. */
+ * All numbers little-endian. A frame that is damaged, oversized, of another version, lost or played
+ * again ends the connection with a reason; nothing of it is used. */
 #ifndef TALLY_REPL_WIRE_FRAME_H
 #define TALLY_REPL_WIRE_FRAME_H
 
@@ -55,8 +55,8 @@ struct frame_parser {
 };
 void frame_parser_done(struct frame_parser *p);
 
-/* Where the next bytes from the connection go, and how many are wanted there at most. They go straight into
- * the frame's own memory, so bulk bytes are never copied. */
+/* Where the next bytes from the connection go, and how many are wanted there at most. They go
+ * straight into the frame's own memory, so bulk bytes are never copied. */
 void *frame_parser_room(struct frame_parser *p, size_t *ret_size);
 
 struct frame {
@@ -66,8 +66,9 @@ struct frame {
     struct blob *bulk; /* borrowed: take a reference to keep it; NULL when empty */
 };
 
-/* `n` bytes were put into the room. 1: a frame is whole, in `ret`; call frame_parser_next() when done with
- * it. 0: more is needed. -EBADMSG: *reason says what was wrong, the connection is of no more use. */
+/* `n` bytes were put into the room. 1: a frame is whole, in `ret`; call frame_parser_next() when
+ * done with it. 0: more is needed. -EBADMSG: *reason says what was wrong, the connection is of no
+ * more use. */
 int frame_parser_fed(struct frame_parser *p, size_t n, struct frame *ret, const char **reason);
 void frame_parser_next(struct frame_parser *p);
 

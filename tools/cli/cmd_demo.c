@@ -1,5 +1,5 @@
-/* tally demo: the first five minutes. A cluster on this machine, a tree copied in while nodes are killed,
- * and a verdict. Leaves nothing behind, also when interrupted. */
+/* tally demo: the first five minutes. A cluster on this machine, a tree copied in while nodes are
+ * killed, and a verdict. Leaves nothing behind, also when interrupted. */
 #include "tools/cli/command.h"
 
 #include <errno.h>
@@ -64,8 +64,8 @@ __attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
 }
 
 /* One line of the verdict. */
-__attribute__((format(printf, 3, 4))) static void judge(struct demo *d, bool ok,
-                                                         const char *format, ...)
+__attribute__((format(printf, 3, 4))) static void judge(struct demo *d, bool ok, const char *format,
+                                                        ...)
 {
     va_list args;
     printf("  %s  ", ok ? "ok    " : "FAILED");
@@ -107,8 +107,8 @@ static int wait_for(pid_t pid)
 
 static int lab(const struct demo *d, const char *verb, const char *a, const char *b)
 {
-    char *argv[] = {"/proc/self/exe", "lab", (char *)verb, "--dir", (char *)d->dir,
-                    (char *)a,        (char *)b, NULL};
+    char *argv[] = {"/proc/self/exe", "lab",     (char *)verb, "--dir",
+                    (char *)d->dir,   (char *)a, (char *)b,    NULL};
     pid_t pid = spawn(argv, true);
     if (pid < 0)
         return 127;
@@ -156,7 +156,8 @@ static bool find_leader(const struct demo *d, char *ret, size_t size)
     return false;
 }
 
-/* The application that must notice nothing: writes and fsyncs 4 KiB every 10 ms until told to end. */
+/* The application that must notice nothing: writes and fsyncs 4 KiB every 10 ms until told to end.
+ */
 static void run_writer(const struct demo *d)
 {
     char path[PATH_SIZE + 32], page[WRITE_BYTES];
@@ -168,8 +169,9 @@ static void run_writer(const struct demo *d)
     struct pulse *p = d->pulse;
     int64_t last = now_us();
     while (!interrupted) {
-        bool ok = fd >= 0 && pwrite(fd, page, sizeof page, (off_t)(p->writes % 64) * WRITE_BYTES) ==
-                                 (ssize_t)sizeof page &&
+        bool ok = fd >= 0 &&
+                  pwrite(fd, page, sizeof page, (off_t)(p->writes % 64) * WRITE_BYTES) ==
+                      (ssize_t)sizeof page &&
                   fsync(fd) == 0;
         int64_t now = now_us();
         if (!ok) {
@@ -297,8 +299,10 @@ static void clean_up(struct demo *d)
                 ;
         }
     if (d->lab_started && lab(d, "stop", "--wipe", NULL) != 0)
-        fprintf(stderr, "tally demo: could not take everything down; try `tally lab stop --dir %s --wipe`\n",
-                d->dir);
+        fprintf(
+            stderr,
+            "tally demo: could not take everything down; try `tally lab stop --dir %s --wipe`\n",
+            d->dir);
 }
 
 static void print_verdict(const struct demo *d, bool ran)
@@ -310,9 +314,11 @@ static void print_verdict(const struct demo *d, bool ran)
     else if (d->failures)
         say("\nVERDICT: FAILED, %d of the checks above.", d->failures);
     else
-        say("\nVERDICT: fine. Two nodes were killed in turn while files were written: nothing was lost, no "
+        say("\nVERDICT: fine. Two nodes were killed in turn while files were written: nothing was "
+            "lost, no "
             "program saw an error.\n\nNext, by hand:\n"
-            "  tally lab start --dir /tmp/lab          a cluster that stays; mounts in /tmp/lab/mnt\n"
+            "  tally lab start --dir /tmp/lab          a cluster that stays; mounts in "
+            "/tmp/lab/mnt\n"
             "  tally lab kill --dir /tmp/lab n1        and keep working in them\n"
             "  tally status --config /tmp/lab/tally.conf\n"
             "  tally explain /tmp/lab/mnt/m1           what waits, for whom\n"
@@ -339,8 +345,10 @@ static int prepare(struct demo *d, int argc, char **argv)
         return EXIT_FAILED;
     }
     if (d->dir[0] && access(d->dir, F_OK) == 0) {
-        fprintf(stderr, "tally demo: %s exists; the demo removes its directory at the end, so name a new one\n",
-                d->dir);
+        fprintf(
+            stderr,
+            "tally demo: %s exists; the demo removes its directory at the end, so name a new one\n",
+            d->dir);
         return EXIT_FAILED;
     }
     if (!d->dir[0]) {
@@ -350,7 +358,8 @@ static int prepare(struct demo *d, int argc, char **argv)
             return EXIT_FAILED;
         }
     }
-    d->pulse = mmap(NULL, sizeof *d->pulse, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    d->pulse =
+        mmap(NULL, sizeof *d->pulse, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     return d->pulse == MAP_FAILED ? EXIT_FAILED : EXIT_DONE;
 }
 

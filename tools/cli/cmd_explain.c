@@ -1,7 +1,7 @@
 /* tally explain PATH: what the operations on a file wait for, for whom, and until when.
  *
- * Asks the mount's daemon over its own socket, which the mount's source names, so that it answers also
- * when nothing in the mount does: no path below the mount point is looked up here. */
+ * Asks the mount's daemon over its own socket, which the mount's source names, so that it answers
+ * also when nothing in the mount does: no path below the mount point is looked up here. */
 #include "tools/cli/command.h"
 
 #include <errno.h>
@@ -39,7 +39,8 @@ static bool is_below(const char *path, const char *point)
     return strncmp(path, point, n) == 0 && (path[n] == '/' || path[n] == '\0' || n == 1);
 }
 
-/* The tally mount that `path` (absolute, as written) lies in: its mount point and its daemon's socket. */
+/* The tally mount that `path` (absolute, as written) lies in: its mount point and its daemon's
+ * socket. */
 static bool find_mount(const char *path, char *ret_point, char *ret_socket)
 {
     FILE *f = fopen("/proc/self/mountinfo", "re");
@@ -111,10 +112,13 @@ static int run_explain(int argc, char **argv)
         fprintf(stderr, "usage: %s", usage);
         return EXIT_USAGE;
     }
-    static char full[PATH_MAX + 1], point[PATH_MAX + 1], source[PATH_MAX + 1], address[PATH_MAX + 8];
+    static char full[PATH_MAX + 1], point[PATH_MAX + 1], source[PATH_MAX + 1],
+        address[PATH_MAX + 8];
     if (!absolute_path(path, full) || !find_mount(full, point, source)) {
-        fprintf(stderr, "tally explain: %s is not inside a tally mount; `findmnt -t fuse.tally` lists them\n",
-                path);
+        fprintf(
+            stderr,
+            "tally explain: %s is not inside a tally mount; `findmnt -t fuse.tally` lists them\n",
+            path);
         return EXIT_FAILED;
     }
     (void)snprintf(address, sizeof address, "unix:%s", source);
@@ -124,8 +128,11 @@ static int run_explain(int argc, char **argv)
     int r = admin_ask(address, any_cluster, request, 3000, &answer);
     json_decref(request);
     if (r < 0) {
-        fprintf(stderr, "tally explain: the daemon of %s does not answer on %s: %s%s\n", point, source,
-                strerror(-r), r == -ETIMEDOUT ? "" : "; if it died, `tally umount` the mount point and mount it again");
+        fprintf(stderr, "tally explain: the daemon of %s does not answer on %s: %s%s\n", point,
+                source, strerror(-r),
+                r == -ETIMEDOUT
+                    ? ""
+                    : "; if it died, `tally umount` the mount point and mount it again");
         return EXIT_FAILED;
     }
     if (json) {

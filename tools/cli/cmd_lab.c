@@ -53,8 +53,13 @@ static bool parse_number(const char *text, unsigned *ret)
 
 static int parse(int argc, char **argv, struct options *o)
 {
-    *o = (struct options){.mount_options = "", .election = "candidate", .signal_name = "KILL",
-                          .copies = 2, .witnesses = 1, .mounts = 2, .timeout_s = 60};
+    *o = (struct options){.mount_options = "",
+                          .election = "candidate",
+                          .signal_name = "KILL",
+                          .copies = 2,
+                          .witnesses = 1,
+                          .mounts = 2,
+                          .timeout_s = 60};
     const struct {
         const char *name;
         const char **text;
@@ -137,7 +142,8 @@ static int tell_cuts(const struct lab *lab, const struct lab_member *m)
     lab_address(lab, m, address, sizeof address);
     json_t *peers = json_array(), *pair, *answer = NULL;
     size_t i;
-    json_array_foreach(lab->cuts, i, pair) {
+    json_array_foreach(lab->cuts, i, pair)
+    {
         const char *a = json_string_value(json_array_get(pair, 0));
         const char *b = json_string_value(json_array_get(pair, 1));
         if (strcmp(a, m->name) == 0)
@@ -262,7 +268,8 @@ static int tell_everyone(const struct lab *lab)
     for (size_t i = 0; i < lab->count; i++) {
         const struct lab_member *m = &lab->members[i];
         if (lab_process(lab, m, NULL) == LAB_UP && tell_cuts(lab, m) < 0) {
-            fprintf(stderr, "tally lab: %s does not answer, so it may not know its cuts\n", m->name);
+            fprintf(stderr, "tally lab: %s does not answer, so it may not know its cuts\n",
+                    m->name);
             r = -EIO;
         }
     }

@@ -11,8 +11,9 @@
 #include "tools/cli/admin.h"
 #include "tools/cli/config.h"
 
-static const char usage[] = "tally status [--config FILE] [--json] [--check]\n"
-                            "  --check   only the exit code: 0 healthy, 1 degraded, 2 unavailable, 3 unknown\n";
+static const char usage[] =
+    "tally status [--config FILE] [--json] [--check]\n"
+    "  --check   only the exit code: 0 healthy, 1 degraded, 2 unavailable, 3 unknown\n";
 
 enum health { HEALTHY, DEGRADED, UNAVAILABLE, UNKNOWN };
 static const char *const health_words[] = {"HEALTHY", "DEGRADED", "UNAVAILABLE", "UNKNOWN"};
@@ -119,7 +120,9 @@ static void print_node(const struct survey *s, size_t i)
     if (!n->witness && lag)
         (void)snprintf(lag_text, sizeof lag_text, "%lld", (long long)lag);
     printf("%-6s %-8s %-12s %8s %10s  %s\n", n->name, role, state, lag_text, data,
-           a == s->leader ? "leader" : json_object_get(a, "note") ? text(a, "note") : "");
+           a == s->leader               ? "leader"
+           : json_object_get(a, "note") ? text(a, "note")
+                                        : "");
 }
 
 static void print_warnings(const struct survey *s)
@@ -128,15 +131,16 @@ static void print_warnings(const struct survey *s)
         const struct config_node *n = &s->config->nodes[i];
         const json_t *a = s->answers[i];
         if (!a)
-            printf("\nWARN TALLY-1001  %s does not answer (%s): start it, or see its log\n", n->name,
-                   strerror(-s->errors[i]));
+            printf("\nWARN TALLY-1001  %s does not answer (%s): start it, or see its log\n",
+                   n->name, strerror(-s->errors[i]));
         else if (!n->witness && number(a, "missing"))
-            printf("\nWARN TALLY-1003  %s still fetches %lld blocks: until then losing the node that "
-                   "has them makes their files unreadable\n",
-                   n->name, (long long)number(a, "missing"));
+            printf(
+                "\nWARN TALLY-1003  %s still fetches %lld blocks: until then losing the node that "
+                "has them makes their files unreadable\n",
+                n->name, (long long)number(a, "missing"));
         if (a && json_is_true(json_object_get(a, "full")))
-            printf("\nWARN TALLY-1004  %s is full (%s): writers get ENOSPC; give it space\n", n->name,
-                   text(a, "store"));
+            printf("\nWARN TALLY-1004  %s is full (%s): writers get ENOSPC; give it space\n",
+                   n->name, text(a, "store"));
     }
 }
 
@@ -168,9 +172,9 @@ static json_t *survey_json(const struct survey *s)
     json_t *nodes = json_array();
     for (size_t i = 0; i < s->config->nodes_count; i++) {
         const struct config_node *n = &s->config->nodes[i];
-        json_t *j = json_pack("{s:s, s:s, s:s}", "name", n->name, "role",
-                              n->witness ? "witness" : "copy", "state",
-                              s->answers[i] ? "up" : unreachable_word(s->errors[i]));
+        json_t *j =
+            json_pack("{s:s, s:s, s:s}", "name", n->name, "role", n->witness ? "witness" : "copy",
+                      "state", s->answers[i] ? "up" : unreachable_word(s->errors[i]));
         if (s->answers[i])
             json_object_update_missing(j, s->answers[i]);
         json_array_append_new(nodes, j);

@@ -15,12 +15,16 @@ struct unit {
     uint64_t factor;
 };
 static const struct unit size_units[] = {
-    {"", 1},           {"B", 1},           {"KiB", 1ull << 10}, {"MiB", 1ull << 20},
-    {"GiB", 1ull << 30}, {"TiB", 1ull << 40}, {NULL, 0},
+    {"", 1},
+    {"B", 1},
+    {"KiB", 1ull << 10},
+    {"MiB", 1ull << 20},
+    {"GiB", 1ull << 30},
+    {"TiB", 1ull << 40},
+    {NULL, 0},
 };
 static const struct unit time_units[] = {
-    {"us", 1},           {"ms", 1000},         {"s", 1000000},
-    {"min", 60000000ull}, {"h", 3600000000ull}, {NULL, 0},
+    {"us", 1}, {"ms", 1000}, {"s", 1000000}, {"min", 60000000ull}, {"h", 3600000000ull}, {NULL, 0},
 };
 
 static int parse_with_unit(const char *text, const struct unit *units, uint64_t *ret)
@@ -244,7 +248,8 @@ static const char *incomplete(const struct config *c)
     if ((copies + witnesses) % 2 == 0)
         return "an even number of nodes survives no more than one node less: use 1, 3, 5 or 7";
     if (copies < (copies + witnesses) / 2 + 1)
-        return "too few copies: to survive f failures it takes f+1 copies (and at most f witnesses)";
+        return "too few copies: to survive f failures it takes f+1 copies (and at most f "
+               "witnesses)";
     return NULL;
 }
 

@@ -11,7 +11,8 @@
  *     store = /srv/lab/nodes/n1
  *     capacity = 10GiB
  *
- * Sizes take B KiB MiB GiB TiB, times ms s min h. An unknown key is an error with the nearest match. */
+ * Sizes take B KiB MiB GiB TiB, times ms s min h. An unknown key is an error with the nearest
+ * match. */
 #ifndef TALLY_TOOLS_CLI_CONFIG_H
 #define TALLY_TOOLS_CLI_CONFIG_H
 
@@ -39,8 +40,8 @@ struct config {
     size_t nodes_count;
 };
 
-/* Reads and checks `path`. On failure -EINVAL, or the negative errno of reading it, and `error` says
- * what, where (file and line) and what next. */
+/* Reads and checks `path`. On failure -EINVAL, or the negative errno of reading it, and `error`
+ * says what, where (file and line) and what next. */
 int config_load(const char *path, struct config *ret, char *error, size_t error_size);
 const struct config_node *config_find(const struct config *c, const char *name);
 const struct config_node *config_find_id(const struct config *c, uint32_t id);

@@ -51,11 +51,12 @@ const char *lab_path(const struct lab *lab, char *buf, size_t size, const char *
 /* The address a member listens on for questions. */
 void lab_address(const struct lab *lab, const struct lab_member *m, char *buf, size_t size);
 
-/* ---- processes (lab_process.c) ---- */
+/* ---- processes (lab_process.c) --------------------------------------------------------------- */
 
 enum lab_process_state { LAB_DOWN, LAB_UP, LAB_FROZEN };
 /* The pid file names a process that is alive and the very one we started. */
-enum lab_process_state lab_process(const struct lab *lab, const struct lab_member *m, pid_t *ret_pid);
+enum lab_process_state lab_process(const struct lab *lab, const struct lab_member *m,
+                                   pid_t *ret_pid);
 /* Starts the member's process and returns when it answers, or prints why it did not. */
 int lab_spawn(const struct lab *lab, const struct lab_member *m);
 /* Waits until the process is gone. -ETIMEDOUT. */
@@ -66,9 +67,10 @@ bool lab_is_mounted(const char *path);
 /* Detaches whatever is mounted at the member's mount point. */
 void lab_detach(const struct lab *lab, const struct lab_member *m);
 
-/* ---- state (lab_status.c) ---- */
+/* ---- state (lab_status.c) -------------------------------------------------------------------- */
 
-/* The JSON of `lab status`: {"schema", "nodes", "mounts", "leader"}; `verify` has copies recompute their hashes. */
+/* The JSON of `lab status`: {"schema", "nodes", "mounts", "leader"}; `verify` has copies recompute
+ * their hashes. */
 json_t *lab_status(const struct lab *lab, bool verify, int timeout_ms);
 void lab_print_status(const struct lab *lab, const json_t *status);
 /* NULL when nothing is left to repair, else why not (good until the next call). */

@@ -25,7 +25,8 @@ static int64_t now_ms(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* State letter and start time of a process; the start time tells it from a later one with its pid. */
+/* State letter and start time of a process; the start time tells it from a later one with its pid.
+ */
 static bool read_stat(pid_t pid, char *ret_state, unsigned long long *ret_start)
 {
     char path[64], text[1024];
@@ -41,12 +42,14 @@ static bool read_stat(pid_t pid, char *ret_state, unsigned long long *ret_start)
     char *after_name = strrchr(text, ')');
     if (!after_name)
         return false;
-    return sscanf(after_name + 1,
-                  " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
-                  ret_state, ret_start) == 2;
+    return sscanf(
+               after_name + 1,
+               " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
+               ret_state, ret_start) == 2;
 }
 
-enum lab_process_state lab_process(const struct lab *lab, const struct lab_member *m, pid_t *ret_pid)
+enum lab_process_state lab_process(const struct lab *lab, const struct lab_member *m,
+                                   pid_t *ret_pid)
 {
     char path[LAB_PATH_MAX + 1], state;
     FILE *f = fopen(lab_path(lab, path, sizeof path, "run/%s.pid", m->name), "re");

@@ -63,7 +63,8 @@ static const char *leader_of(const json_t *nodes)
     json_int_t best = -1;
     size_t i;
     json_t *n;
-    json_array_foreach(nodes, i, n) {
+    json_array_foreach(nodes, i, n)
+    {
         const char *raft = json_string_value(json_object_get(n, "election"));
         json_int_t term = json_integer_value(json_object_get(n, "term"));
         if (raft && strcmp(raft, "leader") == 0 && term > best) {
@@ -103,7 +104,8 @@ static const json_t *named(const json_t *list, const char *name)
 {
     size_t i;
     json_t *m;
-    json_array_foreach(list, i, m) {
+    json_array_foreach(list, i, m)
+    {
         if (strcmp(text(m, "name"), name) == 0)
             return m;
     }
@@ -126,7 +128,8 @@ void lab_print_status(const struct lab *lab, const json_t *status)
         printf("lab      %s    NO LEADER\n", lab->dir);
     printf("\n%-6s %-8s %-8s %-10s %8s %8s %8s  %s\n", "NODE", "ROLE", "STATE", "ELECTION", "PID",
            "LAG", "MISSING", "NOTE");
-    json_array_foreach(nodes, i, m) {
+    json_array_foreach(nodes, i, m)
+    {
         json_int_t lag = commit > number(m, "applied") ? commit - number(m, "applied") : 0;
         bool answers = json_object_get(m, "term") != NULL;
         if (strcmp(text(m, "role"), "witness") == 0)
@@ -191,7 +194,8 @@ const char *lab_unsettled(const struct lab *lab, const json_t *status)
     const char *leader_name = json_string_value(json_object_get(status, "leader"));
     size_t i;
     json_t *m;
-    json_array_foreach(nodes, i, m) {
+    json_array_foreach(nodes, i, m)
+    {
         if (strcmp(text(m, "state"), "up") == 0)
             continue;
         (void)snprintf(why, sizeof why, "%s is %s", text(m, "name"), text(m, "state"));
@@ -200,7 +204,8 @@ const char *lab_unsettled(const struct lab *lab, const json_t *status)
     if (!leader_name)
         return "there is no leader";
     const json_t *leader = named(nodes, leader_name);
-    json_array_foreach(json_object_get(status, "mounts"), i, m) {
+    json_array_foreach(json_object_get(status, "mounts"), i, m)
+    {
         json_int_t left = number(m, "dirty_bytes") + number(m, "inflight_bytes");
         if (!left)
             continue;
@@ -208,7 +213,8 @@ const char *lab_unsettled(const struct lab *lab, const json_t *status)
                        (long long)left);
         return why;
     }
-    json_array_foreach(nodes, i, m) {
+    json_array_foreach(nodes, i, m)
+    {
         const char *r = strcmp(text(m, "role"), "witness") == 0
                             ? witness_unsettled(m, why, sizeof why)
                             : copy_unsettled(m, leader, why, sizeof why);

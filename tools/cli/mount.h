@@ -78,7 +78,7 @@ struct mount {
     struct mount_memory memory;
 };
 
-/* ---- mount_run.c ---- */
+/* ---- mount_run.c ----------------------------------------------------------------------------- */
 
 /* Mounts and runs until the end. The paths in `m` (point, name, socket) are set. */
 enum mount_exit mount_run(struct mount *m);
@@ -92,7 +92,7 @@ void mount_stopped(struct mount *m);
 void mount_set_timer(struct mount *m, time_us at);
 time_us mount_now(void);
 
-/* ---- mount_effects.c ---- */
+/* ---- mount_effects.c ------------------------------------------------------------------------- */
 
 /* One event through the core; sets its times. Not from within an effect. */
 void mount_feed(struct mount *m, struct client_event *ev);
@@ -103,7 +103,7 @@ void mount_on_cancel(void *ctx, uint64_t op_id);
 /* Asks for the root's attributes, to see whether the cluster answers. */
 void mount_probe_root(struct mount *m);
 
-/* ---- mount_links.c ---- */
+/* ---- mount_links.c --------------------------------------------------------------------------- */
 
 /* Listens for questions, at `m->socket`. 0 or a negative errno. */
 int mount_links_listen(struct mount *m);
@@ -112,7 +112,7 @@ int mount_links_connect(struct mount *m);
 /* "n1 answers; n2, w1 do not" into `buf`. */
 void mount_links_describe(const struct mount *m, char *buf, size_t size);
 
-/* ---- mount_admin.c ---- */
+/* ---- mount_admin.c --------------------------------------------------------------------------- */
 void mount_admin_frame(struct mount *m, struct link *link, const uint8_t *control, size_t size);
 
 #endif

@@ -16,10 +16,10 @@
 #include "tools/cli/command.h"
 
 enum {
-    LATE_US = 50 * 1000,          /* RULES E5: a timer this late extends suspicion */
-    OWN_TICK_US = 200 * 1000,     /* space, repair, flush: looked at so often while there is work */
-    IDLE_TICK_US = 2 * 1000000,   /* and so often when there is none */
-    STOP_LIMIT_US = 3 * 1000000,  /* handing over must not keep a node from ending */
+    LATE_US = 50 * 1000,         /* RULES E5: a timer this late extends suspicion */
+    OWN_TICK_US = 200 * 1000,    /* space, repair, flush: looked at so often while there is work */
+    IDLE_TICK_US = 2 * 1000000,  /* and so often when there is none */
+    STOP_LIMIT_US = 3 * 1000000, /* handing over must not keep a node from ending */
 };
 
 static const char usage[] =
@@ -41,7 +41,7 @@ static const char usage[] =
     "    store = /var/lib/tally/n1\n"
     "    capacity = 100GiB             # default: what the disk has\n";
 
-/* ---- time and chance ------------------------------------------------------------------------ */
+/* ---- time and chance ------------------------------------------------------------------------- */
 
 static time_us clock_us(clockid_t id)
 {
@@ -84,7 +84,7 @@ static void on_idle(uv_idle_t *idle)
     (void)idle; /* exists so that the loop polls without sleeping and comes to the check phase */
 }
 
-/* ---- queues --------------------------------------------------------------------------------- */
+/* ---- queues ---------------------------------------------------------------------------------- */
 
 void node_wake(struct node *n)
 {
@@ -151,7 +151,7 @@ static void feed_app_queue(struct node *n)
     vec_clear(&n->app_queue);
 }
 
-/* ---- timers --------------------------------------------------------------------------------- */
+/* ---- timers ---------------------------------------------------------------------------------- */
 
 static void on_timer(uv_timer_t *timer)
 {
@@ -209,7 +209,7 @@ static void feed_ticks(struct node *n)
         own_tick(n);
 }
 
-/* ---- the pump ------------------------------------------------------------------------------- */
+/* ---- the pump -------------------------------------------------------------------------------- */
 
 static void end_when_handed_over(struct node *n);
 
@@ -242,7 +242,7 @@ static void node_pump(uv_check_t *check)
         end_when_handed_over(n);
 }
 
-/* ---- links ---------------------------------------------------------------------------------- */
+/* ---- links ----------------------------------------------------------------------------------- */
 
 static void peer_up(struct node *n, struct link *link, const struct hello *hello)
 {
@@ -331,7 +331,7 @@ static void on_frame(void *ctx, struct link *link, uint8_t type, const uint8_t *
         link_close(link, "a frame that this kind of peer does not send");
 }
 
-/* ---- ending --------------------------------------------------------------------------------- */
+/* ---- ending ---------------------------------------------------------------------------------- */
 
 static void on_terminate(uv_signal_t *signal, int number)
 {
@@ -351,7 +351,8 @@ static void end_when_handed_over(struct node *n)
         uv_stop(n->loop);
 }
 
-/* ---- the store --------------------------------------------------------------------------------- */
+/* ---- the store ---------------------------------------------------------------------------------
+ */
 
 static void wake_from_store(void *ctx) /* on any thread */
 {
@@ -384,7 +385,7 @@ static void on_missing(void *ctx, struct block_name name, bool missing)
     node_wake(n);
 }
 
-/* ---- starting ------------------------------------------------------------------------------- */
+/* ---- starting -------------------------------------------------------------------------------- */
 
 static void trace_line(void *ctx, const char *text)
 {
@@ -394,8 +395,7 @@ static void trace_line(void *ctx, const char *text)
 
 static int open_hub(struct node *n)
 {
-    struct hello self = {
-        .kind = HELLO_NODE, .node_id = n->self->id, .store_boot = n->store_boot};
+    struct hello self = {.kind = HELLO_NODE, .node_id = n->self->id, .store_boot = n->store_boot};
     memcpy(self.cluster, n->config->uuid, sizeof self.cluster);
     (void)snprintf(self.name, sizeof self.name, "%s", n->self->name);
     struct link_callbacks callbacks = {
@@ -506,7 +506,8 @@ static int recover(struct node *n, const char *dir, const struct replica_config 
              (unsigned long long)info.applied, (unsigned long long)info.term,
              (unsigned long long)store_missing_count(n->store));
     if (info.entries_damaged)
-        log_warn("TALLY-3003", "%llu entries have unreadable bytes; they are fetched from other copies",
+        log_warn("TALLY-3003",
+                 "%llu entries have unreadable bytes; they are fetched from other copies",
                  (unsigned long long)info.entries_damaged);
     return 0;
 }
@@ -602,8 +603,9 @@ static int run_node(int argc, char **argv)
     if (!store)
         store = node.self->store;
     if (!store[0]) {
-        fprintf(stderr, "tally node: where is the store of %s? `store = DIR` in %s, or --store DIR\n",
-                name, path);
+        fprintf(stderr,
+                "tally node: where is the store of %s? `store = DIR` in %s, or --store DIR\n", name,
+                path);
         return EXIT_FAILED;
     }
     (void)signal(SIGPIPE, SIG_IGN);

@@ -1,9 +1,10 @@
 /* One node of the cluster: the driver that joins links, store, replica, namespace and service.
  *
- * The cores compute, the driver carries out. One turn of the loop: input is gathered as events while the
- * loop polls (links, journal, block pool, timer); then node_pump() feeds the events to the cores,
- * one after another, and carries out the effects, until nothing is left. So all input of a turn shares
- * one journal write and one APPEND per peer, and no core is ever entered from within an effect.
+ * The cores compute, the driver carries out. One turn of the loop: input is gathered as events
+ * while the loop polls (links, journal, block pool, timer); then node_pump() feeds the events to
+ * the cores, one after another, and carries out the effects, until nothing is left. So all input of
+ * a turn shares one journal write and one APPEND per peer, and no core is ever entered from within
+ * an effect.
  *
  *     node.c           life cycle, recovery, queues, the pump
  *     node_replica.c   effects of repl/core
@@ -50,8 +51,8 @@ struct node_client {
 /* An event for the replica, with what it borrows kept alive until it was fed. */
 struct node_replica_event {
     struct replica_event event;
-    struct message *message;       /* owned */
-    struct block_ref *blocks;      /* owned: PROPOSE */
+    struct message *message;             /* owned */
+    struct block_ref *blocks;            /* owned: PROPOSE */
     struct blob *payload, *inline_bytes; /* owned references: PROPOSE */
 };
 
@@ -61,7 +62,7 @@ struct node_app_event {
     struct blob *bulk; /* owned reference */
 };
 
-struct node_fetch;   /* a block on its way in: node_blocks.c */
+struct node_fetch; /* a block on its way in: node_blocks.c */
 struct node_ensure;
 struct node_sending; /* a snapshot on its way out: node_snapshot.c */
 
@@ -95,7 +96,7 @@ struct node {
     vec_of(struct node_replica_event) replica_queue;
     vec_of(struct node_app_event) app_queue;
     uv_check_t check;
-    uv_idle_t idle;      /* keeps the loop from sleeping while something is queued */
+    uv_idle_t idle; /* keeps the loop from sleeping while something is queued */
     uv_timer_t timer;
     uv_async_t from_store; /* the store has completions */
     time_us replica_wake, app_wake, own_wake, timer_wake;
@@ -123,10 +124,10 @@ struct node {
     time_us space_reported;
 
     /* blocks */
-    struct map fetches;     /* hash of the name -> struct node_fetch */
-    struct map ensures;     /* ticket -> struct node_ensure */
-    struct map unnamed;     /* blocks put here that no entry named yet -> struct node_unnamed */
-    struct list ended;      /* sessions whose unnamed blocks go: struct node_ended */
+    struct map fetches; /* hash of the name -> struct node_fetch */
+    struct map ensures; /* ticket -> struct node_ensure */
+    struct map unnamed; /* blocks put here that no entry named yet -> struct node_unnamed */
+    struct list ended;  /* sessions whose unnamed blocks go: struct node_ended */
     size_t fetching;
     time_us last_put;
     bool swept; /* what a crash left unnamed is gone */
@@ -141,7 +142,7 @@ struct node {
     uv_signal_t sigterm, sigint;
 };
 
-/* ---- node.c ---- */
+/* ---- node.c ---------------------------------------------------------------------------------- */
 void node_queue_replica(struct node *n, const struct node_replica_event *ev);
 void node_queue_replica_kind(struct node *n, enum replica_event_kind kind);
 void node_queue_app(struct node *n, const struct node_app_event *ev);
@@ -154,12 +155,12 @@ const char *node_name_of(const struct node *n, uint32_t id);
 /* Ends the process with a reason, for what leaves no other choice (RULES S3). */
 _Noreturn void node_die(struct node *n, const char *what, int error);
 
-/* ---- node_replica.c ---- */
+/* ---- node_replica.c -------------------------------------------------------------------------- */
 void node_replica_feed(struct node *n, struct node_replica_event *ev, bool more);
 void node_replica_frame(struct node *n, struct link *link, uint32_t from, const uint8_t *control,
                         size_t size, struct blob *bulk);
 
-/* ---- node_apply.c ---- */
+/* ---- node_apply.c ---------------------------------------------------------------------------- */
 /* The namespace in the store's key-value store, formatted when it is new. */
 void node_apply_open(struct node *n);
 void node_apply_close(struct node *n);
@@ -167,7 +168,7 @@ void node_apply_close(struct node *n);
 bool node_apply_some(struct node *n);
 void node_report_applied(struct node *n);
 
-/* ---- node_service.c ---- */
+/* ---- node_service.c -------------------------------------------------------------------------- */
 void node_client_up(struct node *n, struct link *link, const char *name);
 void node_client_down(struct node *n, struct link *link);
 void node_client_frame(struct node *n, struct node_client *client, const uint8_t *control,
@@ -175,15 +176,15 @@ void node_client_frame(struct node *n, struct node_client *client, const uint8_t
 void node_carry_out_app(struct node *n, struct fs_app_out *out);
 void node_report_space(struct node *n);
 
-/* ---- node_blocks.c ---- */
-void node_blocks_ensure(struct node *n, uint64_t ticket, uint32_t sources, const struct block_ref *refs,
-                        size_t count);
+/* ---- node_blocks.c --------------------------------------------------------------------------- */
+void node_blocks_ensure(struct node *n, uint64_t ticket, uint32_t sources,
+                        const struct block_ref *refs, size_t count);
 void node_blocks_ensure_end(struct node *n, uint64_t ticket);
 void node_blocks_put_frame(struct node *n, struct link *link, const uint8_t *control, size_t size,
                            struct blob *bulk);
 void node_blocks_get_frame(struct node *n, struct link *link, const uint8_t *control, size_t size);
-void node_blocks_data_frame(struct node *n, uint32_t from, struct link *link, const uint8_t *control,
-                            size_t size, struct blob *bulk);
+void node_blocks_data_frame(struct node *n, uint32_t from, struct link *link,
+                            const uint8_t *control, size_t size, struct blob *bulk);
 /* Asks for some of the blocks the store knows as missing. */
 void node_blocks_repair(struct node *n);
 void node_blocks_link_changed(struct node *n, uint32_t peer);
@@ -194,7 +195,7 @@ void node_blocks_session_ended(struct node *n, uint64_t session);
 void node_blocks_tick(struct node *n);
 void node_blocks_close(struct node *n);
 
-/* ---- node_snapshot.c ---- */
+/* ---- node_snapshot.c ------------------------------------------------------------------------- */
 void node_snapshot_send(struct node *n, uint32_t to);
 void node_snapshot_chunk_frame(struct node *n, uint32_t from, struct link *link,
                                const uint8_t *control, size_t size, struct blob *bulk);
@@ -202,7 +203,7 @@ void node_snapshot_ack_frame(struct node *n, uint32_t from, struct link *link,
                              const uint8_t *control, size_t size);
 void node_snapshot_link_down(struct node *n, uint32_t peer);
 
-/* ---- node_status.c ---- */
+/* ---- node_status.c --------------------------------------------------------------------------- */
 void node_admin_frame(struct node *n, struct link *link, const uint8_t *control, size_t size);
 
 #endif

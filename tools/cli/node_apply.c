@@ -1,4 +1,5 @@
-/* Committed entries into the namespace, in index order, each in one batch with the applied index. */
+/* Committed entries into the namespace, in index order, each in one batch with the applied index.
+ */
 #include "tools/cli/node.h"
 
 #include <assert.h>
@@ -71,11 +72,8 @@ static void apply_op(struct node *n, const struct entry *e)
     n->applied_term = e->term;
     if (result.ended_session)
         node_blocks_session_ended(n, result.ended_session);
-    struct fs_app_event ev = {.kind = FS_APP_APPLIED,
-                              .index = e->index,
-                              .term = e->term,
-                              .op = op,
-                              .result = &result};
+    struct fs_app_event ev = {
+        .kind = FS_APP_APPLIED, .index = e->index, .term = e->term, .op = op, .result = &result};
     node_feed_app(n, &ev);
     fs__op__free_unpacked(op, NULL);
     fs_result_done(&result);

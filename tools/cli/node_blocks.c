@@ -10,21 +10,22 @@
 #include "repl/wire/frame.h"
 
 enum {
-    FETCHES_MAX = 64,                /* asked for at once */
-    PUT_PATIENCE_US = 20 * 1000,     /* a mount's own PUT may be on its way: then nobody else is asked */
+    FETCHES_MAX = 64, /* asked for at once */
+    PUT_PATIENCE_US =
+        20 * 1000, /* a mount's own PUT may be on its way: then nobody else is asked */
     ANSWER_PATIENCE_US = 500 * 1000, /* then the next node is asked */
     UNNAMED_US = 60 * 1000000,       /* on a witness: a put block that no entry came for */
 };
 
-/* ---- a block wanted here ------------------------------------------------------------------------------ */
+/* ---- a block wanted here --------------------------------------------------------------------- */
 
 struct node_fetch {
     struct block_ref ref;
-    uint32_t sources;    /* asked first */
-    uint32_t tried;      /* since the last pause */
-    uint32_t asked;      /* node; 0: nobody now */
-    time_us next;        /* when something is to be done about it */
-    bool putting;        /* its bytes are on their way into the store */
+    uint32_t sources;         /* asked first */
+    uint32_t tried;           /* since the last pause */
+    uint32_t asked;           /* node; 0: nobody now */
+    time_us next;             /* when something is to be done about it */
+    bool putting;             /* its bytes are on their way into the store */
     vec_of(uint64_t) tickets; /* ENSUREs that wait for it */
 };
 
@@ -156,7 +157,7 @@ void node_blocks_ensure_end(struct node *n, uint64_t ticket)
     free(map_del(&n->ensures, ticket)); /* what was asked for may still come, and is kept */
 }
 
-/* ---- into the store --------------------------------------------------------------------------------------- */
+/* ---- into the store -------------------------------------------------------------------------- */
 
 struct put {
     struct node *node;
@@ -188,7 +189,8 @@ static void answer_put(struct node *n, uint64_t number, struct block_name name, 
     m.n = name.n;
     m.err = -status;
     m.store_boot = n->store_boot;
-    link_send(client->link, FRAME_BLOCK_PUT_REPLY, packed, fs__block_put_reply__pack(&m, packed), NULL, 0);
+    link_send(client->link, FRAME_BLOCK_PUT_REPLY, packed, fs__block_put_reply__pack(&m, packed),
+              NULL, 0);
 }
 
 static void on_put(void *ctx, int status)
@@ -231,7 +233,8 @@ static bool ref_of(const Fs__Block *b, const struct blob *bytes, struct block_re
     return true;
 }
 
-/* Its session ended: nothing will ever name it. One that opened later than what is applied here is fine. */
+/* Its session ended: nothing will ever name it. One that opened later than what is applied here is
+ * fine. */
 static bool session_over(const struct node *n, uint64_t session)
 {
     struct fs_session s;
@@ -256,8 +259,8 @@ void node_blocks_put_frame(struct node *n, struct link *link, const uint8_t *con
         fs__block_put__free_unpacked(m, NULL);
 }
 
-void node_blocks_data_frame(struct node *n, uint32_t from, struct link *link, const uint8_t *control,
-                            size_t size, struct blob *bulk)
+void node_blocks_data_frame(struct node *n, uint32_t from, struct link *link,
+                            const uint8_t *control, size_t size, struct blob *bulk)
 {
     Fs__BlockData *m = fs__block_data__unpack(NULL, size, control);
     struct block_ref ref;
@@ -275,7 +278,7 @@ void node_blocks_data_frame(struct node *n, uint32_t from, struct link *link, co
     fs__block_data__free_unpacked(m, NULL);
 }
 
-/* ---- out -------------------------------------------------------------------------------------------------- */
+/* ---- out ------------------------------------------------------------------------------------- */
 
 struct get {
     struct node *node;
@@ -300,8 +303,8 @@ static void answer_get(struct node *n, uint32_t to, struct block_name name, cons
         b.n_runs = block_runs(g->ref.size);
     }
     if (n->peers[to].link)
-        link_send(n->peers[to].link, FRAME_BLOCK_DATA, packed, fs__block_data__pack(&m, packed), &bytes,
-                  status == 0);
+        link_send(n->peers[to].link, FRAME_BLOCK_DATA, packed, fs__block_data__pack(&m, packed),
+                  &bytes, status == 0);
     free(b.runs);
 }
 
@@ -332,7 +335,7 @@ void node_blocks_get_frame(struct node *n, struct link *link, const uint8_t *con
     free(g);
 }
 
-/* ---- what is missing (RULES B7) ---------------------------------------------------------------------------- */
+/* ---- what is missing (RULES B7) -------------------------------------------------------------- */
 
 static bool fetch_missing(void *ctx, const struct block_ref *ref)
 {
@@ -387,7 +390,7 @@ void node_blocks_link_changed(struct node *n, uint32_t peer)
         sooner_tick(n, n->now);
 }
 
-/* ---- what nobody names (RULES B12) --------------------------------------------------------------------------- */
+/* ---- what nobody names (RULES B12) ----------------------------------------------------------- */
 
 void node_blocks_named(struct node *n, const struct block_ref *ref)
 {
@@ -407,12 +410,11 @@ void node_blocks_session_ended(struct node *n, uint64_t session)
     list_push_back(&n->ended, &e->link);
 }
 
-/* Entries of the log that are not applied yet may name blocks of a session that ended: their COMMITs
- * will be refused, but other nodes may still have to get the bytes to acknowledge them. */
+/* Entries of the log that are not applied yet may name blocks of a session that ended: their
+ * COMMITs will be refused, but other nodes may still have to get the bytes to acknowledge them. */
 static bool session_gone(const struct node *n, uint64_t session)
 {
-    list_each(it, &n->ended)
-    {
+    list_each(it, &n->ended) {
         const struct node_ended *e = container_of(it, struct node_ended, link);
         if (e->session == session)
             return e->index <= n->applied;
@@ -446,8 +448,7 @@ static void collect_garbage(struct node *n)
         free(u);
     }
     vec_done(&dead);
-    list_each(it, &n->ended)
-    {
+    list_each(it, &n->ended) {
         struct node_ended *e = container_of(it, struct node_ended, link);
         if (e->index > n->applied)
             continue;
@@ -470,8 +471,8 @@ static bool sweep_one(void *ctx, const struct block_ref *ref)
     return true;
 }
 
-/* Once after a start, when everything in the log is applied: a crash between the record of a block and the
- * apply that made it dead leaves its name behind, held or missing. */
+/* Once after a start, when everything in the log is applied: a crash between the record of a block
+ * and the apply that made it dead leaves its name behind, held or missing. */
 static void sweep_after_start(struct node *n)
 {
     struct sweep s = {.node = n};

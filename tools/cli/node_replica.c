@@ -96,7 +96,8 @@ static void carry_out(struct node *n, struct replica_effect *e)
         write_entries(n, e);
         break;
     case EFFECT_WRITE_BASE:
-        store_write_base(n->store, e->write_base.write_seq, e->write_base.index, e->write_base.term);
+        store_write_base(n->store, e->write_base.write_seq, e->write_base.index,
+                         e->write_base.term);
         break;
     case EFFECT_ENSURE:
         node_blocks_ensure(n, e->ensure.ticket, e->ensure.sources, e->ensure.refs,

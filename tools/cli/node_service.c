@@ -14,7 +14,7 @@ enum {
     REPLY_BACKLOG_MAX = 64 << 20, /* a mount that reads nothing is let go */
 };
 
-/* ---- links ---------------------------------------------------------------------------------- */
+/* ---- links ----------------------------------------------------------------------------------- */
 
 void node_client_up(struct node *n, struct link *link, const char *name)
 {
@@ -24,8 +24,7 @@ void node_client_up(struct node *n, struct link *link, const char *name)
     (void)snprintf(client->name, sizeof client->name, "%s", name);
     (void)map_put(&n->clients, client->number, client);
     link_set_data(link, client);
-    struct node_app_event ev = {
-        .event = {.kind = FS_APP_CLIENT_UP, .client = client->number}};
+    struct node_app_event ev = {.event = {.kind = FS_APP_CLIENT_UP, .client = client->number}};
     node_queue_app(n, &ev);
 }
 
@@ -36,8 +35,7 @@ void node_client_down(struct node *n, struct link *link)
         return;
     link_set_data(link, NULL);
     (void)map_del(&n->clients, client->number);
-    struct node_app_event ev = {
-        .event = {.kind = FS_APP_CLIENT_DOWN, .client = client->number}};
+    struct node_app_event ev = {.event = {.kind = FS_APP_CLIENT_DOWN, .client = client->number}};
     node_queue_app(n, &ev);
     free(client);
 }
@@ -56,7 +54,7 @@ void node_client_frame(struct node *n, struct node_client *client, const uint8_t
     node_queue_app(n, &ev);
 }
 
-/* ---- answers -------------------------------------------------------------------------------- */
+/* ---- answers --------------------------------------------------------------------------------- */
 
 static void send_reply(struct node *n, uint64_t number, const Fs__Reply *reply,
                        struct blob *const *bulks, size_t bulks_count)
@@ -75,7 +73,7 @@ static void send_reply(struct node *n, uint64_t number, const Fs__Reply *reply,
         free(packed);
 }
 
-/* ---- data reads ----------------------------------------------------------------------------- */
+/* ---- data reads ------------------------------------------------------------------------------ */
 
 /* One READ on its way: the pieces' bytes come from the block store one by one. */
 struct data_read {
@@ -133,7 +131,8 @@ static void on_piece(void *ctx, int status, struct blob *bytes)
     piece_done(r);
 }
 
-/* The hashes of the runs that are sent, from the map and not from the store: what the file must hold. */
+/* The hashes of the runs that are sent, from the map and not from the store: what the file must
+ * hold. */
 static void add_runs(struct node *n, Fs__Piece *piece, uint32_t first_run, uint32_t runs)
 {
     uint64_t hashes[BLOCK_RUNS_MAX];
@@ -160,7 +159,8 @@ static void start_data_read(struct node *n, uint64_t client, Fs__Reply *reply)
         Fs__Piece *piece = body->pieces[i];
         const uint32_t run_pages = BLOCK_RUN_SIZE / BLOCK_PAGE_SIZE;
         uint32_t first_run = piece->block_page / run_pages;
-        uint32_t end = (piece->block_page + piece->pages + run_pages - 1) / run_pages * BLOCK_RUN_SIZE;
+        uint32_t end =
+            (piece->block_page + piece->pages + run_pages - 1) / run_pages * BLOCK_RUN_SIZE;
         uint32_t from = first_run * BLOCK_RUN_SIZE;
         if (end > piece->block->size)
             end = piece->block->size;
@@ -178,7 +178,7 @@ static void start_data_read(struct node *n, uint64_t client, Fs__Reply *reply)
     piece_done(r);
 }
 
-/* ---- what fs/app wants ---------------------------------------------------------------------- */
+/* ---- what fs/app wants ----------------------------------------------------------------------- */
 
 static void queue_proposal(struct node *n, struct fs_app_effect *e)
 {

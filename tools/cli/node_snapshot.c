@@ -32,8 +32,8 @@ struct node_sending {
     bool ended;
 };
 
-static void send_control(struct node *n, uint32_t to, uint8_t type, enum chunk_kind kind, uint64_t id,
-                         uint64_t a, uint64_t b, struct blob *bulk)
+static void send_control(struct node *n, uint32_t to, uint8_t type, enum chunk_kind kind,
+                         uint64_t id, uint64_t a, uint64_t b, struct blob *bulk)
 {
     struct bytes_writer w = {0};
     bytes_put_u8(&w, (uint8_t)kind);
@@ -45,7 +45,7 @@ static void send_control(struct node *n, uint32_t to, uint8_t type, enum chunk_k
     bytes_writer_done(&w);
 }
 
-/* ---- sending ------------------------------------------------------------------------------------------- */
+/* ---- sending --------------------------------------------------------------------------------- */
 
 static void sending_end(struct node *n, uint32_t to, bool ok)
 {
@@ -99,13 +99,14 @@ void node_snapshot_send(struct node *n, uint32_t to)
     s->term = n->applied_term;
     s->iter = kv_iter(store_kv(n->store), STORE_TABLE_STATE, (struct bytes){0}, (struct bytes){0});
     n->sending[to] = s;
-    log_info("snapshot-send", "to=%s index=%llu", node_name_of(n, to), (unsigned long long)s->index);
+    log_info("snapshot-send", "to=%s index=%llu", node_name_of(n, to),
+             (unsigned long long)s->index);
     send_control(n, to, FRAME_SNAPSHOT_CHUNK, CHUNK_BEGIN, s->id, s->index, s->term, NULL);
     send_more(n, to, s);
 }
 
-void node_snapshot_ack_frame(struct node *n, uint32_t from, struct link *link, const uint8_t *control,
-                             size_t size)
+void node_snapshot_ack_frame(struct node *n, uint32_t from, struct link *link,
+                             const uint8_t *control, size_t size)
 {
     struct bytes_reader r;
     bytes_reader_init(&r, control, size);
@@ -128,7 +129,7 @@ void node_snapshot_ack_frame(struct node *n, uint32_t from, struct link *link, c
     send_more(n, from, s);
 }
 
-/* ---- receiving ------------------------------------------------------------------------------------------- */
+/* ---- receiving ------------------------------------------------------------------------------- */
 
 static void install_abort(struct node *n, const char *why)
 {
@@ -157,7 +158,8 @@ static void install_begin(struct node *n, uint32_t from, uint64_t id, uint64_t i
         return;
     }
     n->install = (struct node_install){.from = from, .id = id, .index = index, .term = term};
-    log_info("snapshot-install", "from=%s index=%llu", node_name_of(n, from), (unsigned long long)index);
+    log_info("snapshot-install", "from=%s index=%llu", node_name_of(n, from),
+             (unsigned long long)index);
 }
 
 static void install_pairs(struct node *n, uint64_t number, const struct blob *bulk)
@@ -178,7 +180,8 @@ static void install_pairs(struct node *n, uint64_t number, const struct blob *bu
         return;
     }
     n->install.chunks = number;
-    send_control(n, n->install.from, FRAME_SNAPSHOT_ACK, CHUNK_PAIRS, n->install.id, number, 0, NULL);
+    send_control(n, n->install.from, FRAME_SNAPSHOT_ACK, CHUNK_PAIRS, n->install.id, number, 0,
+                 NULL);
 }
 
 static bool need_block(void *ctx, const struct block_ref *ref)

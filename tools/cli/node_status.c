@@ -58,7 +58,7 @@ static json_t *peers_json(const struct node *n, const struct replica_status *s)
     return peers;
 }
 
-/* ---- blocks ---------------------------------------------------------------------------------------- */
+/* ---- blocks ---------------------------------------------------------------------------------- */
 
 struct count {
     const struct node *node;
@@ -66,7 +66,8 @@ struct count {
     uint64_t blocks, bytes, sum;
 };
 
-/* The sum over all blocks held, so that the order does not matter. A copy's are those its maps name. */
+/* The sum over all blocks held, so that the order does not matter. A copy's are those its maps
+ * name. */
 static bool count_block(void *ctx, const struct block_ref *ref)
 {
     struct count *c = ctx;
@@ -133,26 +134,27 @@ static json_t *status_json(struct node *n, bool verify)
     replica_status(n->replica, &s);
     store_stats(n->store, &stats);
     store_space(n->store, &total, &free_bytes);
-    json_t *j = json_pack("{s:s, s:s, s:s, s:i, s:s, s:b, s:I, s:s}", "schema", "tally/node-status/1",
-                          "name", n->self->name, "role", n->self->witness ? "witness" : "copy", "pid",
-                          (int)getpid(), "election", role_word(s.role), "ready", s.ready, "term",
-                          (json_int_t)s.term, "follows", node_name_of(n, s.leader));
+    json_t *j =
+        json_pack("{s:s, s:s, s:s, s:i, s:s, s:b, s:I, s:s}", "schema", "tally/node-status/1",
+                  "name", n->self->name, "role", n->self->witness ? "witness" : "copy", "pid",
+                  (int)getpid(), "election", role_word(s.role), "ready", s.ready, "term",
+                  (json_int_t)s.term, "follows", node_name_of(n, s.leader));
     json_t *more = json_pack(
         "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:s, s:o}", "first",
         (json_int_t)s.first_index, "last", (json_int_t)s.last_index, "commit", (json_int_t)s.commit,
         "applied", (json_int_t)(n->self->witness ? s.commit : n->applied), "durable_applied",
-        (json_int_t)n->durable_applied, "missing", (json_int_t)store_missing_count(n->store), "total",
-        (json_int_t)total, "free", (json_int_t)free_bytes, "log_bytes", (json_int_t)stats.log_bytes,
-        "block_bytes", (json_int_t)stats.block_bytes, "full", free_bytes == 0, "flush_p99_us",
-        (json_int_t)stats.flush_p99_us, "loop_max_us", (json_int_t)n->loop_max_us, "note",
-        note(n, free_bytes == 0), "peers", peers_json(n, &s));
+        (json_int_t)n->durable_applied, "missing", (json_int_t)store_missing_count(n->store),
+        "total", (json_int_t)total, "free", (json_int_t)free_bytes, "log_bytes",
+        (json_int_t)stats.log_bytes, "block_bytes", (json_int_t)stats.block_bytes, "full",
+        free_bytes == 0, "flush_p99_us", (json_int_t)stats.flush_p99_us, "loop_max_us",
+        (json_int_t)n->loop_max_us, "note", note(n, free_bytes == 0), "peers", peers_json(n, &s));
     (void)json_object_update(j, more);
     json_decref(more);
-    json_t *service = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "clients", (json_int_t)app.clients,
-                                "sessions", (json_int_t)app.sessions, "promises",
-                                (json_int_t)app.promises, "waiting", (json_int_t)app.waiting_requests,
-                                "recalls", (json_int_t)app.recalls, "sessions_ended",
-                                (json_int_t)app.sessions_ended);
+    json_t *service =
+        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "clients", (json_int_t)app.clients, "sessions",
+                  (json_int_t)app.sessions, "promises", (json_int_t)app.promises, "waiting",
+                  (json_int_t)app.waiting_requests, "recalls", (json_int_t)app.recalls,
+                  "sessions_ended", (json_int_t)app.sessions_ended);
     (void)json_object_update(j, service);
     json_decref(service);
     if (n->state)
@@ -174,14 +176,15 @@ static json_t *explain_json(const struct node *n)
     return json_pack("{s:s, s:o}", "name", n->self->name, "lines", lines);
 }
 
-/* ---- cuts ------------------------------------------------------------------------------------------- */
+/* ---- cuts ------------------------------------------------------------------------------------ */
 
 static json_t *set_cuts(struct node *n, const json_t *request)
 {
     const char *names[CONFIG_NODES_MAX * 4];
     size_t count = 0, i;
     json_t *name;
-    json_array_foreach(json_object_get(request, "peers"), i, name) {
+    json_array_foreach(json_object_get(request, "peers"), i, name)
+    {
         if (json_is_string(name) && count < sizeof names / sizeof names[0])
             names[count++] = json_string_value(name);
     }
@@ -190,7 +193,7 @@ static json_t *set_cuts(struct node *n, const json_t *request)
     return json_pack("{s:b}", "ok", 1);
 }
 
-/* ---- the exchange ------------------------------------------------------------------------------------- */
+/* ---- the exchange ---------------------------------------------------------------------------- */
 
 static json_t *answer(struct node *n, const json_t *request)
 {

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """The pure cores call nothing but memory, strings and hashes: no clock, no I/O, no threads, no randomness.
 
+Also: no two libraries define the same name, or the program would call whichever was linked first.
+
 check_pure.py LIBRARY.a...    exit 0 clean, 1 with one line per symbol that has no business there
 check_pure.py --test          feeds itself a bad list and expects to object
 """
@@ -13,11 +15,11 @@ LIBC = re.compile(r'''^(malloc|calloc|realloc|reallocarray|free|abort|qsort|bsea
     mem(cpy|move|set|cmp|chr|rchr|mem|pcpy)|str(len|nlen|cmp|ncmp|chr|rchr|str|dup|ndup|cpy|ncpy|cat|spn|cspn)|stpcpy|
     (v?snprintf)|__(memcpy|memmove|memset|strcpy|strcat|v?snprintf|strncpy)_chk|
     __assert_fail|__stack_chk_fail|__stack_chk_guard|_GLOBAL_OFFSET_TABLE_|
-    __popcount[dst]i2|__ctype_b_loc|
+    __popcount[dst]i2|strerror|__ctype_b_loc|
     stderr|fwrite|fputs|fputc|fprintf|__fprintf_chk|vfprintf|fflush   # the last words before abort() in mem.c
     )$''', re.X)
 # Libraries that only compute, and what sanitizers and coverage add.
-LIBS = re.compile(r'^(protobuf_c_|XXH|_?_?(asan|ubsan|gcov|sanitizer|llvm)_)')
+LIBS = re.compile(r'^(protobuf_c_|fs__|repl__|XXH|_?_?(asan|ubsan|gcov|sanitizer|llvm)_)')
 # The last words of mem.c go to stderr; nobody else may print.
 PRINTING = re.compile(r'^(stderr|fwrite|fputs|fputc|v?fprintf|__fprintf_chk|fflush)$')
 
@@ -30,7 +32,7 @@ def undefined(library):
         where, _, rest = line.partition(': ')
         name, kind = rest.split()[:2]
         if kind == 'U':
-            need.append((re.sub(r'.*\[(.*)\]', r'\1', where), name))
+            need.append((re.sub(r'.*[\[/]([^\]/]*)\]?$', r'\1', where), name))
         elif kind.isupper() or kind in 'wv':
             have.add(name)
     return need, have
@@ -46,13 +48,25 @@ def offences(need, have):
     return bad
 
 
+def twice(names):
+    """`names`: [(library, set of symbols it defines)]."""
+    first, bad = {}, []
+    for library, symbols in names:
+        for symbol in sorted(symbols):
+            if symbol in first:
+                bad.append(f'{symbol} is defined in {first[symbol]} and in {library}')
+            first[symbol] = library
+    return bad
+
+
 def check(libraries):
-    need, have = [], set()
+    need, have, names = [], set(), []
     for library in libraries:
         n, h = undefined(library)
         need += n
         have |= h
-    return offences(need, have)
+        names.append((library.rsplit('/', 1)[-1], {s for s in h if not s.startswith(('_', '.'))}))
+    return offences(need, have) + twice(names)
 
 
 def test():
@@ -60,7 +74,8 @@ def test():
                                   'pthread_create', 'rocksdb_put', 'fprintf', 'getenv', 'usleep')]
     good = [('a.c.o', s) for s in ('memcpy', 'qsort', 'snprintf', 'protobuf_c_message_pack', 'log_append')]
     found = offences(bad + good + [('mem.c.o', 'fprintf')], {'log_append'})
-    return len(found) != len(bad)
+    clash = twice([('liba.a', {'x', 'y'}), ('libb.a', {'z', 'y'})])
+    return len(found) != len(bad) or len(clash) != 1
 
 
 if __name__ == '__main__':

@@ -44,7 +44,7 @@ static uint64_t true_time(const struct sim_node *n, uint64_t local)
     return at;
 }
 
-/* ---- the event queue: a binary heap by (at, order) ---- */
+/* ---- the event queue: a binary heap by (at, order) ------------------------------------------- */
 
 static bool earlier(const struct sim_event *a, const struct sim_event *b)
 {
@@ -90,7 +90,7 @@ static void net_send(struct cluster *c, const struct packet *p)
                       .kind = SIM_PACKET, .at = c->now + delay, .node = p->to, .packet = *p});
 }
 
-/* ---- checks ---- */
+/* ---- checks ---------------------------------------------------------------------------------- */
 
 static bool holds_lease(const struct cluster *c, const struct sim_node *n)
 {
@@ -124,7 +124,7 @@ static void check_elected(struct cluster *c, uint32_t id)
     check_leases(c, id, true);
 }
 
-/* ---- one node ---- */
+/* ---- one node -------------------------------------------------------------------------------- */
 
 static void send_heartbeats(struct cluster *c, uint32_t id)
 {
@@ -175,8 +175,10 @@ static void begin_write(struct cluster *c, uint32_t id, uint64_t term, uint32_t 
     if (at <= n->synced_until)
         at = n->synced_until + 1;
     n->synced_until = at;
-    queue_push(c, (struct sim_event){
-                      .kind = SIM_SYNCED, .at = at, .node = id, .life = n->life, .term = term, .vote = vote});
+    queue_push(
+        c,
+        (struct sim_event){
+            .kind = SIM_SYNCED, .at = at, .node = id, .life = n->life, .term = term, .vote = vote});
 }
 
 void cluster_feed(struct cluster *c, uint32_t id, struct ballot_event ev)
@@ -199,11 +201,9 @@ void cluster_feed(struct cluster *c, uint32_t id, struct ballot_event ev)
         n->refusals[out->notes[i].reason]++;
     if (out->transfer == BALLOT_TRANSFER_DONE)
         c->transfers_done++;
-    n->tick_at = out->wake_at == UINT64_MAX
-                     ? UINT64_MAX
-                     : true_time(n, out->wake_at) + cluster_random(c, 300);
-    begins = out->role_changed &&
-             (out->role == BALLOT_LEADER || out->role == BALLOT_RESCUE_LEADER);
+    n->tick_at = out->wake_at == UINT64_MAX ? UINT64_MAX
+                                            : true_time(n, out->wake_at) + cluster_random(c, 300);
+    begins = out->role_changed && (out->role == BALLOT_LEADER || out->role == BALLOT_RESCUE_LEADER);
     write = out->persist;
     term = out->term;
     vote = out->voted_for;
@@ -212,8 +212,9 @@ void cluster_feed(struct cluster *c, uint32_t id, struct ballot_event ev)
     if (write) {
         begin_write(c, id, term, vote);
         if (c->flaw == FLAW_ACK_UNWRITTEN)
-            cluster_feed(c, id, (struct ballot_event){
-                                    .kind = BALLOT_EV_SYNCED, .term = term, .voted_for = vote});
+            cluster_feed(
+                c, id,
+                (struct ballot_event){.kind = BALLOT_EV_SYNCED, .term = term, .voted_for = vote});
     }
     if (begins)
         begin_leading(c, id);
@@ -222,15 +223,13 @@ void cluster_feed(struct cluster *c, uint32_t id, struct ballot_event ev)
 static void recv_append(struct cluster *c, const struct packet *p)
 {
     struct sim_node *n = &c->nodes[p->to];
-    struct packet answer = {.kind = PACKET_APPEND_RESP,
-                            .from = p->to,
-                            .to = p->from,
-                            .sent_at = p->sent_at};
+    struct packet answer = {
+        .kind = PACKET_APPEND_RESP, .from = p->to, .to = p->from, .sent_at = p->sent_at};
 
     if (p->term >= n->ballot.term) {
-        cluster_feed(c, p->to, (struct ballot_event){.kind = BALLOT_EV_LEADER_HEARD,
-                                                     .peer = p->from,
-                                                     .term = p->term});
+        cluster_feed(c, p->to,
+                     (struct ballot_event){
+                         .kind = BALLOT_EV_LEADER_HEARD, .peer = p->from, .term = p->term});
         if (n->ballot.leader != p->from || ballot_durable_term(&n->ballot) != p->term)
             return;
         /* The whole log is taken over, except from a heartbeat overtaken by a later one. */
@@ -267,13 +266,13 @@ static void maybe_transfer(struct cluster *c, uint32_t id, uint32_t peer)
 
     if (n->ballot.role != BALLOT_LEADER && !rescue)
         return;
-    if (n->ballot.transfer_to == 0 && equal &&
-        member_kind_of(&c->members, peer) == MEMBER_COPY &&
+    if (n->ballot.transfer_to == 0 && equal && member_kind_of(&c->members, peer) == MEMBER_COPY &&
         (rescue || (c->transfers && cluster_random(c, 200) == 0)))
         cluster_feed(c, id, (struct ballot_event){.kind = BALLOT_EV_TRANSFER, .peer = peer});
     if (n->ballot.transfer_to == peer && !n->ballot.transfer_sent && equal)
-        cluster_feed(c, id, (struct ballot_event){
-                                .kind = BALLOT_EV_CAUGHT_UP, .peer = peer, .last = n->last});
+        cluster_feed(
+            c, id,
+            (struct ballot_event){.kind = BALLOT_EV_CAUGHT_UP, .peer = peer, .last = n->last});
 }
 
 static void recv_append_resp(struct cluster *c, const struct packet *p)
@@ -281,20 +280,21 @@ static void recv_append_resp(struct cluster *c, const struct packet *p)
     struct sim_node *n = &c->nodes[p->to];
 
     if (p->term > n->ballot.term) {
-        cluster_feed(c, p->to, (struct ballot_event){.kind = BALLOT_EV_HIGHER_TERM,
-                                                     .peer = p->from,
-                                                     .term = p->term});
+        cluster_feed(
+            c, p->to,
+            (struct ballot_event){.kind = BALLOT_EV_HIGHER_TERM, .peer = p->from, .term = p->term});
         return;
     }
     if (p->term != n->ballot.term || n->ballot.leader != p->to)
         return;
-    cluster_feed(c, p->to, (struct ballot_event){.kind = BALLOT_EV_ACK,
-                                                 .peer = p->from,
-                                                 .term = p->term,
-                                                 .sent_at = p->sent_at});
-    cluster_feed(c, p->to, (struct ballot_event){.kind = BALLOT_EV_RTT,
-                                                 .peer = p->from,
-                                                 .rtt_us = clock_of(n, c->now) - p->sent_at});
+    cluster_feed(
+        c, p->to,
+        (struct ballot_event){
+            .kind = BALLOT_EV_ACK, .peer = p->from, .term = p->term, .sent_at = p->sent_at});
+    cluster_feed(c, p->to,
+                 (struct ballot_event){.kind = BALLOT_EV_RTT,
+                                       .peer = p->from,
+                                       .rtt_us = clock_of(n, c->now) - p->sent_at});
     if (log_position_compare(p->last, n->match[p->from]) > 0)
         n->match[p->from] = p->last;
     count_commit(c, n, p->to);
@@ -307,8 +307,9 @@ static void recv_packet(struct cluster *c, const struct packet *p)
         return;
     switch (p->kind) {
     case PACKET_BALLOT:
-        cluster_feed(c, p->to, (struct ballot_event){
-                                   .kind = BALLOT_EV_MESSAGE, .peer = p->from, .message = p->ballot});
+        cluster_feed(c, p->to,
+                     (struct ballot_event){
+                         .kind = BALLOT_EV_MESSAGE, .peer = p->from, .message = p->ballot});
         break;
     case PACKET_APPEND:
         recv_append(c, p);
@@ -343,9 +344,9 @@ static void run_event(struct cluster *c, const struct sim_event *ev)
             break;
         write_durable(c, ev);
         if (c->flaw != FLAW_ACK_UNWRITTEN)
-            cluster_feed(c, ev->node, (struct ballot_event){.kind = BALLOT_EV_SYNCED,
-                                                            .term = ev->term,
-                                                            .voted_for = ev->vote});
+            cluster_feed(c, ev->node,
+                         (struct ballot_event){
+                             .kind = BALLOT_EV_SYNCED, .term = ev->term, .voted_for = ev->vote});
         break;
     case SIM_LINK:
         if (!n->alive || (ev->up && !c->nodes[ev->peer].alive))
@@ -357,7 +358,7 @@ static void run_event(struct cluster *c, const struct sim_event *ev)
     }
 }
 
-/* ---- the world ---- */
+/* ---- the world ------------------------------------------------------------------------------- */
 
 void cluster_init(struct cluster *c, uint64_t seed, uint32_t copies, uint32_t witnesses,
                   enum cluster_flaw flaw)
@@ -400,15 +401,18 @@ void cluster_start(struct cluster *c, uint32_t id)
     if (c->flaw == FLAW_FORGET_TERM)
         term = n->term = 0;
     ballot_init(&n->ballot, &config);
-    cluster_feed(c, id, (struct ballot_event){
-                            .kind = BALLOT_EV_START, .term = term, .voted_for = vote, .last = n->last});
+    cluster_feed(c, id,
+                 (struct ballot_event){
+                     .kind = BALLOT_EV_START, .term = term, .voted_for = vote, .last = n->last});
     for (uint32_t peer = 1; peer <= NODE_ID_MAX; peer++) {
         if (peer == id || !c->nodes[peer].alive)
             continue;
-        queue_push(c, (struct sim_event){
-                          .kind = SIM_LINK, .at = c->now + 1000, .node = id, .peer = peer, .up = true});
-        queue_push(c, (struct sim_event){
-                          .kind = SIM_LINK, .at = c->now + 1000, .node = peer, .peer = id, .up = true});
+        queue_push(
+            c, (struct sim_event){
+                   .kind = SIM_LINK, .at = c->now + 1000, .node = id, .peer = peer, .up = true});
+        queue_push(
+            c, (struct sim_event){
+                   .kind = SIM_LINK, .at = c->now + 1000, .node = peer, .peer = id, .up = true});
     }
 }
 

@@ -1,11 +1,11 @@
-/* A cluster of ballot layers in virtual time: delayed, lost and reordered messages, links that close
- * or go silent, crashes with durable {term, vote, log end}, pauses, and clocks that run at different
- * rates (within the rho = 1/1000 of RULES E1). One seed is one run.
+/* A cluster of ballot layers in virtual time: delayed, lost and reordered messages, links that
+ * close or go silent, crashes with durable {term, vote, log end}, pauses, and clocks that run at
+ * different rates (within the rho = 1/1000 of RULES E1). One seed is one run.
  *
- * What is checked all the time (PROTOCOL 1.9): at most one leader per term (E1), terms and votes never
- * regress over a restart (E2), every leader has all that was committed (E4), leases of different
- * leaders never overlap in true time and no leader is elected while another one's lease runs (E7). The
- * first complaint is kept in `complaint`; the tests look at it. */
+ * What is checked all the time (PROTOCOL 1.9): at most one leader per term (E1), terms and votes
+ * never regress over a restart (E2), every leader has all that was committed (E4), leases of
+ * different leaders never overlap in true time and no leader is elected while another one's lease
+ * runs (E7). The first complaint is kept in `complaint`; the tests look at it. */
 #ifndef TESTS_ELECTION_CLUSTER_H
 #define TESTS_ELECTION_CLUSTER_H
 

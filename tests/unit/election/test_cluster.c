@@ -104,8 +104,8 @@ START_TEST(faults_then_one_stable_leader)
         rescues += world.rescues;
         transfers += world.transfers_done;
     }
-    printf("# %d seeds: %llu elections, %llu rescues, %llu transfers, healed within %llu ms\n", SEEDS,
-           (unsigned long long)elections, (unsigned long long)rescues,
+    printf("# %d seeds: %llu elections, %llu rescues, %llu transfers, healed within %llu ms\n",
+           SEEDS, (unsigned long long)elections, (unsigned long long)rescues,
            (unsigned long long)transfers, (unsigned long long)slowest / MS);
     ck_assert(rescues > 0 && transfers > 0); /* else the runs do not reach them */
 }
@@ -136,9 +136,10 @@ START_TEST(killed_leader_is_followed_quickly)
             if (world.nodes[now].elected_at - killed_at > worst)
                 worst = world.nodes[now].elected_at - killed_at;
         }
-        printf("# %uC+%uW: next leader after %llu ms on average, %llu ms at worst, %llu terms/100\n",
-               layouts[l][0], layouts[l][1], (unsigned long long)sum / 200 / MS,
-               (unsigned long long)worst / MS, (unsigned long long)terms / 2);
+        printf(
+            "# %uC+%uW: next leader after %llu ms on average, %llu ms at worst, %llu terms/100\n",
+            layouts[l][0], layouts[l][1], (unsigned long long)sum / 200 / MS,
+            (unsigned long long)worst / MS, (unsigned long long)terms / 2);
         ck_assert_uint_le(worst, 200 * MS);
     }
 }

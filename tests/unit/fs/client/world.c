@@ -64,7 +64,7 @@ static struct message *post(struct world *w, int mount, uint32_t node, bool to_n
     return x;
 }
 
-/* ---- nodes ---------------------------------------------------------------------------------- */
+/* ---- nodes ----------------------------------------------------------------------------------- */
 
 static void app_step(struct world *w, uint32_t node, struct fs_app_event ev);
 
@@ -203,7 +203,7 @@ static void apply_one(struct world *w)
     blob_unref(e.payload);
 }
 
-/* ---- mounts --------------------------------------------------------------------------------- */
+/* ---- mounts ---------------------------------------------------------------------------------- */
 
 static struct blob *flatten(const struct client_result *r)
 {
@@ -301,7 +301,7 @@ static void client_feed(struct world *w, int m, struct client_event ev)
     client_out_clear(&out);
 }
 
-/* ---- the world ------------------------------------------------------------------------------ */
+/* ---- the world ------------------------------------------------------------------------------- */
 
 static void put(struct world *w, struct message *x)
 {
@@ -338,8 +338,7 @@ static void deliver(struct world *w, struct message *x)
 
 static struct message *next_message(struct world *w)
 {
-    list_each(it, &w->messages)
-    {
+    list_each(it, &w->messages) {
         struct message *x = container_of(it, struct message, link);
         const struct world_mount *m = &w->mounts[x->mount];
         if (x->to_node ? !m->silent : !m->held)

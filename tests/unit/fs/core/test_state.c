@@ -36,7 +36,8 @@ static void world_close(struct world *w)
     kv_close(w->kv);
 }
 
-/* Applies at the next index; the errno of the reply. The incremental hash is checked against all pairs. */
+/* Applies at the next index; the errno of the reply. The incremental hash is checked against all
+ * pairs. */
 static int apply(struct world *w, Fs__Op *op)
 {
     if (w->fresh_result)
@@ -99,7 +100,8 @@ static uint64_t made(struct world *w, uint64_t parent, const char *name, uint32_
     return w->result.reply->attr->ino;
 }
 
-static int unlink_holding(struct world *w, uint64_t parent, const char *name, bool dir, uint64_t holder)
+static int unlink_holding(struct world *w, uint64_t parent, const char *name, bool dir,
+                          uint64_t holder)
 {
     Fs__Op op = op_of(w);
     Fs__Unlink m = FS__UNLINK__INIT;
@@ -141,7 +143,7 @@ static Fs__Attr attr_of(struct world *w, uint64_t ino)
     return attr;
 }
 
-/* ---- names --------------------------------------------------------------------------------------- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 START_TEST(names_follow_posix)
 {
@@ -234,7 +236,8 @@ static bool take_first(void *ctx, const Fs__Entry *e)
     return false;
 }
 
-/* Cookies are never used again, so a listing that goes on after changes shows unchanged names once. */
+/* Cookies are never used again, so a listing that goes on after changes shows unchanged names once.
+ */
 START_TEST(listings_go_on_after_changes)
 {
     struct world w;
@@ -264,7 +267,7 @@ START_TEST(listings_go_on_after_changes)
 }
 END_TEST
 
-/* ---- exactly once ---------------------------------------------------------------------------------- */
+/* ---- exactly once ---------------------------------------------------------------------------- */
 
 START_TEST(a_repeated_operation_is_done_once)
 {
@@ -293,7 +296,7 @@ START_TEST(a_repeated_operation_is_done_once)
 }
 END_TEST
 
-/* ---- leases and commits ------------------------------------------------------------------------------ */
+/* ---- leases and commits ---------------------------------------------------------------------- */
 
 /* A COMMIT of `pages` pages from `first` on, in one block. */
 static int commit(struct world *w, uint64_t session, uint64_t ino, uint64_t epoch, uint64_t c,
@@ -388,8 +391,8 @@ END_TEST
 
 enum { MODEL_PAGES = 64 };
 
-/* Random edits against a table of pages: the same extents, and every block dead exactly when no page
- * is left of it. */
+/* Random edits against a table of pages: the same extents, and every block dead exactly when no
+ * page is left of it. */
 START_TEST(maps_agree_with_a_model)
 {
     struct world w;

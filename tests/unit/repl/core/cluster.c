@@ -1,4 +1,4 @@
-#include "cluster.h"
+#include "tests/unit/repl/core/cluster.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -14,7 +14,7 @@
 #define NODES_MAX   6
 #define BLOCK_SMALL 100u /* bytes of every block here */
 
-/* ---- the world ---- */
+/* ---- the world ------------------------------------------------------------------------------- */
 
 /* A block in a store. Its bytes follow from its name, so only presence is kept. */
 struct held {
@@ -158,7 +158,7 @@ static void trace_line(void *ctx, const char *text)
     }
 }
 
-/* ---- what happens next: a binary heap by (time, order) ---- */
+/* ---- what happens next: a binary heap by (time, order) --------------------------------------- */
 
 static bool sooner(const struct happening *a, const struct happening *b)
 {
@@ -204,7 +204,7 @@ static struct happening next_happening(struct world *w)
     return first;
 }
 
-/* ---- block stores ---- */
+/* ---- block stores ---------------------------------------------------------------------------- */
 
 static struct held *store_find(struct node *n, uint64_t block)
 {
@@ -258,7 +258,7 @@ static void demote(struct node *n)
     n->store.count = kept;
 }
 
-/* ---- journals ---- */
+/* ---- journals -------------------------------------------------------------------------------- */
 
 static uint64_t disk_last(const struct node *n)
 {
@@ -395,7 +395,7 @@ static void flush_upto(struct world *w, uint32_t id, uint64_t seq)
     demote(n);
 }
 
-/* ---- steps ---- */
+/* ---- steps ----------------------------------------------------------------------------------- */
 
 static void carry_out(struct world *w, uint32_t id);
 static void check_commits(struct world *w, uint32_t id);
@@ -599,7 +599,7 @@ static void carry_out(struct world *w, uint32_t id)
     }
 }
 
-/* ---- checks ---- */
+/* ---- checks ---------------------------------------------------------------------------------- */
 
 static bool holds_entry(struct node *n, const struct entry *e)
 {
@@ -689,7 +689,7 @@ static void check_all_durable(struct world *w, const char *when)
     }
 }
 
-/* ---- happenings ---- */
+/* ---- happenings ------------------------------------------------------------------------------ */
 
 static void report_applied(struct world *w, uint32_t id)
 {
@@ -831,7 +831,7 @@ static void happen_message(struct world *w, struct happening *h)
     }
 }
 
-/* ---- links, crashes ---- */
+/* ---- links, crashes -------------------------------------------------------------------------- */
 
 static void tell_link(struct world *w, uint32_t a, uint32_t b, bool up)
 {
@@ -1123,7 +1123,7 @@ static void run_until(struct world *w, time_us until)
     w->now = until;
 }
 
-/* ---- one run ---- */
+/* ---- one run --------------------------------------------------------------------------------- */
 
 static void world_init(struct world *w, const struct cluster_options *options)
 {

@@ -182,7 +182,7 @@ static int read_back(struct world *w, const struct block_ref *ref)
     return r.status;
 }
 
-/* ---- what is durable ------------------------------------------------------------------------------ */
+/* ---- what is durable ------------------------------------------------------------------------- */
 
 START_TEST(all_comes_back_after_a_restart)
 {
@@ -274,7 +274,7 @@ START_TEST(wrong_bytes_are_refused)
 }
 END_TEST
 
-/* ---- damage ------------------------------------------------------------------------------------------ */
+/* ---- damage ---------------------------------------------------------------------------------- */
 
 static int each_file(const struct world *w, const char *sub, const char *ending,
                      void (*fn)(const char *path, void *ctx), void *ctx)
@@ -353,7 +353,8 @@ START_TEST(strangers_are_refused)
     struct store *other;
     struct store_recovered info;
     world_open(&w, STORE_COPY);
-    struct store_config c = {.dir = w.dir, .kind = STORE_COPY, .cluster = {1}, .node = 1, .create = true};
+    struct store_config c = {
+        .dir = w.dir, .kind = STORE_COPY, .cluster = {1}, .node = 1, .create = true};
     ck_assert_int_eq(store_open(&c, &other, &info, w.error, sizeof w.error), -EBUSY);
     close_store(&w);
     c.node = 2;
@@ -372,9 +373,10 @@ START_TEST(strangers_are_refused)
 }
 END_TEST
 
-/* ---- SIGKILL in the middle ------------------------------------------------------------------------------ */
+/* ---- SIGKILL in the middle ------------------------------------------------------------------- */
 
-/* A child writes as fast as it can and tells what is durable; it is killed; everything it told is there. */
+/* A child writes as fast as it can and tells what is durable; it is killed; everything it told is
+ * there. */
 START_TEST(what_was_told_survives_sigkill)
 {
     struct world w;
@@ -425,7 +427,8 @@ START_TEST(what_was_told_survives_sigkill)
 }
 END_TEST
 
-/* RULES S2: state and applied index come back as of one entry, wherever a flush was when it died. */
+/* RULES S2: state and applied index come back as of one entry, wherever a flush was when it died.
+ */
 START_TEST(state_and_applied_index_flush_together)
 {
     struct world w;
@@ -459,7 +462,7 @@ START_TEST(state_and_applied_index_flush_together)
 }
 END_TEST
 
-/* ---- space ------------------------------------------------------------------------------------------------ */
+/* ---- space ----------------------------------------------------------------------------------- */
 
 START_TEST(truncation_and_drops_give_space_back)
 {
@@ -528,7 +531,7 @@ START_TEST(a_demoted_witness_holds_no_bytes)
 }
 END_TEST
 
-/* ---- snapshots -------------------------------------------------------------------------------------------- */
+/* ---- snapshots ------------------------------------------------------------------------------- */
 
 START_TEST(a_snapshot_replaces_state_and_log)
 {
