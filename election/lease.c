@@ -151,6 +151,15 @@ void ballot_caught_up(struct ballot *b, struct ballot_update *out, uint32_t peer
     tell_transfer(b, out, peer, BALLOT_TRANSFER_SENT);
 }
 
+/* A log that is not ours any more makes a TimeoutNow stale: the leader went on. One that is newer
+ * only by what an earlier term left in it does not: a rescue leader writes nothing, so it never
+ * learns of that suffix, and the copy that has it is just the one that must lead (RULES E3). */
+static bool log_fits(const struct ballot *b, const struct ballot_message *m)
+{
+    int order = log_position_compare(b->last, m->last);
+    return order == 0 || (order > 0 && b->last.term < m->term);
+}
+
 /* "(5) target campaigns at once, skipping pre-vote". A delayed TimeoutNow may come long after the
  * leader gave up: "target drops it unless term and last still match its log" (raft-rs #234). */
 void ballot_recv_timeout_now(struct ballot *b, struct ballot_update *out,
@@ -161,7 +170,7 @@ void ballot_recv_timeout_now(struct ballot *b, struct ballot_update *out,
     bool from_leader = b->leader == m->from || b->leader == NODE_ID_NONE;
 
     if (!copy || !idle || !from_leader || m->transfer_id == 0 || m->term != b->term ||
-        m->term != b->synced_term || log_position_compare(m->last, b->last) != 0) {
+        m->term != b->synced_term || !log_fits(b, m)) {
         ballot_note(out, (struct ballot_note){.kind = BALLOT_NOTE_REFUSED,
                                               .peer = m->from,
                                               .message = m->kind,

@@ -38,6 +38,9 @@ static void print_repeats(const struct timespec *now)
 }
 
 static void log_line(const char *level, const char *code, const char *format, va_list args)
+    __attribute__((format(printf, 3, 0)));
+
+static void log_line(const char *level, const char *code, const char *format, va_list args)
 {
     char text[LINE_MAX_BYTES];
     struct timespec now;
