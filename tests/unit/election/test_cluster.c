@@ -249,8 +249,7 @@ static uint64_t seeds_until_complaint(enum cluster_flaw flaw, uint64_t seeds_max
 
 START_TEST(checks_object_to_flaws)
 {
-    static const enum cluster_flaw flaws[] = {FLAW_FORGET_TERM, FLAW_ACK_UNWRITTEN,
-                                              FLAW_NO_PROMISE};
+    static const enum cluster_flaw flaws[] = {FLAW_FORGET_TERM, FLAW_ACK_UNWRITTEN};
 
     for (uint32_t i = 0; i < sizeof flaws / sizeof flaws[0]; i++) {
         uint64_t seed = seeds_until_complaint(flaws[i], 3000);

@@ -1,5 +1,5 @@
-/* Whole clusters of replicas under faults: nothing committed is lost, copies agree, a healed majority goes
- * on; and the checks object when a bug is planted. */
+/* Whole clusters of replicas under faults: nothing committed is lost, copies agree, a healed
+ * majority goes on; and the checks object when a bug is planted. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -46,19 +46,19 @@ START_TEST(faults_lose_nothing_and_healing_helps)
         rescues += r.rescues;
         snapshots += r.snapshots;
     }
-    printf("# %uC+%uW: seeds %llu to %llu, committed %llu, elections %llu, drafts %llu, rescues %llu, "
-           "snapshots %llu\n",
-           l->copies, l->witnesses, (unsigned long long)first, (unsigned long long)last,
-           (unsigned long long)committed, (unsigned long long)elections,
-           (unsigned long long)drafts, (unsigned long long)rescues, (unsigned long long)snapshots);
+    printf(
+        "# %uC+%uW: seeds %llu to %llu, committed %llu, elections %llu, drafts %llu, rescues %llu, "
+        "snapshots %llu\n",
+        l->copies, l->witnesses, (unsigned long long)first, (unsigned long long)last,
+        (unsigned long long)committed, (unsigned long long)elections, (unsigned long long)drafts,
+        (unsigned long long)rescues, (unsigned long long)snapshots);
     ck_assert_uint_gt(committed, 0);
 }
 END_TEST
 
 START_TEST(checks_object_to_planted_bugs)
 {
-    static const enum planted_bug bugs[] = {BUG_FORGETS_SYNC, BUG_LYING_ENSURE,
-                                            BUG_WHOLE_TOO_SOON};
+    static const enum planted_bug bugs[] = {BUG_FORGETS_SYNC, BUG_LYING_ENSURE, BUG_WHOLE_TOO_SOON};
     for (uint64_t seed = 1; seed <= 60; seed++)
         if (run(&layouts[1], seed, bugs[_i]).complaint)
             return;
