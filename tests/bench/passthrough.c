@@ -1,5 +1,5 @@
-/* A directory shown through FUSE and nothing else: what the kernel's part of a FUSE mount costs, to compare
- * with. passthrough DIRECTORY MOUNTPOINT (libfuse's options follow). */
+/* A directory shown through FUSE and nothing else: what the kernel's part of a FUSE mount costs, to
+ * compare with. passthrough DIRECTORY MOUNTPOINT (libfuse's options follow). */
 #define FUSE_USE_VERSION 35
 #include <dirent.h>
 #include <errno.h>

@@ -14,7 +14,10 @@ enum {
     PUT_PATIENCE_US =
         20 * 1000, /* a mount's own PUT may be on its way: then nobody else is asked */
     ANSWER_PATIENCE_US = 500 * 1000, /* then the next node is asked */
-    UNNAMED_US = 60 * 1000000,       /* on a witness: a put block that no entry came for */
+    /* On a witness, a put block that no entry came for: while it is drafted one may still come;
+     * after that its entry came before it, or goes to other nodes. */
+    UNNAMED_DRAFTED_US = 60 * 1000000,
+    UNNAMED_US = 2 * 1000000,
 };
 
 /* ---- a block wanted here --------------------------------------------------------------------- */
@@ -425,8 +428,10 @@ static bool session_gone(const struct node *n, uint64_t session)
 static bool is_garbage(const struct node *n, const struct node_unnamed *u)
 {
     struct fs_session s;
-    if (!n->state)
-        return time_since(n->now, u->since) > UNNAMED_US;
+    if (!n->state) {
+        bool drafted = n->draft_mask & 1u << n->self->id;
+        return time_since(n->now, u->since) > (drafted ? UNNAMED_DRAFTED_US : UNNAMED_US);
+    }
     if (session_gone(n, u->name.session))
         return true;
     return fs_session_get(n->state, u->name.session, &s) && u->name.n < s.lowest_wanted;
