@@ -129,7 +129,6 @@ struct node {
     struct map unnamed; /* blocks put here that no entry named yet -> struct node_unnamed */
     struct list ended;  /* sessions whose unnamed blocks go: struct node_ended */
     size_t fetching;
-    time_us last_put;
     bool swept; /* what a crash left unnamed is gone */
 
     /* snapshots */

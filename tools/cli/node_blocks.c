@@ -40,6 +40,8 @@ struct node_ensure {
 struct node_unnamed {
     struct block_name name;
     time_us since;
+    bool written; /* in the store */
+    bool named;   /* an entry named it before that */
 };
 
 struct node_ended {
@@ -176,9 +178,33 @@ static void note_unnamed(struct node *n, struct block_name name)
         u = xcalloc(1, sizeof *u);
         (void)map_put(&n->unnamed, key, u);
     }
-    u->name = name;
-    u->since = n->now;
-    n->last_put = n->now;
+    *u = (struct node_unnamed){.name = name, .since = n->now};
+}
+
+static struct node_unnamed *find_unnamed(const struct node *n, struct block_name name)
+{
+    struct node_unnamed *u = map_get(&n->unnamed, block_name_hash(name));
+    return u && block_name_equal(u->name, name) ? u : NULL;
+}
+
+static void forget_unnamed(struct node *n, struct node_unnamed *u)
+{
+    (void)map_del(&n->unnamed, block_name_hash(u->name));
+    free(u);
+}
+
+/* A witness that got the entry first has no use for the bytes: it did not answer for them. */
+static void note_written(struct node *n, struct block_name name)
+{
+    struct node_unnamed *u = find_unnamed(n, name);
+    if (!u)
+        return;
+    u->written = true;
+    if (!u->named)
+        return;
+    if (n->self->witness)
+        store_drop(n->store, NULL, name);
+    forget_unnamed(n, u);
 }
 
 static void answer_put(struct node *n, uint64_t number, struct block_name name, int status)
@@ -202,15 +228,19 @@ static void on_put(void *ctx, int status)
     struct node *n = p->node;
     if (p->client)
         answer_put(n, p->client, p->ref.name, status);
-    if (status == 0)
+    if (status == 0) {
         fetch_done(n, p->ref.name);
-    else {
+        note_written(n, p->ref.name);
+    } else {
         struct node_fetch *f = fetch_find(n, p->ref.name);
         log_warn("TALLY-3005", "block %llu.%llu cannot be stored: %s",
                  (unsigned long long)p->ref.name.session, (unsigned long long)p->ref.name.n,
                  strerror(-status));
         if (f)
             f->putting = false;
+        struct node_unnamed *u = find_unnamed(n, p->ref.name);
+        if (u && !u->written)
+            forget_unnamed(n, u);
     }
     free(p);
 }
@@ -397,12 +427,11 @@ void node_blocks_link_changed(struct node *n, uint32_t peer)
 
 void node_blocks_named(struct node *n, const struct block_ref *ref)
 {
-    uint64_t key = block_name_hash(ref->name);
-    struct node_unnamed *u = map_get(&n->unnamed, key);
-    if (u && block_name_equal(u->name, ref->name)) {
-        (void)map_del(&n->unnamed, key);
-        free(u);
-    }
+    struct node_unnamed *u = find_unnamed(n, ref->name);
+    if (u && u->written)
+        forget_unnamed(n, u);
+    else if (u)
+        u->named = true;
 }
 
 void node_blocks_session_ended(struct node *n, uint64_t session)
@@ -443,14 +472,13 @@ static void collect_garbage(struct node *n)
     size_t cursor = 0;
     void *value;
     while (map_next(&n->unnamed, &cursor, NULL, &value))
-        if (is_garbage(n, value))
+        if (((struct node_unnamed *)value)->written && is_garbage(n, value))
             vec_push(&dead, (struct node_unnamed *)value);
     for (size_t i = 0; i < dead.count; i++) {
         struct node_unnamed *u = dead.items[i];
         if (!n->state || !fs_block_named(n->state, u->name, NULL))
             store_drop(n->store, NULL, u->name);
-        (void)map_del(&n->unnamed, block_name_hash(u->name));
-        free(u);
+        forget_unnamed(n, u);
     }
     vec_done(&dead);
     list_each(it, &n->ended) {

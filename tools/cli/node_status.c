@@ -108,6 +108,7 @@ static void add_witness(const struct node *n, json_t *j)
     store_each_block(n->store, count_block, &count);
     (void)json_object_set_new(j, "blocks", json_integer((json_int_t)count.blocks));
     (void)json_object_set_new(j, "held_bytes", json_integer((json_int_t)count.bytes));
+    (void)json_object_set_new(j, "demote_index", json_integer((json_int_t)n->demote_index));
 }
 
 static const char *note(const struct node *n, bool full)
