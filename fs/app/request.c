@@ -152,6 +152,7 @@ static void run_renew(struct fs_app *app, struct request *r, struct session *s)
         reply->renew->lease_us = app->config.lease_us;
         reply->renew->targets = app->targets;
         reply->renew->commit = app->applied;
+        reply->renew->statfs = statfs_reply(app);
         if (fs_session_get(app->config.state, s->id, &stored))
             reply->renew->reserved = stored.reserved;
     } /* else the answer's term tells it to drop what it holds and to renew in this one */

@@ -603,6 +603,8 @@ struct client {
     bool sync_failed;
 };
 
+/* What statfs(2) answers, as of now. */
+void client_learn_space(struct client *c, const struct Fs__StatfsReply *m);
 struct client_effect *effect_add(struct client *c, enum client_effect_kind kind);
 void client_log(struct client *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 struct Fs__Attr attr_plain(const struct Fs__Attr *attr);

@@ -101,6 +101,14 @@ static bool has_caller(enum client_op_kind kind)
     return kind != CLIENT_FORGET && kind != CLIENT_RELEASE;
 }
 
+/* What `df` and `ls -l` of the mount point ask. */
+static bool answers_without_leader(const struct client_op *a)
+{
+    return a->kind == CLIENT_STATFS ||
+           (a->ino == ROOT_INO && (a->kind == CLIENT_GETATTR || a->kind == CLIENT_READDIR ||
+                                   a->kind == CLIENT_GETXATTR || a->kind == CLIENT_LISTXATTR));
+}
+
 static int check(const struct client *c, const struct client_op *a)
 {
     if ((a->name != NULL && strlen(a->name) > NAME_BYTES_MAX && a->kind != CLIENT_SETXATTR &&
@@ -132,9 +140,10 @@ void op_start(struct client *c, const struct client_op *a)
     if (has_caller(a->kind)) {
         timer_set(c, TIMER_OP, &op->deadline, c->now + c->config.deadline_us, on_deadline);
     }
-    if (a->kind == CLIENT_STATFS ||
-        (a->ino == ROOT_INO && (a->kind == CLIENT_GETATTR || a->kind == CLIENT_READDIR))) {
-        timer_set(c, TIMER_ROOT, &op->root, c->now + STALE_ROOT_DELAY, op_root_timeout);
+    if (answers_without_leader(a)) {
+        time_us from = c->leaderless_since != 0 ? c->leaderless_since : c->now;
+        timer_set(c, TIMER_ROOT, &op->root, time_max(c->now, from + STALE_ROOT_DELAY),
+                  op_root_timeout);
     }
     int err = check(c, a);
     if (err != 0) {

@@ -315,6 +315,14 @@ static void answer_statfs(struct client *c, struct op *op)
                                       .inodes = c->total_inodes});
 }
 
+void client_learn_space(struct client *c, const struct Fs__StatfsReply *m)
+{
+    c->total_bytes = m->total;
+    c->free_bytes = m->free;
+    c->total_inodes = m->inodes;
+    c->statfs_known = true;
+}
+
 static void on_statfs(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
                       struct blob *bulk)
 {
@@ -328,10 +336,7 @@ static void on_statfs(struct client *c, struct rpc *r, const struct Fs__Reply *r
         op_fail(c, op, err);
         return;
     }
-    c->total_bytes = reply->statfs->total;
-    c->free_bytes = reply->statfs->free;
-    c->total_inodes = reply->statfs->inodes;
-    c->statfs_known = true;
+    client_learn_space(c, reply->statfs);
     answer_statfs(c, op);
 }
 
@@ -357,6 +362,15 @@ static bool answer_stale(struct client *c, struct op *op)
     }
     if (op->a.kind == CLIENT_GETATTR && root != NULL && root->known) {
         op_answer_attr(c, op, root);
+        return true;
+    }
+    bool no_xattrs = root != NULL && root->known && !root->attr.has_xattrs;
+    if (op->a.kind == CLIENT_GETXATTR && no_xattrs) {
+        op_fail(c, op, ENODATA);
+        return true;
+    }
+    if (op->a.kind == CLIENT_LISTXATTR && no_xattrs) {
+        op_finish(c, op, NULL);
         return true;
     }
     return op->a.kind == CLIENT_READDIR && op_readdir_stale(c, op);

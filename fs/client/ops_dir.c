@@ -2,8 +2,12 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "fs/client/internal.h"
+
+/* Of names that no listing has given a cookie: above all that are given. */
+#define STALE_COOKIES (UINT64_C(1) << 40)
 
 /* ---- the root's names as last seen: for when there is no leader ------------------------------ */
 
@@ -43,6 +47,29 @@ static void root_note(struct client *c, uint64_t after, const struct Fs__Readdir
     l->complete = page->end;
 }
 
+static bool listed(const struct root_listing *l, const struct name *n)
+{
+    for (size_t i = 0; i < l->entries.count; i++) {
+        const char *name = l->entries.items[i].name;
+        if (strlen(name) == n->len && memcmp(name, n->bytes, n->len) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void add_stale(const struct op *op, struct client_result *result,
+                      const struct client_dirent *e)
+{
+    if (e->cookie <= op->a.offset || result->entries_count >= op->a.size) {
+        return;
+    }
+    struct client_dirent *to = &result->entries[result->entries_count++];
+    *to = *e;
+    to->name = xstrdup(e->name);
+}
+
+/* The last listing, without what this mount has removed and with what it has made since. */
 bool op_readdir_stale(struct client *c, struct op *op)
 {
     const struct root_listing *l = &c->root;
@@ -50,13 +77,25 @@ bool op_readdir_stale(struct client *c, struct op *op)
         return false;
     }
     struct client_result result = {0};
-    result.entries = xcalloc(l->entries.count + 1, sizeof(*result.entries));
-    for (size_t i = 0; i < l->entries.count && result.entries_count < op->a.size; i++) {
-        const struct client_dirent *e = &l->entries.items[i];
-        if (e->cookie > op->a.offset) {
-            struct client_dirent *to = &result.entries[result.entries_count++];
-            *to = *e;
-            to->name = xstrdup(e->name);
+    struct inode *root = inode_get(c, ROOT_INO);
+    uint64_t cookie = STALE_COOKIES;
+    result.entries = xcalloc(l->entries.count + c->names_count + 1, sizeof(*result.entries));
+    for (size_t i = 0; i < l->entries.count; i++) {
+        const struct name *n = name_find(c, ROOT_INO, l->entries.items[i].name);
+        if (n == NULL || n->ino != 0) {
+            add_stale(op, &result, &l->entries.items[i]);
+        }
+    }
+    list_each(it, &root->names) {
+        const struct name *n = container_of(it, struct name, in_dir);
+        const struct inode *i = n->ino != 0 ? inode_find(c, n->ino) : NULL;
+        cookie++;
+        if (n->ino != 0 && !listed(l, n)) {
+            add_stale(op, &result,
+                      &(struct client_dirent){.name = n->bytes,
+                                              .ino = n->ino,
+                                              .cookie = cookie,
+                                              .type = i != NULL ? i->attr.mode & S_IFMT : 0});
         }
     }
     op_finish(c, op, &result);

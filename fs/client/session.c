@@ -195,6 +195,9 @@ static void on_renewed(struct client *c, struct rpc *r, const struct Fs__Reply *
         return;
     }
     if (reply->body_case == FS__REPLY__BODY_RENEW) {
+        if (reply->renew->statfs != NULL) {
+            client_learn_space(c, reply->renew->statfs);
+        }
         if (reply->renew->lease_us != 0) {
             c->lease_us = reply->renew->lease_us;
         }

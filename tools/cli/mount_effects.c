@@ -69,6 +69,9 @@ static void on_probe(struct mount *m, const struct client_result *result)
         m->answered = true;
         log_info("ready", "mount=%s point=%s", m->name, m->point);
         m->waiter.ready(m->waiter.ctx);
+        /* so that `ls` of the mount point has something to say without a leader too */
+        struct client_op list = {.id = PROBE_ID, .kind = CLIENT_READDIR, .ino = 1, .size = 4096};
+        vec_push(&m->later, list);
         return;
     }
     char nodes[512], why[1024];
