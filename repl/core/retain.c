@@ -88,9 +88,9 @@ void retain_run(struct replica *r)
     log_drop_inline(&r->log, least(r->commit, r->log.durable), r->config.inline_bytes);
 }
 
-/* The driver switched to the snapshot with one synced record. Entries above it stay when the log
- * contains its last entry: they may have been acknowledged. Else none of ours above it were, or
- * they contradict what is committed. */
+/* The driver switched to the snapshot with one synced record. Durable entries above it stay, there
+ * and here, when the log contains its last entry: they may have been acknowledged. Else none of
+ * ours above it were, or they contradict what is committed. */
 void recv_snapshot_installed(struct replica *r, uint64_t index, uint64_t term)
 {
     if (index <= r->log.base_index) {
@@ -102,8 +102,14 @@ void recv_snapshot_installed(struct replica *r, uint64_t index, uint64_t term)
     replica_trace(r, "n%u snapshot installed index=%llu term=%llu last=%llu", r->self,
                   (unsigned long long)index, (unsigned long long)term,
                   (unsigned long long)r->log.last);
-    if (index <= r->log.durable && log_term(&r->log, index) == term) {
+    if (log_has(&r->log, index) && log_term(&r->log, index) == term) {
         commit_to(r, index);
+        if (index > r->log.durable) {
+            /* What follows was acknowledged by nobody here, and whether the journal kept it when it
+             * switched need not be known: it is written again. */
+            write_cut(r, index + 1);
+            r->log.durable = r->log.submitted = index;
+        }
         log_forget(&r->log, index);
     } else {
         for (uint64_t i = r->log.base_index + 1; i <= r->log.last; i++) {

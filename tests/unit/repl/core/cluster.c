@@ -40,7 +40,9 @@ struct node {
     struct ballot_config ballot;
     bool up, witness;
     uint64_t life; /* events of an earlier life are void */
-    time_us wake_at;
+    time_us wake_at, paused_until;
+    time_us clock_offset;
+    int64_t clock_ppm;
     enum replica_role role;
     uint64_t led_term;
 
@@ -48,6 +50,8 @@ struct node {
     uint64_t term, commit_hint;
     uint32_t vote;
     uint64_t base_index, base_term;
+    uint64_t switching; /* to the snapshot of this index; the replica has not heard of it yet */
+    uint64_t switched_seq;
     vec_of(struct entry *) log;
     vec_of(struct record) pending; /* not flushed yet */
     bool flushing;
@@ -72,9 +76,11 @@ enum what {
     WHAT_ENSURE,
     WHAT_PULL,
     WHAT_SNAPSHOT,
+    WHAT_INSTALLED,
     WHAT_PROPOSE,
     WHAT_FAULT,
     WHAT_RESTART,
+    WHAT_WAKE,
 };
 
 struct happening {
@@ -114,6 +120,22 @@ struct world {
     vec_of(struct asked_read) reads;
     uint64_t acknowledged; /* highest index a leader knew committed */
 };
+
+/* What the node's clock shows now: clocks differ, and run apart within the rho of RULES E1. */
+static time_us clock_of(const struct node *n, time_us now)
+{
+    return n->clock_offset + now + (uint64_t)((int64_t)now * n->clock_ppm / 1000000);
+}
+
+/* The first true time at which it shows `local`. */
+static time_us true_time(const struct node *n, time_us local)
+{
+    time_us at = (local - n->clock_offset) * 1000000 / (uint64_t)(1000000 + n->clock_ppm);
+    while (clock_of(n, at) < local) {
+        at++;
+    }
+    return at;
+}
 
 static uint64_t rnd(struct world *w)
 {
@@ -310,10 +332,17 @@ static void missing_add(struct node *n, uint64_t block)
     vec_push(&n->missing, block);
 }
 
+/* Entries written before the replica heard of a snapshot that was just switched to: true for one
+ * that the snapshot includes, or that follows what contradicts it. */
+static bool is_void(const struct node *n, const struct entry *e)
+{
+    return n->switching != 0 && (e->index > disk_last(n) + 1 || e->term < n->base_term);
+}
+
 static void write_entry(struct world *w, uint32_t id, struct entry *e, uint64_t commit)
 {
     struct node *n = &w->nodes[id];
-    if (e->index <= n->base_index) {
+    if (e->index <= n->base_index || is_void(n, e)) {
         return;
     }
     disk_cut(n, e->index);
@@ -406,12 +435,12 @@ static void step(struct world *w, uint32_t id, struct replica_event ev)
     if (!n->up) {
         return;
     }
-    ev.now = w->now;
+    ev.now = clock_of(n, w->now);
     ev.random = rnd(w);
     replica_step(n->replica, &ev, &w->update);
     replica_check(n->replica);
     w->result.steps++;
-    time_us wake_at = w->update.wake_at;
+    time_us wake_at = w->update.wake_at != 0 ? true_time(n, w->update.wake_at) : 0;
     carry_out(w, id);
     check_commits(w, id);
     if (wake_at != 0 && (n->wake_at == 0 || wake_at < n->wake_at || n->wake_at <= w->now)) {
@@ -709,7 +738,7 @@ static void report_applied(struct world *w, uint32_t id)
 static void happen_apply(struct world *w, uint32_t id)
 {
     struct node *n = &w->nodes[id];
-    if (n->witness) {
+    if (n->witness || n->switching != 0) {
         return;
     }
     while (n->applied.count < n->advance_to) {
@@ -767,7 +796,7 @@ static void happen_pull(struct world *w, uint32_t id)
     }
     n->missing.count = kept;
     n->durable_applied = n->applied.count;
-    if (!n->witness) {
+    if (!n->witness && n->switching == 0) {
         report_applied(w, id);
     }
     plan(w, (struct happening){.at = w->now + 100000 + below(w, 50000),
@@ -776,35 +805,58 @@ static void happen_pull(struct world *w, uint32_t id)
                                .life = n->life});
 }
 
+/* One synced record switches to the snapshot; everything given to the journal before lies before
+ * it, with the blocks it counts on (RULES B7, S1). */
+static void snapshot_switch(struct world *w, uint32_t id, const struct node *from)
+{
+    struct node *n = &w->nodes[id];
+    uint64_t index = from->applied.count, term = w->committed.items[index - 1]->term;
+    if (n->pending.count > 0) {
+        n->switched_seq = n->pending.items[n->pending.count - 1].seq;
+    }
+    flush_upto(w, id, UINT64_MAX);
+    for (uint64_t i = n->applied.count; i < index; i++) {
+        const struct entry *e = w->committed.items[i];
+        vec_push(&n->applied, from->applied.items[i]);
+        for (uint32_t b = 0; b < e->blocks_count; b++) {
+            if (store_find(n, e->blocks[b].name.n) == NULL) {
+                missing_add(n, e->blocks[b].name.n);
+            }
+        }
+    }
+    n->durable_applied = index;
+    struct entry *e = disk_entry(n, index);
+    if (e != NULL && e->term == term) {
+        disk_forget(n, index);
+    } else {
+        disk_restart_at(n, index, term);
+    }
+    n->switching = index;
+    plan(w, (struct happening){.at = w->now + below(w, 5000),
+                               .what = WHAT_INSTALLED,
+                               .node = id,
+                               .life = n->life,
+                               .number = term});
+}
+
+static void happen_installed(struct world *w, uint32_t id, uint64_t term)
+{
+    struct node *n = &w->nodes[id];
+    struct replica_event ev = {.kind = REPLICA_SNAPSHOT_INSTALLED};
+    ev.snapshot_installed.index = n->switching;
+    ev.snapshot_installed.term = term;
+    n->switching = 0;
+    step(w, id, (struct replica_event){.kind = REPLICA_WRITTEN, .written = {n->switched_seq}});
+    step(w, id, ev);
+    report_applied(w, id);
+}
+
 static void happen_snapshot(struct world *w, const struct happening *h)
 {
     struct node *to = &w->nodes[h->node], *from = &w->nodes[h->peer];
     bool ok = reachable(w, h->node, h->peer) && from->life == h->number && to->life == h->life;
-    uint64_t index = from->applied.count;
-    if (ok && index > to->applied.count) {
-        uint64_t term = w->committed.items[index - 1]->term;
-        while (to->applied.count < index) {
-            uint64_t i = to->applied.count;
-            const struct entry *e = w->committed.items[i];
-            vec_push(&to->applied, from->applied.items[i]);
-            for (uint32_t b = 0; b < e->blocks_count; b++) {
-                if (store_find(to, e->blocks[b].name.n) == NULL) {
-                    missing_add(to, e->blocks[b].name.n);
-                }
-            }
-        }
-        to->durable_applied = index;
-        struct entry *e = disk_entry(to, index);
-        if (e != NULL && e->term == term) {
-            disk_forget(to, index);
-        } else {
-            disk_restart_at(to, index, term);
-        }
-        struct replica_event ev = {.kind = REPLICA_SNAPSHOT_INSTALLED};
-        ev.snapshot_installed.index = index;
-        ev.snapshot_installed.term = term;
-        step(w, h->node, ev);
-        report_applied(w, h->node);
+    if (ok && to->switching == 0 && from->applied.count > to->applied.count) {
+        snapshot_switch(w, h->node, from);
     }
     if (from->life == h->number) {
         struct replica_event ev = {.kind = REPLICA_SNAPSHOT_DONE};
@@ -863,7 +915,8 @@ static void node_start(struct world *w, uint32_t id)
     struct node *n = &w->nodes[id];
     n->up = true;
     n->life++;
-    n->wake_at = 0;
+    n->wake_at = n->paused_until = 0;
+    n->switching = n->switched_seq = 0;
     n->role = REPLICA_FOLLOWER;
     n->replica = replica_new(&n->config, n->base_index, n->base_term);
     for (size_t i = 0; i < n->log.count; i++) {
@@ -944,11 +997,33 @@ static void node_crash(struct world *w, uint32_t id)
     }
 }
 
+/* The process is stopped: its input waits, its peers see open links and silence. */
+static void node_pause(struct world *w, uint32_t id, time_us length)
+{
+    struct node *n = &w->nodes[id];
+    if (!n->up || w->now < n->paused_until) {
+        return;
+    }
+    n->paused_until = w->now + length;
+    plan(w,
+         (struct happening){.at = n->paused_until, .what = WHAT_WAKE, .node = id, .life = n->life});
+}
+
+static uint32_t any_leader(const struct world *w, uint32_t otherwise)
+{
+    for (uint32_t id = 1; id <= w->nodes_count; id++) {
+        if (w->nodes[id].up && w->nodes[id].role == REPLICA_LEADER) {
+            return id;
+        }
+    }
+    return otherwise;
+}
+
 static void happen_fault(struct world *w)
 {
     uint32_t a = 1 + (uint32_t)below(w, w->nodes_count);
     uint32_t b = 1 + (uint32_t)below(w, w->nodes_count);
-    switch (below(w, 6)) {
+    switch (below(w, 7)) {
     case 0:
     case 1:
         node_crash(w, a);
@@ -973,6 +1048,9 @@ static void happen_fault(struct world *w)
         if (w->nodes[a].up && w->nodes[a].role == REPLICA_LEADER && chance(w, 30)) {
             step(w, a, (struct replica_event){.kind = REPLICA_STOP});
         }
+        break;
+    case 6:
+        node_pause(w, chance(w, 50) ? any_leader(w, a) : a, below(w, 1500000));
         break;
     }
     plan(w, (struct happening){.at = w->now + 10000 + below(w, 400000), .what = WHAT_FAULT});
@@ -1024,18 +1102,32 @@ static void propose_to(struct world *w, uint32_t id)
     blob_unref(bytes);
 }
 
+static void read_from(struct world *w, uint32_t id)
+{
+    vec_push(&w->reads, (struct asked_read){++w->next_id, w->acknowledged});
+    step(w, id, (struct replica_event){.kind = REPLICA_READ, .read = {w->next_id}});
+}
+
+/* The first thing a stopped node finds is what mounts asked; its peers' news come behind. */
+static void happen_wake(struct world *w, uint32_t id)
+{
+    if (w->nodes[id].role == REPLICA_LEADER && !w->quiet) {
+        read_from(w, id);
+        propose_to(w, id);
+        read_from(w, id);
+    }
+}
+
 static void happen_propose(struct world *w)
 {
     for (uint32_t id = 1; id <= w->nodes_count; id++) {
         struct node *n = &w->nodes[id];
-        if (n->up && n->role == REPLICA_LEADER && !w->quiet) {
+        bool runs = n->up && w->now >= n->paused_until;
+        if (runs && n->role == REPLICA_LEADER && !w->quiet) {
             if (chance(w, 30)) {
-                vec_push(&w->reads, (struct asked_read){++w->next_id, w->acknowledged});
-                step(w, id, (struct replica_event){.kind = REPLICA_READ, .read = {w->next_id}});
+                read_from(w, id);
             }
-            if (n->up) {
-                propose_to(w, id);
-            }
+            propose_to(w, id);
         }
     }
     time_us gap = w->healed ? 150000 : 500 + below(w, 30000);
@@ -1094,6 +1186,11 @@ static void happen(struct world *w, struct happening *h)
     case WHAT_SNAPSHOT:
         happen_snapshot(w, h);
         break;
+    case WHAT_INSTALLED:
+        if (mine) {
+            happen_installed(w, h->node, h->number);
+        }
+        break;
     case WHAT_PROPOSE:
         happen_propose(w);
         break;
@@ -1108,7 +1205,31 @@ static void happen(struct world *w, struct happening *h)
             node_start(w, h->node);
         }
         break;
+    case WHAT_WAKE:
+        if (mine) {
+            happen_wake(w, h->node);
+        }
+        break;
     }
+}
+
+/* What a stopped node would have to do itself waits until it runs again; timers come after input
+ * (RULES E5). */
+static bool put_off(struct world *w, struct happening *h)
+{
+    struct node *n = &w->nodes[h->node];
+    bool own = h->what == WHAT_TICK || h->what == WHAT_MESSAGE || h->what == WHAT_FLUSHED ||
+               h->what == WHAT_APPLY || h->what == WHAT_ENSURE || h->what == WHAT_PULL ||
+               h->what == WHAT_INSTALLED;
+    if (!own || !n->up || w->now >= n->paused_until) {
+        return false;
+    }
+    h->at = n->paused_until + (h->what == WHAT_TICK);
+    if (h->what == WHAT_TICK && h->life == n->life && n->wake_at != 0) {
+        n->wake_at = h->at;
+    }
+    plan(w, *h);
+    return true;
 }
 
 static void run_until(struct world *w, time_us until)
@@ -1116,6 +1237,9 @@ static void run_until(struct world *w, time_us until)
     while (w->result.complaint == NULL && w->heap.count > 0 && w->heap.items[0].at <= until) {
         struct happening h = next_happening(w);
         w->now = h.at;
+        if (put_off(w, &h)) {
+            continue;
+        }
         happen(w, &h);
         bytes_writer_done(&h.control);
         blob_unref(h.bulk);
@@ -1154,6 +1278,8 @@ static void world_init(struct world *w, const struct cluster_options *options)
                                             .trace = {.line = trace_line, .ctx = w}};
         n->witness = id > options->copies;
         n->flush_us = 400;
+        n->clock_offset = below(w, 100 * TIME_S);
+        n->clock_ppm = (int64_t)below(w, 2001) - 1000;
     }
     for (uint32_t id = 1; id <= w->nodes_count; id++) {
         node_start(w, id);
@@ -1206,10 +1332,11 @@ static void check_settled(struct world *w)
         struct node *n = &w->nodes[id];
         if (n->witness) {
             for (size_t i = 0; i < n->store.count; i++) {
-                if (n->store.items[i].index != 0) {
+                uint64_t index = n->store.items[i].index;
+                if (index != 0 &&
+                    index <= commit) { /* above it: of an entry that was overwritten */
                     complain(w, "a witness keeps bytes although all copies are whole (B6)",
-                             "n%u index=%" PRIu64 " commit=%" PRIu64, id, n->store.items[i].index,
-                             commit);
+                             "n%u index=%" PRIu64 " commit=%" PRIu64, id, index, commit);
                 }
             }
             continue;

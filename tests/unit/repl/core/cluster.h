@@ -2,8 +2,9 @@
  * lose what was not flushed, block stores, applied state as a list of operation ids.
  *
  * Fault model. Links: delay, cut with or without notice, loss and reordering. Nodes: crash at any
- * moment (unflushed records and blocks are lost, or a prefix of them survives), restart. Disks:
- * slow flushes. Not modelled: damaged bytes, lost stores, clocks that run apart.
+ * moment (unflushed records and blocks are lost, or a prefix of them survives), restart, stop and
+ * go on (SIGSTOP). Clocks: set apart, and run apart by up to 1/1000. Disks: slow flushes. Not
+ * modelled: damaged bytes, lost stores.
  *
  * One seed draws the shape of the traffic and all faults; the same seed gives the same run. */
 #ifndef TALLY_TEST_CLUSTER_H
