@@ -183,6 +183,7 @@ static void set_timer(struct node *n)
 static void own_tick(struct node *n)
 {
     node_blocks_tick(n);
+    node_flush_when_due(n);
     node_report_space(n);
     if (!n->install.from)
         node_report_applied(n);

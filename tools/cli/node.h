@@ -122,6 +122,8 @@ struct node {
     uint64_t advance; /* apply up to here */
     uint64_t applied, applied_term, durable_applied, whole_index;
     time_us space_reported;
+    bool flushing; /* the state is being made durable */
+    time_us flushed_at;
 
     /* blocks */
     struct map fetches; /* hash of the name -> struct node_fetch */
@@ -166,6 +168,8 @@ void node_apply_close(struct node *n);
 /* Applies some committed entries; true when there is more to do. */
 bool node_apply_some(struct node *n);
 void node_report_applied(struct node *n);
+/* Makes the applied state durable when that gives space back, or now and then. */
+void node_flush_when_due(struct node *n);
 
 /* ---- node_service.c -------------------------------------------------------------------------- */
 void node_client_up(struct node *n, struct link *link, const char *name);

@@ -9,7 +9,14 @@
 
 #include "repl/io/log.h"
 
-enum { APPLY_PER_TURN = 256 }; /* the loop stays answerable while a backlog is applied */
+enum {
+    APPLY_PER_TURN = 256, /* the loop stays answerable while a backlog is applied */
+    FLUSH_DEAD_BYTES = 4 << 20,
+    FLUSH_DEAD_SHARE = 16, /* of the store */
+};
+#define FLUSH_URGENT (50 * TIME_MS) /* more is dead than free */
+#define FLUSH_PAUSE  (1 * TIME_S)
+#define FLUSH_IDLE   (10 * TIME_S)
 
 static void commit_txn(struct node *n, uint64_t index)
 {
@@ -104,10 +111,42 @@ bool node_apply_some(struct node *n)
         struct fs_app_event ev = {.kind = FS_APP_ADVANCED, .index = n->applied};
         node_feed_app(n, &ev);
         node_report_applied(n);
-        if (n->leading && time_since(n->now, n->space_reported) > 20 * TIME_MS)
+        if (time_since(n->now, n->space_reported) > 20 * TIME_MS) {
             node_report_space(n);
+            node_flush_when_due(n);
+        }
     }
     return n->applied < n->advance;
+}
+
+static void on_flushed(void *ctx, int status)
+{
+    struct node *n = ctx;
+    n->flushing = false;
+    if (status < 0)
+        node_die(n, "the applied state cannot be made durable", status);
+    node_report_applied(n); /* the log may be truncated, space was given back */
+    node_report_space(n);
+}
+
+/* The store flushes by itself when the log grows. Dead blocks give their space back only below a
+ * durable state (RULES S4): on a store that fills up that must not wait for the log. */
+void node_flush_when_due(struct node *n)
+{
+    if (!n->state || n->flushing || n->install.from || n->applied == n->durable_applied)
+        return;
+    struct store_stats stats;
+    uint64_t total, free_bytes, live = fs_state_totals(n->state).bytes;
+    store_stats(n->store, &stats);
+    store_space(n->store, &total, &free_bytes);
+    uint64_t dead = stats.block_bytes > live ? stats.block_bytes - live : 0;
+    bool wanted = dead > FLUSH_DEAD_BYTES && dead > free_bytes / FLUSH_DEAD_SHARE;
+    time_us since = time_since(n->now, n->flushed_at);
+    if (since < (!wanted ? FLUSH_IDLE : dead > free_bytes ? FLUSH_URGENT : FLUSH_PAUSE))
+        return;
+    n->flushing = true;
+    n->flushed_at = n->now;
+    store_flush(n->store, on_flushed, n);
 }
 
 void node_report_applied(struct node *n)
