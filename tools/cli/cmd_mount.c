@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -212,6 +213,8 @@ static int await_child(pid_t child, int fd)
     return message[0];
 }
 
+enum { MOUNT_NICE = -10 };
+
 static int run_daemon(struct mount *m, struct teller *t)
 {
     char why[1024];
@@ -224,6 +227,8 @@ static int run_daemon(struct mount *m, struct teller *t)
         return MOUNT_SYSTEM;
     }
     (void)signal(SIGPIPE, SIG_IGN);
+    /* Every file operation of the machine's programs waits for this process. */
+    (void)setpriority(PRIO_PROCESS, 0, MOUNT_NICE);
     m->waiter = (struct mount_waiter){.ctx = t, .ready = tell_ready, .failed = tell_failed};
     enum mount_exit code = mount_run(m);
     mount_state_close(&m->state);
