@@ -187,16 +187,28 @@ static bool sooner(const struct happening *a, const struct happening *b)
     return a->at != b->at ? a->at < b->at : a->order < b->order;
 }
 
-static void plan(struct world *w, struct happening h)
+static void heap_raise(struct world *w, size_t i)
 {
-    h.order = ++w->order;
-    vec_push(&w->heap, h);
-    size_t i = w->heap.count - 1;
     while (i > 0 && sooner(&w->heap.items[i], &w->heap.items[(i - 1) / 2])) {
         struct happening t = w->heap.items[i];
         w->heap.items[i] = w->heap.items[(i - 1) / 2];
         w->heap.items[(i - 1) / 2] = t;
         i = (i - 1) / 2;
+    }
+}
+
+static void plan(struct world *w, struct happening h)
+{
+    h.order = ++w->order;
+    vec_push(&w->heap, h);
+    heap_raise(w, w->heap.count - 1);
+}
+
+/* After times were changed. */
+static void heap_rebuild(struct world *w)
+{
+    for (size_t i = 1; i < w->heap.count; i++) {
+        heap_raise(w, i);
     }
 }
 
@@ -584,6 +596,7 @@ static void carry_out_one(struct world *w, uint32_t id, struct replica_effect *f
         note_read(w, f->at.ticket, f->at.index);
         break;
     case EFFECT_READ_FAILED:
+        w->result.reads_failed++;
         note_read(w, f->at.ticket, UINT64_MAX);
         break;
     case EFFECT_ROLE:
@@ -609,6 +622,7 @@ static void carry_out_one(struct world *w, uint32_t id, struct replica_effect *f
         disk_forget(n, f->at.index);
         break;
     case EFFECT_STOPPED_LEADING:
+        w->result.stopped++;
         break;
     }
 }
@@ -1058,33 +1072,34 @@ static void happen_fault(struct world *w)
 
 /* The mount: sends large blocks to whom it reaches, then proposes to whom it takes for the leader.
  */
-static void propose_to(struct world *w, uint32_t id)
+static uint64_t propose_form(struct world *w, uint32_t id, enum cluster_form form)
 {
     struct node *n = &w->nodes[id];
     struct block_ref refs[2];
     struct blob *payload = blob_new(8), *bytes = NULL;
-    uint32_t form = (uint32_t)below(w, 3), count = form == 0 ? 0 : 1 + (uint32_t)below(w, 2);
-    le64_put(payload->data, ++w->next_id);
+    uint32_t count = form == FORM_PLAIN ? 0 : 1 + (uint32_t)below(w, 2);
+    uint64_t op = ++w->next_id;
+    le64_put(payload->data, op);
     for (uint32_t i = 0; i < count; i++) {
         refs[i] =
             (struct block_ref){.name = {.session = 1, .n = ++w->next_block}, .size = BLOCK_SMALL};
     }
     struct replica_event ev = {.kind = REPLICA_PROPOSE};
     ev.propose.ticket = ++w->next_ticket;
-    vec_push(&w->ticket_ids, w->next_id);
+    vec_push(&w->ticket_ids, op);
     ev.propose.kind = ENTRY_OP;
     ev.propose.payload = payload;
     ev.propose.blocks = refs;
     ev.propose.blocks_count = count;
-    if (form == 1) {
+    if (form == FORM_INLINE) {
         bytes = blob_new(count * BLOCK_SMALL);
-        memset(bytes->data, (int)w->next_id, bytes->size);
+        memset(bytes->data, (int)op, bytes->size);
         ev.propose.inline_bytes = bytes;
-    } else if (form == 2) {
+    } else if (form == FORM_BY_PARTS) {
         uint32_t targets = replica_draft_mask(n->replica);
         for (uint32_t p = 1; p <= w->nodes_count; p++) {
             bool target = !w->nodes[p].witness || (targets & (1u << p)) != 0;
-            if (target && w->nodes[p].up && !chance(w, 20)) {
+            if (target && w->nodes[p].up && (w->options.scripted || !chance(w, 20))) {
                 for (uint32_t i = 0; i < count; i++) {
                     store_put(&w->nodes[p], refs[i].name.n, false);
                 }
@@ -1092,7 +1107,7 @@ static void propose_to(struct world *w, uint32_t id)
             }
         }
     }
-    ev.more = chance(w, 30);
+    ev.more = !w->options.scripted && chance(w, 30);
     w->result.proposals++;
     step(w, id, ev);
     if (ev.more) {
@@ -1100,21 +1115,29 @@ static void propose_to(struct world *w, uint32_t id)
     }
     blob_unref(payload);
     blob_unref(bytes);
+    return op;
 }
 
-static void read_from(struct world *w, uint32_t id)
+static void propose_to(struct world *w, uint32_t id)
 {
-    vec_push(&w->reads, (struct asked_read){++w->next_id, w->acknowledged});
-    step(w, id, (struct replica_event){.kind = REPLICA_READ, .read = {w->next_id}});
+    (void)propose_form(w, id, (enum cluster_form)below(w, 3));
+}
+
+static uint64_t read_from(struct world *w, uint32_t id)
+{
+    uint64_t read = ++w->next_id;
+    vec_push(&w->reads, (struct asked_read){.id = read, .at_least = w->acknowledged});
+    step(w, id, (struct replica_event){.kind = REPLICA_READ, .read = {read}});
+    return read;
 }
 
 /* The first thing a stopped node finds is what mounts asked; its peers' news come behind. */
 static void happen_wake(struct world *w, uint32_t id)
 {
-    if (w->nodes[id].role == REPLICA_LEADER && !w->quiet) {
-        read_from(w, id);
+    if (w->nodes[id].role == REPLICA_LEADER && !w->quiet && !w->options.scripted) {
+        (void)read_from(w, id);
         propose_to(w, id);
-        read_from(w, id);
+        (void)read_from(w, id);
     }
 }
 
@@ -1125,7 +1148,7 @@ static void happen_propose(struct world *w)
         bool runs = n->up && w->now >= n->paused_until;
         if (runs && n->role == REPLICA_LEADER && !w->quiet) {
             if (chance(w, 30)) {
-                read_from(w, id);
+                (void)read_from(w, id);
             }
             propose_to(w, id);
         }
@@ -1264,6 +1287,10 @@ static void world_init(struct world *w, const struct cluster_options *options)
         member_set_put(&members, id, id <= options->copies ? MEMBER_COPY : MEMBER_WITNESS, id);
     }
     bool short_logs = chance(w, 40), lease = chance(w, 70);
+    if (options->scripted) {
+        w->lossy = w->reordering = short_logs = false;
+        lease = true;
+    }
     for (uint32_t id = 1; id <= w->nodes_count; id++) {
         struct node *n = &w->nodes[id];
         n->ballot = ballot_config_default(id, &members);
@@ -1284,8 +1311,10 @@ static void world_init(struct world *w, const struct cluster_options *options)
     for (uint32_t id = 1; id <= w->nodes_count; id++) {
         node_start(w, id);
     }
-    plan(w, (struct happening){.at = w->now + 500000, .what = WHAT_PROPOSE});
-    plan(w, (struct happening){.at = w->now + 1000000, .what = WHAT_FAULT});
+    if (!options->scripted) {
+        plan(w, (struct happening){.at = w->now + 500000, .what = WHAT_PROPOSE});
+        plan(w, (struct happening){.at = w->now + 1000000, .what = WHAT_FAULT});
+    }
 }
 
 static void heal(struct world *w)
@@ -1394,10 +1423,35 @@ static void world_done(struct world *w)
     replica_update_done(&w->update);
 }
 
-struct cluster_result cluster_run(const struct cluster_options *options)
+static struct world *world_new(const struct cluster_options *options)
 {
     struct world *w = xcalloc(1, sizeof(*w));
     world_init(w, options);
+    return w;
+}
+
+static void check_everything(struct world *w)
+{
+    if (w->result.complaint == NULL) {
+        check_settled(w);
+        check_all_durable(w, "at the end");
+        check_applied(w);
+        check_leaders(w);
+    }
+}
+
+static struct cluster_result world_end(struct world *w)
+{
+    w->result.committed = w->committed.count;
+    struct cluster_result result = w->result;
+    world_done(w);
+    free(w);
+    return result;
+}
+
+struct cluster_result cluster_run(const struct cluster_options *options)
+{
+    struct world *w = world_new(options);
     for (uint32_t part = 0; part < 4; part++) {
         run_until(w, w->now + options->faults_us / 4);
         check_all_durable(w, "during faults");
@@ -1411,15 +1465,219 @@ struct cluster_result cluster_run(const struct cluster_options *options)
     if (w->committed.count < before + 3) {
         complain(w, "no progress after healing", "committed=%zu", w->committed.count);
     }
-    if (w->result.complaint == NULL) {
-        check_settled(w);
-        check_all_durable(w, "at the end");
-        check_applied(w);
-        check_leaders(w);
+    check_everything(w);
+    return world_end(w);
+}
+
+/* ---- stories --------------------------------------------------------------------------------- */
+
+struct world *cluster_new(uint32_t copies, uint32_t witnesses, uint64_t seed)
+{
+    struct cluster_options options = {.copies = copies,
+                                      .witnesses = witnesses,
+                                      .seed = seed,
+                                      .scripted = true,
+                                      .trace = getenv("TALLY_TRACE") != NULL};
+    return world_new(&options);
+}
+
+struct cluster_result cluster_end(struct world *w)
+{
+    heal(w);
+    run_until(w, w->now + 8 * TIME_S); /* longer than a draft lasts (RULES B4) */
+    check_everything(w);
+    return world_end(w);
+}
+
+void cluster_pass(struct world *w, time_us length)
+{
+    run_until(w, w->now + length);
+}
+
+time_us cluster_now(const struct world *w)
+{
+    return w->now;
+}
+
+uint32_t cluster_leader(const struct world *w)
+{
+    uint32_t leader = 0;
+    uint64_t term = 0;
+    for (uint32_t id = 1; id <= w->nodes_count; id++) {
+        struct replica_status s;
+        if (!w->nodes[id].up) {
+            continue;
+        }
+        replica_status(w->nodes[id].replica, &s);
+        if (s.ready && s.term > term) {
+            leader = id;
+            term = s.term;
+        }
     }
-    w->result.committed = w->committed.count;
-    struct cluster_result result = w->result;
-    world_done(w);
-    free(w);
-    return result;
+    return leader;
+}
+
+uint32_t cluster_await_leader(struct world *w, uint32_t other_than, time_us limit)
+{
+    time_us end = w->now + limit;
+    while (w->now < end && w->result.complaint == NULL) {
+        uint32_t leader = cluster_leader(w);
+        if (leader != 0 && leader != other_than) {
+            return leader;
+        }
+        cluster_pass(w, 1 * TIME_MS);
+    }
+    return 0;
+}
+
+uint64_t cluster_propose(struct world *w, uint32_t id, enum cluster_form form)
+{
+    return propose_form(w, id, form);
+}
+
+bool cluster_committed(const struct world *w, uint64_t op)
+{
+    for (size_t i = 0; i < w->committed.count; i++) {
+        if (entry_id(w->committed.items[i]) == op) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool cluster_await_commit(struct world *w, uint64_t op, time_us limit)
+{
+    time_us end = w->now + limit;
+    while (w->now < end && w->result.complaint == NULL && !cluster_committed(w, op)) {
+        cluster_pass(w, 100);
+    }
+    return cluster_committed(w, op);
+}
+
+bool cluster_applied(const struct world *w, uint32_t id, uint64_t op)
+{
+    const struct node *n = &w->nodes[id];
+    for (size_t i = 0; i < n->applied.count; i++) {
+        if (n->applied.items[i] == op) {
+            return true;
+        }
+    }
+    return false;
+}
+
+uint64_t cluster_read(struct world *w, uint32_t id)
+{
+    return read_from(w, id);
+}
+
+bool cluster_read_waits(const struct world *w, uint64_t read)
+{
+    for (size_t i = 0; i < w->reads.count; i++) {
+        if (w->reads.items[i].id == read) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void cluster_ask_to_stop(struct world *w, uint32_t id)
+{
+    step(w, id, (struct replica_event){.kind = REPLICA_STOP});
+}
+
+void cluster_crash(struct world *w, uint32_t id)
+{
+    node_crash(w, id);
+}
+
+void cluster_start(struct world *w, uint32_t id)
+{
+    node_start(w, id);
+}
+
+void cluster_freeze(struct world *w, uint32_t id)
+{
+    node_pause(w, id, 3600 * TIME_S);
+}
+
+/* What waited for it comes next, one moment later. */
+void cluster_thaw(struct world *w, uint32_t id)
+{
+    struct node *n = &w->nodes[id];
+    n->paused_until = w->now;
+    for (size_t i = 0; i < w->heap.count; i++) {
+        struct happening *h = &w->heap.items[i];
+        if (h->node == id && h->life == n->life && h->at >= w->now + 1800 * TIME_S) {
+            h->at = w->now + (h->what == WHAT_TICK ? 2 : 1);
+            if (h->what == WHAT_TICK) {
+                n->wake_at = h->at;
+            }
+        }
+    }
+    heap_rebuild(w);
+}
+
+void cluster_cut(struct world *w, uint32_t a, uint32_t b, bool silent)
+{
+    w->cut[a][b] = w->cut[b][a] = true;
+    if (!silent) {
+        link_settle(w, a, b);
+    }
+}
+
+void cluster_join(struct world *w, uint32_t a, uint32_t b)
+{
+    w->cut[a][b] = w->cut[b][a] = false;
+    link_settle(w, a, b);
+}
+
+void cluster_slow_disk(struct world *w, uint32_t id, time_us flush)
+{
+    w->nodes[id].flush_us = flush;
+}
+
+const struct replica *cluster_replica(const struct world *w, uint32_t id)
+{
+    return w->nodes[id].replica;
+}
+
+size_t cluster_blocks_held(const struct world *w, uint32_t id)
+{
+    return w->nodes[id].store.count;
+}
+
+size_t cluster_blocks_missing(const struct world *w, uint32_t id)
+{
+    return w->nodes[id].missing.count;
+}
+
+const char *cluster_check(struct world *w)
+{
+    check_all_durable(w, "in a story");
+    check_applied(w);
+    check_leaders(w);
+    return w->result.complaint;
+}
+
+void cluster_damage(struct world *w, enum cluster_damage damage)
+{
+    struct node *n = &w->nodes[1];
+    switch (damage) {
+    case DAMAGE_BLOCK_LOST:
+        n->store.count = 0;
+        break;
+    case DAMAGE_LOG_LOST:
+        disk_cut(n, n->base_index + 1);
+        break;
+    case DAMAGE_APPLIED_DIFFERS:
+        n->applied.items[n->applied.count - 1]++;
+        break;
+    case DAMAGE_COMMIT_DIFFERS:
+        entry_unref(w->committed.items[0]);
+        w->committed.items[0] = entry_new(77, 1, ENTRY_NOOP, NULL, NULL, 0, NULL);
+        break;
+    case DAMAGE_READ_IS_STALE:
+        w->acknowledged += 1000;
+        break;
+    }
 }
