@@ -246,12 +246,16 @@ void blocks_give_back(struct blocks *b, struct block_place place, uint32_t size)
 struct block_segment *blocks_pin(struct blocks *b, uint32_t segment)
 {
     struct block_segment *s = segment_find(b, segment);
-    if (s == NULL)
+    if (s == NULL) {
+        errno = ENOENT;
         return NULL;
+    }
     if (s->fd < 0) {
         char *path = segment_file(b, segment);
         s->fd = open(path, O_RDWR | O_CLOEXEC);
+        int error = errno;
         free(path);
+        errno = error;
         if (s->fd < 0)
             return NULL;
     }

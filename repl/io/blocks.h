@@ -35,7 +35,8 @@ void blocks_recovered(struct blocks *b);
 /* Bytes at `place` are not wanted any more. They stay readable until blocks_reclaim. */
 void blocks_give_back(struct blocks *b, struct block_place place, uint32_t size);
 
-/* Pinned segments are neither punched nor removed. NULL when there is no such segment. */
+/* Pinned segments are neither punched nor removed. NULL and errno: ENOENT when there is no such
+ * segment, else why it cannot be opened. */
 struct block_segment *blocks_pin(struct blocks *b, uint32_t segment);
 void blocks_unpin(struct blocks *b, struct block_segment *segment);
 

@@ -21,9 +21,9 @@ void file_fault_set(file_fault_fn *fn, void *ctx)
     fault_ctx = ctx;
 }
 
-static int fault_ask(enum file_call call)
+static int fault_ask(enum file_call call, int fd)
 {
-    return fault ? fault(fault_ctx, call) : 0;
+    return fault ? fault(fault_ctx, call, fd) : 0;
 }
 
 int file_read_at(int fd, void *data, size_t size, uint64_t offset)
@@ -52,7 +52,7 @@ int file_write_at(int fd, const void *data, size_t size, uint64_t offset)
 
 int file_writev_at(int fd, struct iovec *parts, int count, uint64_t offset)
 {
-    int rc = fault_ask(FILE_WRITE);
+    int rc = fault_ask(FILE_WRITE, fd);
     if (rc < 0)
         return rc;
     while (count > 0) {
@@ -91,7 +91,7 @@ int file_write_zeros(int fd, uint64_t offset, uint64_t size)
 
 int file_sync(int fd)
 {
-    int rc = fault_ask(FILE_SYNC);
+    int rc = fault_ask(FILE_SYNC, fd);
     if (rc < 0)
         return rc;
     return fdatasync(fd) < 0 ? -errno : 0;

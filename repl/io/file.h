@@ -29,9 +29,10 @@ int file_remove_tree(const char *path);
 /* "dir/name", malloc'ed. */
 char *file_path(const char *dir, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* For tests: asked before each call; a negative errno makes it fail. NULL: nobody asks. */
+/* For tests: asked before each call, on any thread; a negative errno makes it fail. NULL: nobody
+ * asks. */
 enum file_call { FILE_WRITE, FILE_SYNC };
-typedef int file_fault_fn(void *ctx, enum file_call call);
+typedef int file_fault_fn(void *ctx, enum file_call call, int fd);
 void file_fault_set(file_fault_fn *fn, void *ctx);
 
 #endif

@@ -104,7 +104,7 @@ static bool entry_get(struct bytes key, struct bytes value, struct index_entry *
     return bytes_reader_ended(&r);
 }
 
-static int load_missing(struct index *ix)
+static void load_missing(struct index *ix)
 {
     static const uint8_t from[] = {'m'}, to[] = {'m' + 1};
     struct kv_iter *it =
@@ -121,14 +121,14 @@ static int load_missing(struct index *ix)
         index_missing_note(ix, &ref);
     }
     kv_iter_free(it);
-    return 0;
 }
 
 int index_init(struct index *ix, struct kv *kv)
 {
     memset(ix, 0, sizeof(*ix));
     ix->kv = kv;
-    return load_missing(ix);
+    load_missing(ix);
+    return 0;
 }
 
 static void missing_clear(struct index *ix)
@@ -183,7 +183,7 @@ bool index_put(struct index *ix, const struct index_entry *e, struct index_entry
         place_key(place, old->kind, old->number, old->offset);
         kv_batch_del(&ix->batch, STORE_TABLE_LOCAL, place, sizeof(place));
     }
-    if (index_is_missing(ix, e->ref.name)) {
+    if (ix->aside || index_is_missing(ix, e->ref.name)) { /* what is missing aside shows later */
         name_key(key, 'm', e->ref.name);
         kv_batch_del(&ix->batch, STORE_TABLE_LOCAL, key, sizeof(key));
         missing_forget(ix, e->ref.name);
@@ -247,6 +247,12 @@ bool index_is_missing(const struct index *ix, struct block_name name)
     return ix->missing_count > 0 && name_map_get(&ix->missing, name) != NULL;
 }
 
+const struct block_ref *index_missing_get(const struct index *ix, struct block_name name)
+{
+    struct name_node *node = ix->missing_count > 0 ? name_map_get(&ix->missing, name) : NULL;
+    return node ? &container_of(node, struct missing, node)->ref : NULL;
+}
+
 void index_missing_note(struct index *ix, const struct block_ref *ref)
 {
     if (index_is_missing(ix, ref->name))
@@ -258,16 +264,20 @@ void index_missing_note(struct index *ix, const struct block_ref *ref)
     ix->missing_count++;
 }
 
+static void missing_key(uint8_t key[NAME_KEY_SIZE], uint8_t value[12], const struct block_ref *ref)
+{
+    name_key(key, 'm', ref->name);
+    le32_put(value, ref->size);
+    le64_put(value + 4, ref->digest);
+}
+
 void index_missing_save(struct index *ix, struct block_name name)
 {
     struct name_node *node = name_map_get(&ix->missing, name);
     if (node == NULL)
         return;
-    const struct missing *m = container_of(node, struct missing, node);
     uint8_t key[NAME_KEY_SIZE], value[12];
-    name_key(key, 'm', name);
-    le32_put(value, m->ref.size);
-    le64_put(value + 4, m->ref.digest);
+    missing_key(key, value, &container_of(node, struct missing, node)->ref);
     kv_batch_put(&ix->batch, STORE_TABLE_LOCAL, key, sizeof(key), value, sizeof(value));
     batch_write(ix);
 }
@@ -369,4 +379,27 @@ void index_copy(struct index *ix)
     kv_iter_free(it);
     written(kv_write(ix->aside, &ix->batch));
     kv_batch_clear(&ix->batch);
+}
+
+void index_aside_missing(struct index *ix, const struct block_ref *ref)
+{
+    uint8_t key[NAME_KEY_SIZE], place[PLACE_KEY_SIZE], value[12];
+    struct index_entry held;
+    if (index_get(ix, ref->name, &held)) {
+        name_key(key, 'b', ref->name);
+        place_key(place, held.kind, held.number, held.offset);
+        kv_batch_del(&ix->batch, STORE_TABLE_LOCAL, key, sizeof(key));
+        kv_batch_del(&ix->batch, STORE_TABLE_LOCAL, place, sizeof(place));
+    }
+    missing_key(key, value, ref);
+    kv_batch_put(&ix->batch, STORE_TABLE_LOCAL, key, sizeof(key), value, sizeof(value));
+    written(kv_write(ix->aside, &ix->batch));
+    kv_batch_clear(&ix->batch);
+}
+
+void index_switch(struct index *ix)
+{
+    ix->kv = ix->aside;
+    ix->aside = NULL;
+    load_missing(ix);
 }

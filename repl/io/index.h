@@ -64,6 +64,8 @@ bool index_del(struct index *ix, struct kv_txn *txn, struct block_name name,
                struct index_entry *ret_old);
 
 bool index_is_missing(const struct index *ix, struct block_name name);
+/* NULL: not missing. Good until the next change. */
+const struct block_ref *index_missing_get(const struct index *ix, struct block_name name);
 /* Memory first: the durable record of it is on its way. */
 void index_missing_note(struct index *ix, const struct block_ref *ref);
 /* Writes it to the table, if it is still missing. */
@@ -87,5 +89,9 @@ void index_put_state(struct index *ix, struct kv_txn *txn, uint64_t applied, uin
 
 /* Copies everything but 's' into `aside`. */
 void index_copy(struct index *ix);
+/* The name is missing in `aside` alone, whatever is held here. */
+void index_aside_missing(struct index *ix, const struct block_ref *ref);
+/* `aside` is the table from now on, with what it says is missing. */
+void index_switch(struct index *ix);
 
 #endif

@@ -44,6 +44,8 @@ struct journal {
     uint32_t next_size;   /* smallest size wanted for it */
     bool no_space;        /* the last preparation failed for want of space */
     uint32_t room;        /* left in the current segment */
+    uint64_t queued;      /* bytes in `queue` and being written */
+    bool waiting;         /* the writer needs a segment that is not there yet */
     lsn_no release;
     vec_of(uint32_t) spares;
     struct journal_stats stats;
@@ -113,8 +115,7 @@ void journal_item_free(struct journal_item *item)
  */
 static void release_some(struct journal *j)
 {
-    uint32_t below = lsn_generation(j->release);
-    while (j->segments.count > 1 && j->segments.items[0].generation < below) {
+    while (j->segments.count > 1 && j->segments.items[0].generation < lsn_generation(j->release)) {
         struct segment old = j->segments.items[0];
         j->segments.count--;
         memmove(j->segments.items, j->segments.items + 1,
@@ -157,6 +158,7 @@ static void prepare_next(struct journal *j)
     if (!j->no_space)
         log_error("TALLY-3003", "log: no space for a new segment");
     j->no_space = true;
+    (void)pthread_cond_signal(&j->prepared); /* who waits for it may have to give up */
     (void)wait_ms(&j->prepare, &j->lock, RETRY_MS);
 }
 
@@ -166,11 +168,15 @@ static void *preparer_main(void *arg)
     (void)pthread_mutex_lock(&j->lock);
     while (!j->stop_preparer) {
         release_some(j);
+        /* It let go of the lock: a signal may have come while nobody waited for it. */
+        if (j->stop_preparer)
+            break;
         if (j->next.generation == 0)
             prepare_next(j);
         else
             (void)pthread_cond_wait(&j->prepare, &j->lock);
     }
+    release_some(j); /* what was released just before the end: a witness's bytes must go */
     (void)pthread_mutex_unlock(&j->lock);
     return NULL;
 }
@@ -183,8 +189,9 @@ static uint32_t item_size(const struct journal_item *item)
     return record_size((uint32_t)head, item->tail ? item->tail->size : 0);
 }
 
-/* The next prepared segment becomes the current one; at least `size` bytes fit into it. */
-static void roll(struct journal *j, uint32_t size)
+/* The next prepared segment becomes the current one; at least `size` bytes fit into it. Waits for
+ * space as long as it takes; false: the journal is to end, and there is none. */
+static bool roll(struct journal *j, uint32_t size)
 {
     uint32_t want = align_up(SEGMENT_HEADER_SIZE + size, GROUP_ALIGN);
     (void)pthread_mutex_lock(&j->lock);
@@ -192,6 +199,10 @@ static void roll(struct journal *j, uint32_t size)
     for (;;) {
         if (j->next.generation != 0 && j->next.size >= want)
             break;
+        if (j->stop && j->no_space) {
+            (void)pthread_mutex_unlock(&j->lock);
+            return false;
+        }
         if (j->next.generation != 0) {
             /* Too small for this one record: make another under the same generation. */
             (void)close(j->next.fd);
@@ -201,7 +212,9 @@ static void roll(struct journal *j, uint32_t size)
             j->next = (struct segment){0};
         }
         (void)pthread_cond_signal(&j->prepare);
+        j->waiting = true;
         (void)pthread_cond_wait(&j->prepared, &j->lock);
+        j->waiting = false;
     }
     j->segments.items[j->segments.count - 1].fd = -1;
     if (j->current.fd >= 0)
@@ -214,6 +227,7 @@ static void roll(struct journal *j, uint32_t size)
     (void)pthread_mutex_unlock(&j->lock);
     j->offset = SEGMENT_HEADER_SIZE;
     j->salt = segment_salt(j->config.cluster, j->config.node, j->current.generation);
+    return true;
 }
 
 static void sync_blocks(struct journal *j, struct list *items)
@@ -258,16 +272,17 @@ static void put_record(struct journal *j, struct journal_item *item, uint32_t at
 }
 
 /* Writes `items` as one group and syncs it. A group that begins a segment starts with a control
- * record of what holds before it (RULES S2). */
-static void write_group(struct journal *j, struct list *items, uint32_t size, uint32_t count)
+ * record of what holds before it (RULES S2). False: no space, and the journal is to end. */
+static bool write_group(struct journal *j, struct list *items, uint32_t size, uint32_t count)
 {
     static const uint8_t zeros[GROUP_ALIGN];
     struct journal_item *first = list_first(items, struct journal_item, link);
     struct journal_item *control = NULL;
     uint32_t control_size = record_size(CONTROL_HEAD_SIZE, 0);
     size += GROUP_HEADER_SIZE;
-    if ((first && first->roll) || align_up(size, GROUP_ALIGN) > j->current.size - j->offset)
-        roll(j, size + control_size);
+    bool fits = align_up(size, GROUP_ALIGN) <= j->current.size - j->offset;
+    if (((first && first->roll) || !fits) && !roll(j, size + control_size))
+        return false;
     if (j->offset == SEGMENT_HEADER_SIZE) {
         control = journal_item_new(RECORD_CONTROL);
         control_put(&control->head, &j->control);
@@ -311,6 +326,7 @@ static void write_group(struct journal *j, struct list *items, uint32_t size, ui
     journal_item_free(control);
     j->offset += align_up(size, GROUP_ALIGN);
     j->end = lsn_make(j->current.generation, j->offset);
+    return true;
 }
 
 /* Moves items from the queue until the group is big enough. With the lock. */
@@ -336,14 +352,15 @@ static void write_mark(struct journal *j)
     list_init(&items);
     struct journal_item *mark = journal_item_new(RECORD_MARK);
     list_push_back(&items, &mark->link);
-    write_group(j, &items, item_size(mark), 1);
+    (void)write_group(j, &items, item_size(mark), 1); /* without space there is no closing mark */
     list_remove(&mark->link);
     journal_item_free(mark);
     j->marked = true;
 }
 
-/* One group, from the queue to `written`. Called and left with the lock. */
-static void write_some(struct journal *j)
+/* One group, from the queue to `written`. Called and left with the lock. False: no space, and the
+ * journal is to end; what was queued is never reported. */
+static bool write_some(struct journal *j)
 {
     struct list items;
     list_init(&items);
@@ -353,10 +370,20 @@ static void write_some(struct journal *j)
     (void)pthread_mutex_unlock(&j->lock);
     uint64_t start = now_us();
     sync_blocks(j, &items);
-    write_group(j, &items, size, count);
-    j->marked = false;
+    bool done = write_group(j, &items, size, count);
     uint64_t took = now_us() - start;
     (void)pthread_mutex_lock(&j->lock);
+    if (!done) {
+        while (!list_empty(&items)) {
+            struct list *it = items.prev;
+            list_remove(it);
+            list_push_front(&j->queue, it);
+        }
+        j->writing = false;
+        return false;
+    }
+    j->marked = false;
+    j->queued -= size;
     j->samples[j->stats.groups++ % FLUSH_SAMPLES] = took > UINT32_MAX ? UINT32_MAX : (uint32_t)took;
     j->stats.records += count;
     j->room = j->current.size - j->offset;
@@ -366,6 +393,7 @@ static void write_some(struct journal *j)
     (void)pthread_mutex_unlock(&j->lock);
     j->config.wake(j->config.ctx);
     (void)pthread_mutex_lock(&j->lock);
+    return true;
 }
 
 static void *writer_main(void *arg)
@@ -374,7 +402,8 @@ static void *writer_main(void *arg)
     (void)pthread_mutex_lock(&j->lock);
     for (;;) {
         if (!list_empty(&j->queue)) {
-            write_some(j);
+            if (!write_some(j))
+                break;
             continue;
         }
         if (j->marked && j->stop)
@@ -385,11 +414,15 @@ static void *writer_main(void *arg)
         }
         if (!j->stop && wait_ms(&j->work, &j->lock, IDLE_MARK_MS) != ETIMEDOUT)
             continue;
-        if (list_empty(&j->queue)) {
-            (void)pthread_mutex_unlock(&j->lock);
-            write_mark(j);
-            (void)pthread_mutex_lock(&j->lock);
+        if (!list_empty(&j->queue))
+            continue;
+        if (j->no_space && j->next.generation == 0) {
+            j->marked = true; /* what room is left is for votes */
+            continue;
         }
+        (void)pthread_mutex_unlock(&j->lock);
+        write_mark(j);
+        (void)pthread_mutex_lock(&j->lock);
     }
     (void)pthread_mutex_unlock(&j->lock);
     return NULL;
@@ -430,7 +463,7 @@ static int start_segment(struct journal *j, uint32_t generation)
     j->salt = segment_salt(j->config.cluster, j->config.node, generation);
     struct list none;
     list_init(&none);
-    write_group(j, &none, 0, 0);
+    (void)write_group(j, &none, 0, 0); /* it fits: no roll */
     j->marked = true;
     j->synced = j->end;
     j->room = j->current.size - j->offset;
@@ -475,6 +508,7 @@ void journal_stop(struct journal *j)
     (void)pthread_mutex_lock(&j->lock);
     j->stop = true;
     (void)pthread_cond_signal(&j->work);
+    (void)pthread_cond_signal(&j->prepared);
     (void)pthread_mutex_unlock(&j->lock);
     (void)pthread_join(j->writer, NULL);
     (void)pthread_mutex_lock(&j->lock);
@@ -485,10 +519,17 @@ void journal_stop(struct journal *j)
     j->started = false;
 }
 
+static void cancel_item(struct journal_item *item)
+{
+    if (item->cancel)
+        item->cancel(item->ctx);
+    journal_item_free(item);
+}
+
 static void free_items(struct list *items)
 {
     for (struct list *it = list_pop_front(items); it != NULL; it = list_pop_front(items))
-        journal_item_free(list_entry(it, struct journal_item, link));
+        cancel_item(list_entry(it, struct journal_item, link));
 }
 
 void journal_free(struct journal *j)
@@ -528,8 +569,10 @@ void journal_kick(struct journal *j)
         return;
     (void)pthread_mutex_lock(&j->lock);
     for (struct list *it = list_pop_front(&j->pending); it != NULL;
-         it = list_pop_front(&j->pending))
+         it = list_pop_front(&j->pending)) {
+        j->queued += item_size(list_entry(it, struct journal_item, link));
         list_push_back(&j->queue, it);
+    }
     (void)pthread_cond_signal(&j->work);
     (void)pthread_mutex_unlock(&j->lock);
 }
@@ -565,10 +608,19 @@ lsn_no journal_synced(const struct journal *j)
     return j->synced;
 }
 
-bool journal_full(struct journal *j)
+bool journal_stuck(struct journal *j)
 {
     (void)pthread_mutex_lock(&j->lock);
-    bool full = j->no_space && j->next.generation == 0 && j->room < j->config.segment_size / 2;
+    bool stuck = j->waiting && j->no_space && list_empty(&j->written);
+    (void)pthread_mutex_unlock(&j->lock);
+    return stuck;
+}
+
+bool journal_full(struct journal *j, uint64_t size)
+{
+    (void)pthread_mutex_lock(&j->lock);
+    bool full = j->no_space && j->next.generation == 0 &&
+                j->room < j->config.segment_size / 2 + j->queued + size;
     (void)pthread_mutex_unlock(&j->lock);
     return full;
 }

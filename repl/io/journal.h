@@ -71,9 +71,10 @@ struct journal_item {
     bool roll;                /* begins a new segment */
     void *sync_first;         /* handed to `sync` of the config before this is written; NULL none */
     struct journal_control
-        control;           /* VOTE, BASE, CONTROL: which fields count depends on the kind */
-    bool control_put;      /* `control` replaces the journal's idea of it, as of this record */
-    journal_done_fn *done; /* NULL ok */
+        control;               /* VOTE, BASE, CONTROL: which fields count depends on the kind */
+    bool control_put;          /* `control` replaces the journal's idea of it, as of this record */
+    journal_done_fn *done;     /* NULL ok */
+    void (*cancel)(void *ctx); /* instead of `done` when the journal ends before; NULL ok */
     void *ctx;
     uint64_t a, b; /* the caller's own */
     lsn_no lsn;    /* set when written */
@@ -115,7 +116,8 @@ int journal_open(const struct journal_config *config, bool create, struct journa
                  journal_visit_fn *visit, void *visit_ctx, struct journal **ret, char *error,
                  size_t error_size);
 /* Writes what is queued, a closing mark, and ends the thread. Poll once before the call for what is
- * done. */
+ * done. When there is no space left, what is queued is given up unreported: it never was durable.
+ */
 void journal_stop(struct journal *j);
 void journal_free(struct journal *j); /* after stop; NULL ok */
 
@@ -129,8 +131,10 @@ void journal_poll(struct journal *j);
 bool journal_busy(struct journal *j);
 /* End of what is durable and has been reported by journal_poll. */
 lsn_no journal_synced(const struct journal *j);
-/* No room for new entries; the rest is kept for votes (RULES B13). */
-bool journal_full(struct journal *j);
+/* No room for `size` more bytes of entries; the rest is kept for votes (RULES B13). */
+bool journal_full(struct journal *j, uint64_t size);
+/* The next group waits for space that is not there: nothing queued is reported until there is. */
+bool journal_stuck(struct journal *j);
 
 /* Segments wholly below `lsn` are recycled or deleted; the current one never. */
 void journal_release(struct journal *j, lsn_no lsn);

@@ -204,6 +204,23 @@ static int follow(struct scan *s, lsn_no *ret_end)
     return 0;
 }
 
+/* Every group was synced before the next one was written, but the last one may lie in the page
+ * cache only: the process died between its write and its sync. From now on this node answers for
+ * it, so it must survive a power cut too (RULES S1). */
+static int sync_end(struct scan *s, lsn_no end)
+{
+    char *path = segment_path(s->config->dir, lsn_generation(end));
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    int rc = fd < 0 ? -errno : file_sync(fd);
+    if (fd >= 0)
+        (void)close(fd);
+    free(path);
+    if (rc < 0)
+        (void)snprintf(s->error, s->error_size, "log segment %08x: cannot sync it",
+                       lsn_generation(end));
+    return rc;
+}
+
 int journal_scan(const struct journal_config *config, struct journal_control *control,
                  journal_visit_fn *visit, void *ctx, segment_vec *ret_segments, lsn_no *ret_end,
                  char *error, size_t error_size)
@@ -239,6 +256,8 @@ int journal_scan(const struct journal_config *config, struct journal_control *co
     }
     lsn_no end = 0;
     rc = follow(&s, &end);
+    if (rc == 0)
+        rc = sync_end(&s, end);
     if (rc < 0)
         goto out;
     for (int i = 0; i < s.count; i++) {

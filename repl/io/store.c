@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "repl/io/file.h"
+#include "repl/io/journal_scan.h"
 #include "repl/io/log.h"
 #include "repl/io/store_internal.h"
 
@@ -124,6 +125,13 @@ static int make_dirs(const char *path)
         *p = '/';
     }
     int rc = mkdir(copy, 0700) < 0 && errno != EEXIST ? -errno : 0;
+    /* Its name must survive a power cut as well as what is in it: a store that vanished would be
+     * made anew under its old id (RULES B7). */
+    char *slash = strrchr(copy, '/');
+    if (slash)
+        slash[slash == copy] = '\0';
+    if (rc == 0)
+        rc = file_sync_dir(slash ? copy : ".");
     free(copy);
     return rc;
 }
@@ -157,6 +165,42 @@ static int take_lock(struct store *s, char *error, size_t size)
     return -EBUSY;
 }
 
+static int promises_something(void *ctx, const struct journal_record *record)
+{
+    (void)ctx;
+    return record->kind == RECORD_CONTROL || record->kind == RECORD_MARK ? 0 : -EEXIST;
+}
+
+/* A directory without an identity may be cleared when a creation never finished: the identity is
+ * its last act, so nobody was answered before it. A log that says more than a creation writes has
+ * lost its identity, and must not begin again under its old id (RULES B7). */
+static int check_unfinished(const struct store *s, char *error, size_t size)
+{
+    struct journal_config jc = {.dir = s->log_dir, .node = s->config.node};
+    struct journal_control control = {0};
+    segment_vec segments = {0};
+    uint32_t *generations = NULL;
+    char why[256];
+    lsn_no end;
+    memcpy(jc.cluster, s->config.cluster, sizeof jc.cluster);
+    int count = segment_list(s->log_dir, &generations);
+    if (count == 0 || count == -ENOENT)
+        return 0;
+    if (count < 0)
+        return fail(error, size, count, "its log cannot be listed");
+    bool young = generations[0] == 1 && count <= 2; /* the second one is made ahead of use */
+    free(generations);
+    int rc =
+        journal_scan(&jc, &control, promises_something, NULL, &segments, &end, why, sizeof why);
+    bool unfinished = young && (rc == -ESTALE || (rc == 0 && segments.count == 1));
+    vec_done(&segments);
+    if (unfinished)
+        return 0;
+    (void)snprintf(error, size,
+                   "it has a log but no identity: it must not begin again under its old id");
+    return -ESTALE;
+}
+
 /* 1: a new store is to be made; 0: one is there. */
 static int open_dir(struct store *s, char *error, size_t size)
 {
@@ -187,6 +231,9 @@ static int open_dir(struct store *s, char *error, size_t size)
         (void)snprintf(error, size, "there is no store in it");
         return -ENOENT;
     }
+    rc = check_unfinished(s, error, size);
+    if (rc < 0)
+        return rc;
     char *kv = store_kv_dir(s, 1);
     rc = file_remove_tree(s->log_dir);
     if (rc == 0)
@@ -227,7 +274,7 @@ static struct store *store_new(const struct store_config *config)
             config->kind == STORE_COPY ? BLOCK_SEGMENT_COPY : BLOCK_SEGMENT_WITNESS;
     s->log_dir = file_path(s->dir, "log");
     s->blocks_dir = file_path(s->dir, "blocks");
-    s->lock_fd = -1;
+    s->lock_fd = s->moving_fd = -1;
     list_init(&s->soon);
     return s;
 }
@@ -238,8 +285,12 @@ static void store_free(struct store *s)
     journal_free(s->journal);
     pending_free_all(s);
     index_done(&s->index);
+    kv_close(s->aside); /* only when the end came in the middle of a switch */
+    free(s->switching);
     if (s->own_kv)
         kv_close(s->kv);
+    if (s->moving_fd >= 0)
+        (void)close(s->moving_fd);
     blocks_free(s->blocks);
     if (s->lock_fd >= 0)
         (void)close(s->lock_fd);
@@ -319,21 +370,31 @@ void store_poll(struct store *s)
     journal_kick(s->journal); /* records that completions asked for */
 }
 
-void store_drain(struct store *s)
+/* False: what is left waits for space that is not there. */
+static bool drain(struct store *s, bool give_up)
 {
     const struct timespec pause = {.tv_nsec = 100 * 1000};
     journal_kick(s->journal);
     while (pool_busy(s->pool) || journal_busy(s->journal) || !list_empty(&s->soon)) {
         store_poll(s);
+        if (give_up && !pool_busy(s->pool) && list_empty(&s->soon) && journal_stuck(s->journal))
+            return false;
         (void)nanosleep(&pause, NULL); /* tests and shutdown only: nobody waits for a wakeup here */
     }
+    return true;
+}
+
+void store_drain(struct store *s)
+{
+    (void)drain(s, false);
 }
 
 void store_close(struct store *s)
 {
     if (!s)
         return;
-    store_drain(s);
+    if (!drain(s, true))
+        log_warn("TALLY-3016", "no space for the end of the log: what is not durable is given up");
     store_snapshot_abort(s);
     if (s->config.kind == STORE_COPY && kv_flush(s->kv) < 0)
         log_warn("TALLY-3012", "the applied state could not be flushed; the log has it");

@@ -149,8 +149,8 @@ void store_note_whole(struct store *s, uint64_t whole_index);
  * blocks that an entry of the log names are still held; mounts resend, RULES B9.) A name already
  * held with the same digest, or on its way, is done at once without writing. A name that was
  * missing is made durable and stops being missing. -EBADMSG bytes do not match the digest, -ENOSPC,
- * -EEXIST held with another digest. `done` is always called from store_poll, never inside this
- * call. */
+ * -EEXIST held with another digest, -EAGAIN on its way out. `done` is always called from
+ * store_poll, never inside this call. */
 void store_put(struct store *s, const struct block_ref *ref, struct blob *bytes, uint32_t offset,
                store_done_fn *done, void *ctx);
 
@@ -164,7 +164,8 @@ bool store_block_get(struct store *s, struct block_name name, struct block_ref *
 
 /* Reads `size` bytes at `offset`, which is at a run boundary; cut off at the block's end. The range
  * is rounded up to whole runs and each is verified. `bytes` is borrowed for the call, NULL on
- * failure. -ENOENT not held, -EBADMSG damaged: the name is missing from now on, -EINVAL bad range.
+ * failure. -ENOENT not held, -EBADMSG damaged: the name is missing from now on, -EIO not readable
+ * now, -EINVAL bad range.
  * Reading and space reclaim do not disturb each other (RULES S4). */
 typedef void store_read_fn(void *ctx, int status, struct blob *bytes);
 void store_read(struct store *s, struct block_name name, uint32_t offset, uint32_t size,
@@ -211,7 +212,9 @@ uint64_t store_durable_applied(const struct store *s);
 /* A snapshot of another copy's state, built aside (RULES B7): begin, fill STORE_TABLE_STATE of
  * store_snapshot_kv() by batches, name the blocks it needs, commit. A crash leaves exactly the old
  * or the new state. Nothing is applied between commit and its `done`. After `done` the state is
- * that of `index`, `term`; the log is empty and starts after it. 0 or a negative errno. */
+ * that of `index`, `term`, and the log starts after it: entries above stay when the log had the
+ * entry `index`, `term`; else it is empty. Entries that come before the replica knows are skipped
+ * where the snapshot includes or contradicts them, and reported. 0 or a negative errno. */
 int store_snapshot_begin(struct store *s);
 struct kv *store_snapshot_kv(struct store *s);
 /* Names not held become missing with the switch. */

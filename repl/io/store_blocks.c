@@ -111,7 +111,8 @@ static void on_recorded(void *ctx, struct journal_item *item, lsn_no lsn)
 {
     struct pending *p = ctx;
     struct store *s = p->store;
-    (void)item, (void)lsn;
+    (void)item;
+    store_note_place(s, lsn);
     if (p->dropped)
         blocks_give_back(s->blocks, p->place, p->ref.size);
     else {
@@ -153,7 +154,10 @@ static void on_block_written(struct pool_job *job)
 {
     struct pending *p = container_of(job, struct pending, job);
     struct store *s = p->store;
+    const struct block_ref *missing = index_missing_get(&s->index, p->ref.name);
     int status = p->status;
+    if (status == 0 && missing && !same_block(missing, &p->ref))
+        status = -EBADMSG; /* the committed entry that came meanwhile names other bytes */
     blob_unref(p->bytes);
     p->bytes = NULL;
     p->state = PENDING_WRITTEN;
@@ -163,7 +167,7 @@ static void on_block_written(struct pool_job *job)
     if (status < 0 || p->dropped) {
         blocks_give_back(s->blocks, p->place, p->ref.size);
         pending_remove(s, p);
-    } else if (index_is_missing(&s->index, p->ref.name)) {
+    } else if (missing) {
         pending_record(s, p);
         journal_kick(s->journal);
     }
@@ -187,9 +191,10 @@ void store_put(struct store *s, const struct block_ref *ref, struct blob *bytes,
                store_done_fn *done, void *ctx)
 {
     struct pending *p = pending_find(s, ref->name);
+    const struct block_ref *missing = index_missing_get(&s->index, ref->name);
     struct index_entry e;
     if (ref->size == 0 || ref->size > BLOCK_SIZE_MAX || offset > bytes->size ||
-        bytes->size - offset < ref->size) {
+        bytes->size - offset < ref->size || (missing && !same_block(missing, ref))) {
         store_soon(s, done, ctx, -EBADMSG);
     } else if (p && !p->dropped) {
         if (!same_block(&p->ref, ref))
@@ -277,8 +282,8 @@ static void read_block(struct pool_job *job)
         r->status = -EBADMSG;
 }
 
-/* False: not held (any more). */
-static bool read_find(struct store *s, struct read_job *r, struct block_name name)
+/* 0, -ENOENT not held (any more), -EBADMSG its file is gone, -EIO it cannot be opened now. */
+static int read_find(struct store *s, struct read_job *r, struct block_name name)
 {
     const struct pending *p = pending_find(s, name);
     r->segment = NULL;
@@ -290,12 +295,18 @@ static bool read_find(struct store *s, struct read_job *r, struct block_name nam
                                     .offset = p->place.offset};
         memcpy(r->e.runs, p->runs, sizeof r->e.runs);
     } else if (!index_get(&s->index, name, &r->e))
-        return false;
-    if (r->e.kind == PLACE_BLOCKS)
+        return -ENOENT;
+    int error = 0;
+    if (r->e.kind == PLACE_BLOCKS) {
         r->segment = blocks_pin(s->blocks, r->e.number);
-    else
+        error = r->segment ? 0 : -errno;
+    } else {
         r->fd = journal_open_segment(s->journal, r->e.number);
-    return true;
+        error = r->fd < 0 ? r->fd : 0;
+    }
+    if (error == 0)
+        return 0;
+    return error == -ENOENT ? -EBADMSG : -EIO; /* too many open files is no damage */
 }
 
 static void damaged(struct store *s, const struct index_entry *e)
@@ -304,6 +315,8 @@ static void damaged(struct store *s, const struct index_entry *e)
     s->damaged++;
     if (index_del(&s->index, NULL, e->ref.name, &old))
         store_give_back(s, &old);
+    if (s->config.kind == STORE_WITNESS)
+        return; /* it just lacks the bytes */
     store_note_missing(s, &e->ref);
     journal_kick(s->journal);
     if (s->on_missing)
@@ -326,11 +339,11 @@ static void on_block_read(struct pool_job *job)
         if (!index_get(&s->index, r->e.ref.name, &now))
             r->status = -ENOENT;
         else if (now.kind != r->e.kind || now.number != r->e.number || now.offset != r->e.offset) {
-            if (read_find(s, r, r->e.ref.name) && (r->segment || r->fd >= 0)) {
+            r->status = read_find(s, r, r->e.ref.name);
+            if (r->status == 0) {
                 pool_submit(s->pool, &r->job);
                 return;
             }
-            r->status = -ENOENT;
         } else
             damaged(s, &now);
     }
@@ -353,14 +366,16 @@ void store_read(struct store *s, struct block_name name, uint32_t offset, uint32
     r->ctx = ctx;
     r->job.work = read_nothing;
     r->job.done = on_block_read;
-    if (!read_find(s, r, name))
-        r->status = -ENOENT;
-    else if (offset % BLOCK_RUN_SIZE || offset >= r->e.ref.size || size == 0)
-        r->status = -EINVAL;
-    else if (!r->segment && r->fd < 0) {
+    r->status = read_find(s, r, name);
+    if (r->status == -EBADMSG)
         damaged(s, &r->e);
-        r->status = -ENOENT;
-    } else {
+    if (r->status < 0) {
+        r->fd = -1;
+        goto out;
+    }
+    if (offset % BLOCK_RUN_SIZE || offset >= r->e.ref.size || size == 0)
+        r->status = -EINVAL;
+    else {
         uint32_t left = r->e.ref.size - offset;
         r->offset = offset;
         r->size = (size + BLOCK_RUN_SIZE - 1) / BLOCK_RUN_SIZE * BLOCK_RUN_SIZE;
@@ -368,6 +383,7 @@ void store_read(struct store *s, struct block_name name, uint32_t offset, uint32
             r->size = left;
         r->job.work = read_block;
     }
+out:
     pool_submit(s->pool, &r->job);
 }
 
@@ -451,6 +467,7 @@ void store_note_missing(struct store *s, const struct block_ref *ref)
     index_missing_note(&s->index, ref);
     ref_put(&item->head, ref);
     item->done = on_missing_recorded;
+    item->cancel = free;
     item->ctx = m;
     journal_append(s->journal, item);
 }
@@ -490,7 +507,6 @@ struct moving {
     struct pool_job job;
     struct store *store;
     struct index_entry e;
-    int fd;
     struct block_place place;
     struct block_segment *segment;
     int status;
@@ -501,8 +517,10 @@ static void move_block(struct pool_job *job)
     struct moving *m = container_of(job, struct moving, job);
     uint64_t runs[BLOCK_RUNS_MAX];
     struct blob *b = blob_new(m->e.ref.size);
-    m->status = file_read_at(m->fd, b->data, m->e.ref.size, m->e.offset);
-    if (m->status == 0) {
+    m->status = file_read_at(m->store->moving_fd, b->data, m->e.ref.size, m->e.offset);
+    if (m->status < 0) {
+        m->status = -EBADMSG; /* damaged: trying again would not help */
+    } else {
         block_run_hashes(b->data, m->e.ref.size, runs);
         if (memcmp(runs, m->e.runs, block_runs(m->e.ref.size) * sizeof *runs) != 0)
             m->status = -EBADMSG;
@@ -525,9 +543,13 @@ static void moving_end(struct moving *m, bool keep)
     if (!keep)
         blocks_give_back(s->blocks, m->place, m->e.ref.size);
     blocks_unpin(s->blocks, m->segment);
+    s->moving_progress |= m->status == 0 || m->status == -EBADMSG;
     free(m);
-    s->moving_inline--;
-    if (s->moving_inline == 0)
+    if (--s->moving_inline > 0)
+        return;
+    (void)close(s->moving_fd);
+    s->moving_fd = -1;
+    if (s->moving_progress) /* else the disk is full: tried again by the next release */
         store_release(s);
 }
 
@@ -548,7 +570,6 @@ static void on_moved(void *ctx, struct journal_item *item, lsn_no lsn)
 static void on_move_written(struct pool_job *job)
 {
     struct moving *m = container_of(job, struct moving, job);
-    (void)close(m->fd);
     if (m->status < 0 || !still_there(m->store, &m->e)) {
         if (m->status == -EBADMSG && still_there(m->store, &m->e))
             damaged(m->store, &m->e);
@@ -559,6 +580,7 @@ static void on_move_written(struct pool_job *job)
     store_block_at_head(&item->head, &m->e.ref, m->e.runs, m->place);
     item->sync_first = m->segment;
     item->done = on_moved;
+    item->cancel = free;
     item->ctx = m;
     journal_append(m->store->journal, item);
 }
@@ -571,10 +593,7 @@ static bool move_one(void *ctx, const struct index_entry *e)
     m->e = *e;
     m->job.work = move_block;
     m->job.done = on_move_written;
-    m->fd = journal_open_segment(s->journal, e->number);
-    if (m->fd < 0 || blocks_take(s->blocks, e->ref.size, &m->place, &m->segment) < 0) {
-        if (m->fd >= 0)
-            (void)close(m->fd);
+    if (blocks_take(s->blocks, e->ref.size, &m->place, &m->segment) < 0) {
         free(m);
         return false; /* full: the log keeps it */
     }
@@ -588,5 +607,13 @@ void store_move_inline(struct store *s)
     uint32_t generation = index_first_log_generation(&s->index);
     if (s->moving_inline || generation == 0)
         return;
+    s->moving_fd = journal_open_segment(s->journal, generation);
+    if (s->moving_fd < 0)
+        return;
+    s->moving_progress = false;
     index_each_at(&s->index, PLACE_LOG, generation, move_one, s);
+    if (s->moving_inline == 0) {
+        (void)close(s->moving_fd);
+        s->moving_fd = -1;
+    }
 }

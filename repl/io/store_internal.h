@@ -66,8 +66,9 @@ struct store {
     struct kv *kv;
     bool own_kv;
 
-    struct journal_control control;   /* as of the last record queued */
-    uint64_t base;                    /* as of the last one durable; entries below are forgotten */
+    struct journal_control control; /* as of the last record queued */
+    uint64_t base;                  /* entries at or below are forgotten */
+    size_t bases_queued;            /* records that move it, not durable yet: nothing is released */
     vec_of(struct log_entry) entries; /* base + 1 ... */
     uint64_t applied;                 /* last one filled into a transaction */
 
@@ -78,6 +79,8 @@ struct store {
     struct map pending;
     size_t pending_count;
     size_t moving_inline; /* blocks on their way from the log to block segments */
+    int moving_fd;        /* the log segment they come from */
+    bool moving_progress; /* at least one of them has left it */
 
     /* a copy's flushes */
     bool flushing;
@@ -86,10 +89,15 @@ struct store {
     lsn_no durable_scan_from;
 
     bool moving; /* a witness's entries go to a fresh segment */
+    /* A witness's index is in memory only: the oldest place of a block told in the log, 0 none, and
+     * the oldest one told again by the move that is under way. */
+    lsn_no first_place, moved_place;
 
     /* a snapshot being built */
     struct kv *aside;
     vec_of(struct block_ref) needed;
+    struct switching *switching; /* it is becoming the state */
+    bool switched;               /* since the start */
 
     /* completions that owe nothing to a thread: run by the next poll */
     struct list soon;
@@ -128,6 +136,8 @@ void store_index_inline(struct store *s, const struct entry *e, const uint64_t *
 
 /* ---- store_blocks.c -------------------------------------------------------------------------- */
 struct pending *pending_find(const struct store *s, struct block_name name);
+/* The place of a block is durable in the log at `lsn`. */
+void store_note_place(struct store *s, lsn_no lsn);
 /* Queues the BLOCK_AT of a written block. */
 void pending_record(struct store *s, struct pending *p);
 void pending_free_all(struct store *s);

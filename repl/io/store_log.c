@@ -15,11 +15,10 @@ struct written {
     struct store *store;
     struct entry *entry; /* NULL: a control record */
     uint64_t *runs;      /* of its inline blocks, one after another */
-    lsn_no needs;
-    uint64_t ticket; /* 0: none */
-    uint64_t base;   /* a CONTROL that moves the base there */
+    uint64_t ticket;     /* 0: none */
+    uint64_t base;       /* a CONTROL that moves the base there */
     uint32_t head_size;
-    bool moved, last;
+    bool rebases; /* one of store.bases_queued */
 };
 
 static void report(struct store *s, uint64_t ticket)
@@ -50,8 +49,6 @@ void store_index_inline(struct store *s, const struct entry *e, const uint64_t *
     }
 }
 
-static void moved_end(struct store *s);
-
 static void on_entry(void *ctx, struct journal_item *item, lsn_no lsn)
 {
     struct written *w = ctx;
@@ -62,19 +59,15 @@ static void on_entry(void *ctx, struct journal_item *item, lsn_no lsn)
         e->index > s->base && e->index <= log_last(s) && log_at(s, e->index)->term == e->term;
     if (current) {
         struct log_entry *at = log_at(s, e->index);
-        at->lsn = lsn;
-        at->needs = w->needs ? w->needs : lsn;
+        at->lsn = at->needs = lsn;
         if (e->inline_bytes)
             store_index_inline(s, e, w->runs, lsn, w->head_size);
     }
-    bool last = w->last, moved = w->moved;
     uint64_t ticket = w->ticket;
     entry_unref(w->entry);
     free(w->runs);
     free(w);
     report(s, ticket);
-    if (moved && last)
-        moved_end(s);
 }
 
 static void on_control(void *ctx, struct journal_item *item, lsn_no lsn)
@@ -90,7 +83,19 @@ static void on_control(void *ctx, struct journal_item *item, lsn_no lsn)
         s->base = w->base;
         store_release(s);
     }
+    if (w->rebases) {
+        s->bases_queued--;
+        store_release(s);
+    }
     report(s, w->ticket);
+    free(w);
+}
+
+static void written_cancel(void *ctx)
+{
+    struct written *w = ctx;
+    entry_unref(w->entry);
+    free(w->runs);
     free(w);
 }
 
@@ -110,6 +115,7 @@ void store_write_vote(struct store *s, uint64_t ticket, uint64_t term, uint32_t 
     s->control.vote = vote;
     struct journal_item *item = store_control_item(s, RECORD_VOTE);
     item->done = on_control;
+    item->cancel = written_cancel;
     item->ctx = written_new(s, ticket);
     journal_append(s->journal, item);
     journal_kick(s->journal);
@@ -129,7 +135,7 @@ static uint64_t *inline_runs(const struct entry *e)
     return all;
 }
 
-static void append_entry(struct store *s, struct entry *e, uint64_t ticket, bool moved, bool last)
+static void append_entry(struct store *s, struct entry *e, uint64_t ticket, bool moved)
 {
     struct journal_item *item = journal_item_new(RECORD_ENTRY);
     struct written *w = written_new(s, ticket);
@@ -139,9 +145,8 @@ static void append_entry(struct store *s, struct entry *e, uint64_t ticket, bool
     w->entry = entry_ref(e);
     w->runs = e->inline_bytes ? inline_runs(e) : NULL;
     w->head_size = (uint32_t)item->head.size;
-    w->moved = moved;
-    w->last = last;
     item->done = on_entry;
+    item->cancel = written_cancel;
     item->ctx = w;
     journal_append(s->journal, item);
 }
@@ -187,11 +192,57 @@ static void forget_overwritten(struct store *s, uint64_t index)
     blob_unref(raw);
 }
 
+/* What a snapshot that was just switched to makes of entries the replica wrote before it heard of
+ * it: those the snapshot includes are skipped, and what follows an entry that contradicts it is
+ * void (of an old leader: its term is lower). The number of entries to skip. */
+static uint32_t skip_void(const struct store *s, struct entry *const *entries, uint32_t count)
+{
+    uint32_t skip = 0;
+    while (skip < count && entries[skip]->index <= s->base)
+        skip++;
+    if (skip < count &&
+        (entries[skip]->index > log_last(s) + 1 ||
+         (entries[skip]->index == s->base + 1 && entries[skip]->term < s->control.base_term)))
+        return count;
+    return skip;
+}
+
+static void append_nothing(struct store *s, uint64_t ticket)
+{
+    struct journal_item *item = journal_item_new(RECORD_MARK);
+    item->done = on_control;
+    item->cancel = written_cancel;
+    item->ctx = written_new(s, ticket);
+    journal_append(s->journal, item);
+    journal_kick(s->journal);
+}
+
+/* Other bytes under this name: a committed entry says which are the right ones (RULES B1). */
+static void forget_other(struct store *s, const struct block_ref *ref)
+{
+    struct block_ref held;
+    if (store_block_get(s, ref->name, &held, NULL) && !store_has(s, ref))
+        store_drop(s, NULL, ref->name);
+}
+
 int store_write_entries(struct store *s, uint64_t ticket, struct entry *const *entries,
                         uint32_t count, uint64_t commit)
 {
-    assert(count > 0 && entries[0]->index > s->base && entries[0]->index <= log_last(s) + 1);
-    if (journal_full(s->journal))
+    uint64_t size = 0;
+    assert(count > 0);
+    if (s->switched) {
+        uint32_t skip = skip_void(s, entries, count);
+        entries += skip;
+        count -= skip;
+        if (count == 0) {
+            append_nothing(s, ticket);
+            return 0;
+        }
+    }
+    assert(entries[0]->index > s->base && entries[0]->index <= log_last(s) + 1);
+    for (uint32_t i = 0; i < count; i++)
+        size += entry_size(entries[i]);
+    if (journal_full(s->journal, size))
         return -ENOSPC;
     for (uint32_t i = 0; i < count; i++)
         if (entries[i]->index > commit && lacks_bytes(s, entries[i]))
@@ -202,11 +253,13 @@ int store_write_entries(struct store *s, uint64_t ticket, struct entry *const *e
     for (uint32_t i = 0; i < count; i++) {
         struct entry *e = entries[i];
         for (uint32_t k = 0; !e->inline_bytes && k < e->blocks_count; k++)
-            if (!make_durable(s, &e->blocks[k]) && s->config.kind == STORE_COPY)
+            if (!make_durable(s, &e->blocks[k]) && s->config.kind == STORE_COPY) {
+                forget_other(s, &e->blocks[k]);
                 store_note_missing(s, &e->blocks[k]);
+            }
         struct log_entry at = {.term = e->term, .bytes = e->blocks_count > 0};
         vec_push(&s->entries, at);
-        append_entry(s, e, i + 1 == count ? ticket : 0, false, false);
+        append_entry(s, e, i + 1 == count ? ticket : 0, false);
     }
     journal_kick(s->journal);
     return 0;
@@ -219,8 +272,12 @@ void store_write_base(struct store *s, uint64_t ticket, uint64_t index, uint64_t
     s->base = index;
     s->entries.count = 0;
     struct journal_item *item = store_control_item(s, RECORD_BASE);
+    struct written *w = written_new(s, ticket);
+    w->rebases = true;
+    s->bases_queued++;
     item->done = on_control;
-    item->ctx = written_new(s, ticket);
+    item->cancel = written_cancel;
+    item->ctx = w;
     journal_append(s->journal, item);
     journal_kick(s->journal);
 }
@@ -232,17 +289,29 @@ void store_note_whole(struct store *s, uint64_t whole_index)
 
 /* ---- forgetting ------------------------------------------------------------------------------ */
 
-void store_release(struct store *s)
+/* A copy's index is durable up to durable_scan_from, and its entries lie in order. A witness's
+ * index is in memory only, and an entry that could not be read when it was to be moved lies where
+ * it was: all of them count. */
+static lsn_no oldest_needed(const struct store *s)
 {
-    if (s->moving)
-        return; /* entries do not lie in order: the first one says nothing of the others */
     lsn_no until = journal_synced(s->journal);
-    if (s->entries.count && s->entries.items[0].needs && s->entries.items[0].needs < until)
-        until = s->entries.items[0].needs;
-    if (s->entries.count && !s->entries.items[0].lsn)
-        return; /* everything kept is on its way */
+    size_t count = s->config.kind == STORE_COPY && s->entries.count ? 1 : s->entries.count;
+    for (size_t i = 0; i < count; i++)
+        if (s->entries.items[i].needs && s->entries.items[i].needs < until)
+            until = s->entries.items[i].needs;
     if (s->config.kind == STORE_COPY && s->durable_scan_from < until)
         until = s->durable_scan_from;
+    if (s->config.kind == STORE_WITNESS && s->first_place && blocks_live(s->blocks) > 0 &&
+        s->first_place < until)
+        until = s->first_place;
+    return until;
+}
+
+void store_release(struct store *s)
+{
+    if (s->moving || s->bases_queued)
+        return; /* what takes the place of the old records is not durable yet */
+    lsn_no until = oldest_needed(s);
     if (lsn_generation(until) <= journal_oldest(s->journal))
         return;
     uint32_t first = index_first_log_generation(&s->index);
@@ -274,6 +343,7 @@ void store_truncate(struct store *s, uint64_t index)
     struct written *w = written_new(s, 0);
     w->base = index;
     item->done = on_control;
+    item->cancel = written_cancel;
     item->ctx = w;
     journal_append(s->journal, item);
     journal_kick(s->journal);
@@ -309,6 +379,20 @@ static bool find_dead(void *ctx, const struct index_entry *e)
     return true;
 }
 
+void store_note_place(struct store *s, lsn_no lsn)
+{
+    if (!s->first_place)
+        s->first_place = lsn;
+    if (s->moving && !s->moved_place)
+        s->moved_place = lsn;
+}
+
+static void on_place_told(void *ctx, struct journal_item *item, lsn_no lsn)
+{
+    (void)item;
+    store_note_place(ctx, lsn);
+}
+
 /* Places of blocks that stay and lie in block segments are told again, since the old records go. */
 static void append_places(struct store *s, const struct entry *e)
 {
@@ -319,15 +403,34 @@ static void append_places(struct store *s, const struct entry *e)
         struct journal_item *item = journal_item_new(RECORD_BLOCK_AT);
         store_block_at_head(&item->head, &at.ref, at.runs,
                             (struct block_place){at.number, at.offset});
+        item->done = on_place_told;
+        item->ctx = s;
         journal_append(s->journal, item);
     }
 }
 
-static void moved_end(struct store *s)
+static void give_space_back(struct store *s)
 {
-    s->moving = false;
     store_release(s);
     blocks_reclaim(s->blocks, blocks_epoch(s->blocks));
+}
+
+static void on_moved(void *ctx, struct journal_item *item, lsn_no lsn)
+{
+    struct store *s = ctx;
+    (void)item, (void)lsn;
+    s->moving = false;
+    s->first_place = s->moved_place;
+    give_space_back(s);
+}
+
+static void append_mark(struct store *s, bool roll, journal_done_fn *done)
+{
+    struct journal_item *mark = journal_item_new(RECORD_MARK);
+    mark->roll = roll;
+    mark->done = done;
+    mark->ctx = s;
+    journal_append(s->journal, mark);
 }
 
 /* True when some entry at or below `index` may still have bytes here. */
@@ -350,29 +453,25 @@ static bool any_block(void *ctx, const struct index_entry *e)
  * are durable there the old segments go. */
 static void move_entries(struct store *s, uint64_t index)
 {
-    bool roll = true;
+    s->moving = true;
+    s->moved_place = 0;
+    append_mark(s, true, NULL);
     for (uint64_t i = s->base + 1; i <= log_last(s); i++) {
         struct entry *e = load(s, i);
         if (!e)
-            continue; /* on its way: behind us in the log anyway */
+            continue; /* unreadable: its segment stays (oldest_needed) */
         if (i <= index && e->inline_bytes) {
             struct entry *bare = entry_without_bytes(e);
             entry_unref(e);
             e = bare;
         }
         log_at(s, i)->bytes = i > index && e->blocks_count > 0;
-        if (roll) {
-            struct journal_item *mark = journal_item_new(RECORD_MARK);
-            mark->roll = true;
-            journal_append(s->journal, mark);
-            roll = false;
-        }
         if (i > index)
             append_places(s, e);
-        append_entry(s, e, 0, true, i == log_last(s));
+        append_entry(s, e, 0, true);
         entry_unref(e);
     }
-    s->moving = !roll;
+    append_mark(s, false, on_moved);
     journal_kick(s->journal);
 }
 
@@ -404,7 +503,7 @@ void store_demote(struct store *s, uint64_t index)
     if (d.gone.count || holds_bytes(s, index))
         move_entries(s, index);
     if (!s->moving)
-        moved_end(s);
+        give_space_back(s);
     vec_done(&d.wanted);
     vec_done(&d.gone);
 }

@@ -29,6 +29,9 @@ struct scan {
     struct store *s;
     uint64_t start; /* index before the first entry in s->entries */
     lsn_no needs;   /* the first block record since the last entry */
+    /* entries below `start` that a move told again: front + 1 ... */
+    uint64_t front;
+    vec_of(struct log_entry) moved;
     vec_of(struct found) found;
     vec_of(uint64_t) runs;
 };
@@ -72,37 +75,64 @@ static void find_inline(struct scan *scan, const struct entry *e,
     scan->s->entries_damaged += damaged;
 }
 
+/* A move tells all entries again, in order, before the segments they were in go, the oldest first
+ * (RULES S5). A crash between two of those leaves the log without its beginning: what was moved
+ * fills it. */
+static void add_moved(struct scan *scan, uint64_t index, const struct log_entry *at)
+{
+    struct store *s = scan->s;
+    uint64_t last = scan->start + s->entries.count;
+    if (index > scan->start && index <= last) {
+        if (s->entries.items[index - scan->start - 1].term == at->term)
+            s->entries.items[index - scan->start - 1] = *at;
+        return;
+    }
+    if (index > last) {
+        if (index == last + 1)
+            vec_push(&s->entries, *at);
+        return;
+    }
+    if (index != scan->front + scan->moved.count + 1) {
+        scan->front = index - 1;
+        vec_clear(&scan->moved);
+    }
+    vec_push(&scan->moved, *at);
+    if (index < scan->start)
+        return;
+    size_t count = scan->moved.count;
+    for (size_t i = 0; i < s->entries.count; i++)
+        vec_push(&scan->moved, s->entries.items[i]);
+    vec_clear(&s->entries);
+    for (size_t i = 0; i < scan->moved.count; i++)
+        vec_push(&s->entries, scan->moved.items[i]);
+    vec_clear(&scan->moved);
+    scan->start -= count;
+}
+
 static int on_entry_record(struct scan *scan, const struct journal_record *record)
 {
     struct store *s = scan->s;
     struct entry *e = NULL;
     if (entry_decode(record->head, record->head_size, record->tail, record->tail_size, &e) < 0)
         return -EBADMSG;
-    uint64_t last = scan->start + s->entries.count;
-    bool inside = e->index > scan->start && e->index <= last;
-    if (record->flags & ENTRY_MOVED) {
-        if (inside && s->entries.items[e->index - scan->start - 1].term != e->term)
-            inside = false;
-        else if (!inside && e->index != last + 1 && s->entries.count)
-            goto out; /* of an entry that another one replaced */
-    } else if (inside)
-        s->entries.count = e->index - scan->start - 1;
-    if (!inside && e->index != last + 1) {
-        s->entries.count = 0; /* what was before is below a base that a later record tells */
-    }
-    if (s->entries.count == 0)
-        scan->start = e->index - 1;
     struct log_entry at = {.term = e->term,
                            .lsn = record->lsn,
                            .needs = scan->needs ? scan->needs : record->lsn,
                            .bytes = e->blocks_count > 0};
-    if ((record->flags & ENTRY_MOVED) && inside)
-        s->entries.items[e->index - scan->start - 1] = at;
-    else
+    uint64_t last = scan->start + s->entries.count;
+    if ((record->flags & ENTRY_MOVED) && s->entries.count) {
+        add_moved(scan, e->index, &at);
+    } else {
+        if (e->index > scan->start && e->index <= last)
+            s->entries.count = e->index - scan->start - 1;
+        else if (e->index != last + 1)
+            s->entries.count = 0; /* what was before is below a base that a later record tells */
+        if (s->entries.count == 0)
+            scan->start = e->index - 1;
         vec_push(&s->entries, at);
+    }
     if (e->inline_bytes)
         find_inline(scan, e, record);
-out:
     scan->needs = 0;
     entry_unref(e);
     return 0;
@@ -130,6 +160,8 @@ static int visit(void *ctx, const struct journal_record *record)
             return -EBADMSG;
         if (!scan->needs)
             scan->needs = record->lsn;
+        if (record->kind == RECORD_BLOCK_AT)
+            store_note_place(scan->s, record->lsn);
         add_found(scan,
                   record->kind == RECORD_BLOCK_AT  ? FOUND_PLACE
                   : record->kind == RECORD_MISSING ? FOUND_MISSING
@@ -286,6 +318,7 @@ int store_recover(struct store *s, bool create, char *error, size_t error_size)
                        (unsigned long long)s->applied, (unsigned long long)s->base + 1);
         rc = -ESTALE;
     }
+    vec_done(&scan.moved);
     vec_done(&scan.found);
     vec_done(&scan.runs);
     return rc;

@@ -17,6 +17,17 @@ void store_wake_nobody(void *ctx)
     (void)ctx;
 }
 
+/* A snapshot on its way to being the state. */
+struct switching {
+    struct pool_job job;
+    struct store *store;
+    uint64_t index, term;
+    lsn_no scan_from;
+    int status;
+    store_done_fn *done;
+    void *ctx;
+};
+
 /* ---- flushes --------------------------------------------------------------------------------- */
 
 struct flush_job {
@@ -36,6 +47,16 @@ static void flush_kv(struct pool_job *job)
 
 static void start_flush(struct store *s);
 
+static void flush_again(struct store *s)
+{
+    if (!s->flush_next.count)
+        return;
+    for (size_t i = 0; i < s->flush_next.count; i++)
+        vec_push(&s->flush_waiters, s->flush_next.items[i]);
+    vec_clear(&s->flush_next);
+    start_flush(s);
+}
+
 static void on_flushed(struct pool_job *job)
 {
     struct flush_job *f = container_of(job, struct flush_job, job);
@@ -53,12 +74,10 @@ static void on_flushed(struct pool_job *job)
         store_soon(s, s->flush_waiters.items[i].done, s->flush_waiters.items[i].ctx, f->status);
     vec_clear(&s->flush_waiters);
     free(f);
-    if (s->flush_next.count) {
-        for (size_t i = 0; i < s->flush_next.count; i++)
-            vec_push(&s->flush_waiters, s->flush_next.items[i]);
-        vec_clear(&s->flush_next);
-        start_flush(s);
-    }
+    if (s->switching)
+        pool_submit(s->pool, &s->switching->job); /* it waited for us: we used the old state */
+    else
+        flush_again(s);
 }
 
 static void start_flush(struct store *s)
@@ -77,12 +96,12 @@ static void start_flush(struct store *s)
 
 void store_flush(struct store *s, store_done_fn *done, void *ctx)
 {
-    if (s->config.kind != STORE_COPY || s->aside) {
+    if (s->config.kind != STORE_COPY) {
         store_soon(s, done, ctx, 0);
         return;
     }
     struct waiter w = {done, ctx};
-    if (s->flushing) {
+    if (s->flushing || s->switching) {
         if (done)
             vec_push(&s->flush_next, w);
         return;
@@ -136,6 +155,7 @@ void store_snapshot_need(struct store *s, const struct block_ref *ref)
 
 void store_snapshot_abort(struct store *s)
 {
+    assert(!s->switching);
     if (!s->aside)
         return;
     kv_close(s->aside);
@@ -146,20 +166,33 @@ void store_snapshot_abort(struct store *s)
     free(dir);
 }
 
-struct switching {
-    struct pool_job job;
-    struct store *store;
-    uint64_t index, term;
-    lsn_no scan_from;
-    int status;
-    store_done_fn *done;
-    void *ctx;
-};
-
 static int compare_refs(const void *a, const void *b)
 {
     const struct block_ref *x = a, *y = b;
     return block_name_compare(x->name, y->name);
+}
+
+/* The new state gets the old one's index, and what it needs beyond that is missing there. The old
+ * one stays as it is, since a crash may still come back to it. */
+static void fit_index(struct store *s)
+{
+    if (s->needed.count)
+        qsort(s->needed.items, s->needed.count, sizeof *s->needed.items, compare_refs);
+    s->index.aside = s->aside;
+    index_copy(&s->index);
+    for (size_t i = 0; i < s->needed.count; i++) {
+        const struct block_ref *ref = &s->needed.items[i];
+        struct index_entry e;
+        if (!index_get(&s->index, ref->name, &e) || e.ref.size != ref->size ||
+            e.ref.digest != ref->digest)
+            index_aside_missing(&s->index, ref);
+    }
+}
+
+static bool is_needed(const struct store *s, const struct block_ref *ref)
+{
+    return s->needed.count &&
+           bsearch(ref, s->needed.items, s->needed.count, sizeof *ref, compare_refs);
 }
 
 struct unneeded {
@@ -167,52 +200,45 @@ struct unneeded {
     vec_of(struct block_name) names;
 };
 
-static bool find_unneeded(void *ctx, const struct index_entry *e)
+static bool find_unneeded_missing(void *ctx, const struct block_ref *ref)
 {
     struct unneeded *u = ctx;
-    if (!u->s->needed.count ||
-        !bsearch(&e->ref, u->s->needed.items, u->s->needed.count, sizeof e->ref, compare_refs))
-        vec_push(&u->names, e->ref.name);
-    return true;
-}
-
-static bool collect_name(void *ctx, const struct block_ref *ref)
-{
-    struct unneeded *u = ctx;
-    if (!u->s->needed.count ||
-        !bsearch(ref, u->s->needed.items, u->s->needed.count, sizeof *ref, compare_refs))
+    if (!is_needed(u->s, ref))
         vec_push(&u->names, ref->name);
     return true;
 }
 
-/* The index goes over to the new state: what it needs and is not here is missing, the rest is dead.
- */
-static void fit_index(struct store *s)
+static bool find_unneeded(void *ctx, const struct index_entry *e)
+{
+    return find_unneeded_missing(ctx, &e->ref);
+}
+
+/* With an empty log nothing but the snapshot names blocks. Else entries above it may, and what is
+ * dead is left to the owner's comparison of names after the next start. */
+static void drop_unneeded(struct store *s)
 {
     struct unneeded u = {.s = s};
-    if (s->needed.count)
-        qsort(s->needed.items, s->needed.count, sizeof *s->needed.items, compare_refs);
-    s->index.aside = s->aside;
-    index_copy(&s->index);
+    if (s->entries.count)
+        return;
     index_each(&s->index, find_unneeded, &u);
-    index_each_missing(&s->index, collect_name, &u);
+    index_each_missing(&s->index, find_unneeded_missing, &u);
     for (size_t i = 0; i < u.names.count; i++) {
         struct index_entry old;
         if (index_del(&s->index, NULL, u.names.items[i], &old))
             store_give_back(s, &old);
     }
     vec_done(&u.names);
+}
+
+/* Blocks that came while the state was switched and were not known to be missing. */
+static void record_arrived(struct store *s)
+{
     for (size_t i = 0; i < s->needed.count; i++) {
-        const struct block_ref *ref = &s->needed.items[i];
-        struct pending *p = pending_find(s, ref->name);
-        if (index_get(&s->index, ref->name, NULL))
-            continue;
-        index_missing_note(&s->index, ref);
-        index_missing_save(&s->index, ref->name);
-        if (p && p->state == PENDING_WRITTEN && !p->dropped)
+        struct block_name name = s->needed.items[i].name;
+        struct pending *p = pending_find(s, name);
+        if (p && p->state == PENDING_WRITTEN && !p->dropped && index_is_missing(&s->index, name))
             pending_record(s, p);
     }
-    vec_clear(&s->needed);
 }
 
 static void flush_aside(struct pool_job *job)
@@ -229,19 +255,37 @@ static void on_switched(void *ctx, struct journal_item *item, lsn_no lsn)
     struct kv *old = s->kv;
     s->kv = s->aside;
     s->aside = NULL;
-    s->index.kv = s->kv;
-    s->index.aside = NULL;
-    s->base = w->index;
-    s->entries.count = 0;
+    index_switch(&s->index);
     s->applied = s->durable_applied = w->index;
     s->durable_scan_from = w->scan_from;
     kv_close(old);
     char *dir = store_kv_dir(s, s->control.kv_generation - 1);
     (void)file_remove_tree(dir);
     free(dir);
+    drop_unneeded(s);
+    record_arrived(s);
+    vec_clear(&s->needed);
+    s->switching = NULL;
+    s->bases_queued--;
     store_release(s);
     w->done(w->ctx, 0);
     free(w);
+    flush_again(s);
+}
+
+/* The log from now on: entries above the snapshot stay when the log has the snapshot's last entry,
+ * since they may have been acknowledged; else they contradict it, or there are none. */
+static enum record_kind rebase(struct store *s, uint64_t index, uint64_t term)
+{
+    bool keep = index > s->base && index <= log_last(s) && log_at(s, index)->term == term;
+    size_t gone = keep ? index - s->base : s->entries.count;
+    memmove(s->entries.items, s->entries.items + gone,
+            (s->entries.count - gone) * sizeof *s->entries.items);
+    s->entries.count -= gone;
+    s->base = s->control.base_index = index;
+    s->control.base_term = term;
+    s->switched = true;
+    return keep ? RECORD_CONTROL : RECORD_BASE;
 }
 
 static void on_aside_flushed(struct pool_job *job)
@@ -250,15 +294,16 @@ static void on_aside_flushed(struct pool_job *job)
     struct store *s = w->store;
     if (w->status < 0) {
         s->index.aside = NULL;
+        s->switching = NULL;
         store_snapshot_abort(s);
         w->done(w->ctx, w->status);
         free(w);
+        flush_again(s);
         return;
     }
     s->control.kv_generation++;
-    s->control.base_index = w->index;
-    s->control.base_term = w->term;
-    struct journal_item *item = store_control_item(s, RECORD_BASE);
+    s->bases_queued++;
+    struct journal_item *item = store_control_item(s, rebase(s, w->index, w->term));
     item->done = on_switched;
     item->ctx = w;
     journal_append(s->journal, item);
@@ -270,7 +315,7 @@ void store_snapshot_commit(struct store *s, uint64_t index, uint64_t term, store
 {
     struct switching *w = xcalloc(1, sizeof *w);
     struct index aside = {.kv = s->aside};
-    assert(s->aside);
+    assert(s->aside && !s->switching);
     *w = (struct switching){.store = s, .index = index, .term = term, .done = done, .ctx = ctx};
     w->scan_from = journal_synced(s->journal);
     fit_index(s);
@@ -278,6 +323,7 @@ void store_snapshot_commit(struct store *s, uint64_t index, uint64_t term, store
     kv_batch_done(&aside.batch);
     w->job.work = flush_aside;
     w->job.done = on_aside_flushed;
-    journal_kick(s->journal);
-    pool_submit(s->pool, &w->job);
+    s->switching = w;
+    if (!s->flushing) /* else when that ends: it uses the state that is about to be closed */
+        pool_submit(s->pool, &w->job);
 }

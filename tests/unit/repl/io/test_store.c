@@ -1,186 +1,15 @@
 /* The store on a real directory: what was acknowledged survives, what is damaged is told. */
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "repl/base/vec.h"
 #include "repl/io/file.h"
 #include "repl/io/store.h"
 #include "tests/unit/lib/run.h"
-
-struct world {
-    char dir[64];
-    struct store *store;
-    struct store_recovered info;
-    enum store_kind kind;
-    struct kv_txn *txn;
-    uint64_t durable, ticket;
-    char error[256];
-    int status;
-};
-
-static void on_durable(void *ctx, uint64_t ticket)
-{
-    ((struct world *)ctx)->durable = ticket;
-}
-
-static void on_status(void *ctx, int status)
-{
-    ((struct world *)ctx)->status = status;
-}
-
-static int open_store(struct world *w)
-{
-    struct store_config c = {.dir = w->dir,
-                             .kind = w->kind,
-                             .cluster = {1},
-                             .node = 1,
-                             .create = true,
-                             .log_segment_size = 1 << 20,
-                             .block_segment_size = 4 << 20};
-    int rc = store_open(&c, &w->store, &w->info, w->error, sizeof w->error);
-    if (rc < 0)
-        return rc;
-    store_on_durable(w->store, on_durable, w);
-    w->ticket = w->durable = 0;
-    w->txn = w->kind == STORE_COPY ? kv_txn_new(store_kv(w->store)) : NULL;
-    return 0;
-}
-
-static void world_make(struct world *w, enum store_kind kind)
-{
-    *w = (struct world){.dir = "/tmp/tally-store-XXXXXX", .kind = kind};
-    ck_assert_ptr_nonnull(mkdtemp(w->dir));
-}
-
-static void world_open(struct world *w, enum store_kind kind)
-{
-    world_make(w, kind);
-    ck_assert_int_eq(open_store(w), 0);
-    ck_assert(w->info.created);
-}
-
-static void close_store(struct world *w)
-{
-    kv_txn_free(w->txn);
-    store_close(w->store);
-    w->store = NULL;
-}
-
-static void reopen(struct world *w)
-{
-    close_store(w);
-    ck_assert_msg(open_store(w) == 0, "%s", w->error);
-}
-
-static void world_close(struct world *w)
-{
-    if (w->store)
-        close_store(w);
-    ck_assert_int_eq(file_remove_tree(w->dir), 0);
-}
-
-static struct blob *bytes_of(uint64_t n, uint32_t size)
-{
-    struct blob *b = blob_new(size);
-    for (uint32_t i = 0; i < size; i++)
-        b->data[i] = (uint8_t)(n * 31 + i * 7 + (i >> 12));
-    return b;
-}
-
-static struct block_ref ref_of(uint64_t n, uint32_t size)
-{
-    struct blob *b = bytes_of(n, size);
-    struct block_ref ref = {{5, n}, size, block_digest(b->data, size)};
-    blob_unref(b);
-    return ref;
-}
-
-static struct entry *entry_of(uint64_t index, uint64_t term, const struct block_ref *ref, bool inl)
-{
-    char text[64];
-    (void)snprintf(text, sizeof text, "entry %llu of term %llu", (unsigned long long)index,
-                   (unsigned long long)term);
-    struct blob *payload = blob_copy(text, strlen(text));
-    struct blob *bytes = inl && ref ? bytes_of(ref->name.n, ref->size) : NULL;
-    struct entry *e = entry_new(term, index, ENTRY_OP, payload, ref, ref != NULL, bytes);
-    blob_unref(payload);
-    blob_unref(bytes);
-    return e;
-}
-
-static int write_entry(struct world *w, uint64_t index, uint64_t term, const struct block_ref *ref,
-                       bool inl, uint64_t commit)
-{
-    struct entry *e = entry_of(index, term, ref, inl);
-    int rc = store_write_entries(w->store, ++w->ticket, &e, 1, commit);
-    entry_unref(e);
-    return rc;
-}
-
-static void put(struct world *w, const struct block_ref *ref)
-{
-    struct blob *b = bytes_of(ref->name.n, ref->size);
-    w->status = 1;
-    store_put(w->store, ref, b, 0, on_status, w);
-    ck_assert_int_eq(w->status, 1); /* never from within the call */
-    blob_unref(b);
-    store_drain(w->store);
-}
-
-static void apply(struct world *w, uint64_t index)
-{
-    store_fill_txn(w->store, w->txn, index);
-    ck_assert_int_eq(kv_txn_commit(w->txn), 0);
-}
-
-struct found {
-    uint64_t last, count;
-    uint64_t terms[64];
-    bool bytes[64];
-};
-
-static int load(void *ctx, struct entry *e)
-{
-    struct found *f = ctx;
-    f->last = e->index;
-    f->terms[e->index % 64] = e->term;
-    f->bytes[e->index % 64] = e->inline_bytes != NULL;
-    f->count++;
-    return 0;
-}
-
-struct read {
-    int status;
-    struct blob *bytes;
-};
-
-static void on_read(void *ctx, int status, struct blob *bytes)
-{
-    struct read *r = ctx;
-    r->status = status;
-    r->bytes = blob_ref(bytes);
-}
-
-static int read_back(struct world *w, const struct block_ref *ref)
-{
-    struct read r = {.status = 1};
-    struct blob *want = bytes_of(ref->name.n, ref->size);
-    store_read(w->store, ref->name, 0, ref->size, on_read, &r);
-    store_drain(w->store);
-    if (r.status == 0) {
-        ck_assert_uint_eq(r.bytes->size, ref->size);
-        ck_assert_int_eq(memcmp(r.bytes->data, want->data, ref->size), 0);
-    }
-    blob_unref(r.bytes);
-    blob_unref(want);
-    return r.status;
-}
+#include "tests/unit/repl/io/store_world.h"
 
 /* ---- what is durable ------------------------------------------------------------------------- */
 
@@ -206,7 +35,7 @@ START_TEST(all_comes_back_after_a_restart)
         ck_assert_uint_eq(w.info.term, 7);
         ck_assert_uint_eq(w.info.vote, 2);
         ck_assert_uint_eq(w.info.last_index, 3);
-        ck_assert_int_eq(store_load_entries(w.store, load, &f), 0);
+        ck_assert_int_eq(store_load_entries(w.store, load_found, &f), 0);
         ck_assert_uint_eq(f.count, 3);
         ck_assert(f.bytes[2] && !f.bytes[3]);
         ck_assert_int_eq(read_back(&w, &small), 0);
@@ -232,7 +61,7 @@ START_TEST(a_new_suffix_replaces_the_old)
     ck_assert(!store_has(w.store, &a));
     reopen(&w);
     ck_assert_uint_eq(w.info.last_index, 3);
-    ck_assert_int_eq(store_load_entries(w.store, load, &f), 0);
+    ck_assert_int_eq(store_load_entries(w.store, load_found, &f), 0);
     ck_assert_uint_eq(f.terms[3], 2);
     ck_assert_uint_eq(f.terms[2], 1);
     ck_assert_int_eq(read_back(&w, &b), 0);
@@ -275,40 +104,6 @@ START_TEST(wrong_bytes_are_refused)
 END_TEST
 
 /* ---- damage ---------------------------------------------------------------------------------- */
-
-static int each_file(const struct world *w, const char *sub, const char *ending,
-                     void (*fn)(const char *path, void *ctx), void *ctx)
-{
-    char *dir = file_path(w->dir, "%s", sub);
-    DIR *d = opendir(dir);
-    int n = 0;
-    ck_assert_ptr_nonnull(d);
-    for (struct dirent *e = readdir(d); e; e = readdir(d)) {
-        size_t len = strlen(e->d_name), tail = strlen(ending);
-        if (len < tail || strcmp(e->d_name + len - tail, ending) != 0 || e->d_name[0] == '.')
-            continue;
-        char *path = file_path(dir, "%s", e->d_name);
-        fn(path, ctx);
-        free(path);
-        n++;
-    }
-    (void)closedir(d);
-    free(dir);
-    return n;
-}
-
-static void flip(const char *path, void *ctx)
-{
-    uint8_t byte;
-    off_t at = *(const off_t *)ctx;
-    int fd = open(path, O_RDWR);
-    ck_assert_int_ge(fd, 0);
-    if (pread(fd, &byte, 1, at) == 1) {
-        byte ^= 0x40;
-        ck_assert_int_eq(pwrite(fd, &byte, 1, at), 1);
-    }
-    (void)close(fd);
-}
 
 START_TEST(a_flipped_bit_is_found_and_mended)
 {
@@ -417,7 +212,7 @@ START_TEST(what_was_told_survives_sigkill)
     ck_assert_uint_ge(told, 60);
     ck_assert_msg(open_store(&w) == 0, "%s", w.error);
     ck_assert_uint_ge(w.info.last_index, told);
-    ck_assert_int_eq(store_load_entries(w.store, load, &f), 0);
+    ck_assert_int_eq(store_load_entries(w.store, load_found, &f), 0);
     ck_assert_uint_eq(f.last, w.info.last_index);
     for (uint64_t i = 1; i <= told; i++) {
         struct block_ref ref = ref_of(i, i % 3 == 0 ? 90000 : 3000);
@@ -522,7 +317,7 @@ START_TEST(a_demoted_witness_holds_no_bytes)
     ck_assert_uint_eq(stats.block_bytes, 0);
     reopen(&w);
     ck_assert_uint_eq(w.info.last_index, 21);
-    ck_assert_int_eq(store_load_entries(w.store, load, &f), 0);
+    ck_assert_int_eq(store_load_entries(w.store, load_found, &f), 0);
     ck_assert_uint_eq(f.count, 21);
     ck_assert(!f.bytes[2] && f.bytes[21]);
     ck_assert(!store_has(w.store, &gone));

@@ -1,0 +1,477 @@
+/* Where the store is cut off or refused something: a crash in the middle of a switch or a move, a
+ * lost identity, no space, no file descriptors. */
+#include <dirent.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "repl/io/file.h"
+#include "tests/unit/lib/run.h"
+#include "tests/unit/repl/io/store_world.h"
+
+/* ---- snapshots (RULES B7) -------------------------------------------------------------------- */
+
+static void fill_snapshot(struct world *w, const char *value)
+{
+    struct kv_batch batch = {0};
+    ck_assert_int_eq(store_snapshot_begin(w->store), 0);
+    kv_batch_put(&batch, STORE_TABLE_STATE, "k", 1, value, strlen(value));
+    ck_assert_int_eq(kv_write(store_snapshot_kv(w->store), &batch), 0);
+    kv_batch_done(&batch);
+}
+
+static void commit_snapshot(struct world *w, uint64_t index, uint64_t term)
+{
+    w->status = 1;
+    kv_txn_free(w->txn);
+    w->txn = NULL;
+    store_snapshot_commit(w->store, index, term, on_status, w);
+}
+
+static void end_snapshot(struct world *w)
+{
+    store_drain(w->store);
+    ck_assert_int_eq(w->status, 0);
+    w->txn = kv_txn_new(store_kv(w->store));
+}
+
+/* A crash between the commit and the switch comes back to the old state, with its blocks. */
+START_TEST(a_switch_cut_off_leaves_the_old_blocks)
+{
+    struct world w;
+    struct block_ref inl = ref_of(1, 5000), part = ref_of(2, 200000), lacking = ref_of(3, 5000);
+    world_make(&w, STORE_COPY);
+    pid_t child = fork();
+    if (child == 0) {
+        if (open_store(&w) < 0)
+            _exit(1);
+        put(&w, &part);
+        (void)write_entry(&w, 1, 1, &inl, true, 1);
+        (void)write_entry(&w, 2, 1, &part, false, 2);
+        (void)write_entry(&w, 3, 1, &lacking, false, 3);
+        store_drain(w.store);
+        apply(&w, 3);
+        fill_snapshot(&w, "new");
+        commit_snapshot(&w, 50, 3);
+        (void)kv_flush(store_kv(w.store));
+        (void)kill(getpid(), SIGKILL);
+    }
+    int status;
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert(WIFSIGNALED(status));
+    ck_assert_msg(open_store(&w) == 0, "%s", w.error);
+    ck_assert_uint_eq(w.info.last_index, 3);
+    ck_assert_int_eq(read_back(&w, &inl), 0);
+    ck_assert_int_eq(read_back(&w, &part), 0);
+    ck_assert_uint_eq(store_missing_count(w.store), 1);
+    world_close(&w);
+}
+END_TEST
+
+/* The replica keeps entries above a snapshot that its log contains: they may be acknowledged. */
+START_TEST(entries_above_a_snapshot_stay)
+{
+    struct world w;
+    struct block_ref above = ref_of(5, 5000);
+    struct found f = {0};
+    world_open(&w, STORE_COPY);
+    for (uint64_t i = 1; i <= 5; i++)
+        ck_assert_int_eq(write_entry(&w, i, 1, i == 5 ? &above : NULL, true, 0), 0);
+    store_drain(w.store);
+    fill_snapshot(&w, "new");
+    commit_snapshot(&w, 3, 1);
+    end_snapshot(&w);
+    ck_assert_int_eq(write_entry(&w, 6, 1, NULL, false, 0), 0);
+    store_drain(w.store);
+    ck_assert_uint_eq(w.durable, w.ticket);
+    ck_assert_int_eq(read_back(&w, &above), 0);
+    reopen(&w);
+    ck_assert_uint_eq(w.info.base_index, 3);
+    ck_assert_uint_eq(w.info.last_index, 6);
+    ck_assert_uint_eq(w.info.applied, 3);
+    ck_assert_int_eq(store_load_entries(w.store, load_found, &f), 0);
+    ck_assert_uint_eq(f.count, 3);
+    ck_assert_int_eq(read_back(&w, &above), 0);
+    world_close(&w);
+}
+END_TEST
+
+/* Entries the replica writes before it hears of the switch are reported; those the snapshot
+ * includes or contradicts leave nothing behind, those that follow it stay. */
+START_TEST(entries_during_a_switch)
+{
+    struct world w;
+    const uint64_t old_term = 1, base_term = 3;
+    world_open(&w, STORE_COPY);
+    for (uint64_t i = 1; i <= 4; i++)
+        ck_assert_int_eq(write_entry(&w, i, old_term, NULL, false, 0), 0);
+    store_drain(w.store);
+    fill_snapshot(&w, "new");
+    commit_snapshot(&w, 6, base_term);
+    ck_assert_int_eq(write_entry(&w, 5, old_term, NULL, false, 0), 0); /* before the record */
+    end_snapshot(&w);
+    ck_assert_int_eq(write_entry(&w, 6, old_term, NULL, false, 0), 0); /* contradicted */
+    ck_assert_int_eq(write_entry(&w, 7, old_term, NULL, false, 0), 0);
+    ck_assert_int_eq(write_entry(&w, 8, old_term, NULL, false, 0), 0);
+    store_drain(w.store);
+    ck_assert_uint_eq(w.durable, w.ticket);
+    reopen(&w);
+    ck_assert_uint_eq(w.info.base_index, 6);
+    ck_assert_uint_eq(w.info.last_index, 6);
+    fill_snapshot(&w, "newer");
+    commit_snapshot(&w, 9, base_term);
+    end_snapshot(&w);
+    struct entry *batch[] = {entry_of(9, base_term, NULL, false),
+                             entry_of(10, base_term, NULL, false)};
+    ck_assert_int_eq(store_write_entries(w.store, ++w.ticket, batch, 2, 0), 0);
+    entry_unref(batch[0]);
+    entry_unref(batch[1]);
+    store_drain(w.store);
+    ck_assert_uint_eq(w.durable, w.ticket);
+    reopen(&w);
+    ck_assert_uint_eq(w.info.base_index, 9);
+    ck_assert_uint_eq(w.info.last_index, 10);
+    world_close(&w);
+}
+END_TEST
+
+/* The state that is flushed must not be closed under the flush. */
+START_TEST(a_switch_waits_for_a_flush)
+{
+    struct world w;
+    world_open(&w, STORE_COPY);
+    ck_assert_int_eq(write_entry(&w, 1, 1, NULL, false, 1), 0);
+    store_drain(w.store);
+    for (uint64_t i = 0; i < 20000; i++)
+        kv_txn_put(w.txn, STORE_TABLE_STATE, &i, sizeof i, w.dir, sizeof w.dir);
+    apply(&w, 1);
+    fill_snapshot(&w, "new");
+    store_flush(w.store, on_status, &w);
+    struct world second = {.status = 1};
+    commit_snapshot(&w, 50, 3);
+    store_flush(w.store, on_status, &second);
+    end_snapshot(&w);
+    ck_assert_int_eq(second.status, 0);
+    ck_assert_uint_eq(store_durable_applied(w.store), 50);
+    world_close(&w);
+}
+END_TEST
+
+/* ---- a witness's move (RULES S5) ------------------------------------------------------------- */
+
+struct copies {
+    char dir[64];
+    int count;
+};
+
+static void link_aside(const char *path, void *ctx)
+{
+    struct copies *c = ctx;
+    char *to = file_path(c->dir, "%s", strrchr(path, '/') + 1);
+    ck_assert_int_eq(link(path, to), 0);
+    free(to);
+    c->count++;
+}
+
+static void link_back(const char *path, void *ctx)
+{
+    const struct world *w = ctx;
+    char *to = file_path(w->dir, "log/%s", strrchr(path, '/') + 1);
+    (void)link(path, to); /* those still there stay */
+    free(to);
+}
+
+/* Old segments go oldest first; a crash may leave any number of the newer ones. */
+START_TEST(a_release_cut_off_loses_no_entry)
+{
+    struct world w;
+    struct copies aside = {.dir = "/tmp/tally-aside-XXXXXX"};
+    struct found f = {0};
+    world_open(&w, STORE_WITNESS);
+    ck_assert_ptr_nonnull(mkdtemp(aside.dir));
+    for (uint64_t i = 1; i <= 50; i++) {
+        struct block_ref inl = ref_of(i, 60000);
+        ck_assert_int_eq(write_entry(&w, i, 1, &inl, true, 0), 0);
+        store_drain(w.store);
+    }
+    ck_assert_int_ge(each_file(&w, "log", ".log", link_aside, &aside), 3);
+    store_demote(w.store, 45);
+    store_drain(w.store);
+    close_store(&w);
+    struct world there = {0};
+    (void)snprintf(there.dir, sizeof there.dir, "%s", aside.dir);
+    /* all old ones, then without the oldest, and so on */
+    for (int left = aside.count; left > 0; left--) {
+        memset(&f, 0, sizeof f);
+        (void)each_file(&there, "", ".log", link_back, &w);
+        ck_assert_msg(open_store(&w) == 0, "%d left: %s", left, w.error);
+        ck_assert_uint_eq(w.info.base_index, 0);
+        ck_assert_uint_eq(w.info.last_index, 50);
+        ck_assert_int_eq(store_load_entries(w.store, load_found, &f), 0);
+        ck_assert_uint_eq(f.count, 50);
+        ck_assert(!f.bytes[45] && f.bytes[46]);
+        close_store(&w);
+        char first[64] = "~";
+        DIR *d = opendir(aside.dir);
+        for (struct dirent *e = readdir(d); e; e = readdir(d))
+            if (e->d_name[0] != '.' && strcmp(e->d_name, first) < 0)
+                (void)snprintf(first, sizeof first, "%.60s", e->d_name);
+        (void)closedir(d);
+        char *gone[] = {file_path(aside.dir, "%s", first), file_path(w.dir, "log/%s", first)};
+        (void)unlink(gone[0]);
+        (void)unlink(gone[1]);
+        free(gone[0]);
+        free(gone[1]);
+    }
+    ck_assert_int_eq(file_remove_tree(aside.dir), 0);
+    world_close(&w);
+}
+END_TEST
+
+/* ---- identity (RULES B7) --------------------------------------------------------------------- */
+
+START_TEST(a_log_without_identity_is_not_made_anew)
+{
+    struct world w;
+    struct block_ref a = ref_of(1, 5000);
+    world_open(&w, _i ? STORE_COPY : STORE_WITNESS);
+    store_write_vote(w.store, ++w.ticket, 7, 2);
+    ck_assert_int_eq(write_entry(&w, 1, 7, &a, true, 0), 0);
+    close_store(&w);
+    char *identity = file_path(w.dir, "identity"), *aside = file_path(w.dir, "identity.bak");
+    ck_assert_int_eq(rename(identity, aside), 0);
+    ck_assert_int_eq(open_store(&w), -ESTALE);
+    ck_assert_ptr_nonnull(strstr(w.error, "old id"));
+    ck_assert_int_eq(rename(aside, identity), 0); /* and nothing was cleared away */
+    ck_assert_msg(open_store(&w) == 0, "%s", w.error);
+    ck_assert_uint_eq(w.info.term, 7);
+    ck_assert_int_eq(read_back(&w, &a), 0);
+    free(identity);
+    free(aside);
+    world_close(&w);
+}
+END_TEST
+
+START_TEST(a_creation_cut_off_is_made_again)
+{
+    struct world w;
+    world_open(&w, STORE_COPY);
+    close_store(&w);
+    char *identity = file_path(w.dir, "identity");
+    ck_assert_int_eq(unlink(identity), 0);
+    free(identity);
+    ck_assert_msg(open_store(&w) == 0, "%s", w.error);
+    ck_assert(w.info.created);
+    world_close(&w);
+}
+END_TEST
+
+/* ---- other bytes under a name (RULES B1) ----------------------------------------------------- */
+
+START_TEST(other_bytes_under_a_name_count_as_missing)
+{
+    struct world w;
+    struct block_ref right = ref_of(1, 50000), wrong = ref_of(2, 50000);
+    world_open(&w, STORE_COPY);
+    struct blob *bytes = bytes_of(2, 50000);
+    wrong.name = right.name;
+    store_put(w.store, &wrong, bytes, 0, on_status, &w);
+    if (_i)
+        store_drain(w.store); /* else it is still being written */
+    ck_assert_int_eq(write_entry(&w, 1, 1, &right, false, 0), -ENODATA);
+    ck_assert_int_eq(write_entry(&w, 1, 1, &right, false, 1), 0);
+    store_drain(w.store);
+    ck_assert(store_is_missing(w.store, right.name));
+    ck_assert(!store_has(w.store, &wrong));
+    store_put(w.store, &wrong, bytes, 0, on_status, &w);
+    store_drain(w.store);
+    ck_assert_int_eq(w.status, -EBADMSG);
+    put(&w, &right);
+    ck_assert_int_eq(w.status, 0);
+    ck_assert_uint_eq(store_missing_count(w.store), 0);
+    reopen(&w);
+    ck_assert_int_eq(read_back(&w, &right), 0);
+    blob_unref(bytes);
+    world_close(&w);
+}
+END_TEST
+
+/* ---- no file descriptors --------------------------------------------------------------------- */
+
+static struct rlimit limit_files(rlim_t more)
+{
+    struct rlimit old, low;
+    int fd = dup(0);
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &old), 0);
+    low = old;
+    low.rlim_cur = (rlim_t)fd + more;
+    (void)close(fd);
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &low), 0);
+    return old;
+}
+
+/* Nothing is wrong with the bytes: they must not become missing. */
+START_TEST(too_many_open_files_are_no_damage)
+{
+    struct world w;
+    struct block_ref a = ref_of(1, 5000);
+    world_open(&w, STORE_COPY);
+    ck_assert_int_eq(write_entry(&w, 1, 1, &a, true, 0), 0);
+    store_drain(w.store);
+    struct rlimit old = limit_files(0);
+    ck_assert_int_eq(read_back(&w, &a), -EIO);
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &old), 0);
+    ck_assert_uint_eq(store_missing_count(w.store), 0);
+    ck_assert_int_eq(read_back(&w, &a), 0);
+    world_close(&w);
+}
+END_TEST
+
+/* Small files' bytes leave a log segment a thousand at a time. */
+START_TEST(moving_out_of_the_log_needs_few_files)
+{
+    enum { ENTRIES = 2000, LIVE = 600 };
+    struct world w;
+    struct store_stats before, after;
+    world_open(&w, STORE_COPY);
+    struct rlimit old = limit_files(64);
+    for (uint64_t i = 1; i <= ENTRIES; i++) {
+        struct block_ref small = ref_of(i, 1500);
+        ck_assert_int_eq(write_entry(&w, i, 1, &small, true, i), 0);
+        if (i % 50 == 0)
+            store_drain(w.store);
+    }
+    store_drain(w.store);
+    apply(&w, ENTRIES);
+    store_stats(w.store, &before);
+    for (int round = 0; round < 8; round++) {
+        store_flush(w.store, on_status, &w);
+        store_drain(w.store);
+        store_truncate(w.store, ENTRIES - 1);
+        store_drain(w.store);
+    }
+    store_stats(w.store, &after);
+    ck_assert_uint_gt(after.block_bytes, 0);
+    ck_assert_uint_eq(after.damaged, 0);
+    for (uint64_t i = 1; i <= ENTRIES; i++) {
+        struct block_ref small = ref_of(i, 1500);
+        if (i % (ENTRIES / LIVE) == 0)
+            ck_assert_int_eq(read_back(&w, &small), 0);
+    }
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &old), 0);
+    reopen(&w);
+    for (uint64_t i = 1; i <= ENTRIES; i += 97) {
+        struct block_ref small = ref_of(i, 1500);
+        ck_assert_int_eq(read_back(&w, &small), 0);
+    }
+    world_close(&w);
+}
+END_TEST
+
+/* ---- no space (RULES B13) -------------------------------------------------------------------- */
+
+/* A disk on which new log segments and block files cannot grow; what is prewritten can be used. */
+static int full_disk(void *ctx, enum file_call call, int fd)
+{
+    char link[64], path[256];
+    (void)snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(link, path, sizeof path - 1);
+    if (!*(bool *)ctx || call != FILE_WRITE || n < 0)
+        return 0;
+    path[n] = '\0';
+    const char *end = strrchr(path, '/');
+    return strcmp(end, "/new") == 0 || strstr(end, ".spare") || strstr(end, ".blk") ? -ENOSPC : 0;
+}
+
+static void settle(struct world *w)
+{
+    for (int i = 0; i < 2000 && w->durable < w->ticket; i++) {
+        store_poll(w->store);
+        (void)usleep(100);
+    }
+    ck_assert_uint_eq(w->durable, w->ticket);
+}
+
+START_TEST(a_full_disk_gives_errors_and_no_loss)
+{
+    struct world w;
+    bool full = false;
+    struct block_ref held = ref_of(1000, 300000), refused = ref_of(1001, 300000);
+    uint64_t written = 0, term = 1;
+    struct found f = {0};
+    int rc = 0;
+    world_open(&w, STORE_COPY);
+    put(&w, &held);
+    ck_assert_int_eq(write_entry(&w, 1, 1, &held, false, 0), 0);
+    store_drain(w.store);
+    file_fault_set(full_disk, &full);
+    full = true;
+    put(&w, &refused);
+    ck_assert_int_eq(w.status, -ENOSPC);
+    ck_assert(!store_has(w.store, &refused));
+    for (written = 1; rc == 0 && written < 500;) {
+        struct block_ref inl = ref_of(written + 1, 40000);
+        rc = write_entry(&w, written + 1, 1, &inl, true, 0);
+        written += rc == 0;
+        w.ticket -= rc < 0;
+        settle(&w);
+    }
+    ck_assert_int_eq(rc, -ENOSPC);
+    ck_assert_uint_gt(written, 10);
+    for (; term <= 20; term++) { /* votes still find room */
+        store_write_vote(w.store, ++w.ticket, term, 2);
+        settle(&w);
+    }
+    if (_i) { /* until nothing finds room any more: closing does not hang */
+        for (; term <= 400; term++) {
+            store_write_vote(w.store, ++w.ticket, term, 2);
+            for (int i = 0; i < 20 && w.durable < w.ticket; i++, (void)usleep(100))
+                store_poll(w.store);
+        }
+        ck_assert_uint_lt(w.durable, w.ticket);
+    }
+    close_store(&w);
+    full = false;
+    ck_assert_msg(open_store(&w) == 0, "%s", w.error);
+    ck_assert_uint_ge(w.info.term, 20);
+    ck_assert_uint_eq(w.info.last_index, written);
+    ck_assert_int_eq(store_load_entries(w.store, load_found, &f), 0);
+    ck_assert_int_eq(read_back(&w, &held), 0);
+    for (uint64_t i = 2; i <= written; i++) {
+        struct block_ref inl = ref_of(i, 40000);
+        ck_assert_int_eq(read_back(&w, &inl), 0);
+    }
+    put(&w, &refused); /* and it goes on when there is space again */
+    ck_assert_int_eq(w.status, 0);
+    ck_assert_int_eq(write_entry(&w, written + 1, 30, &refused, false, 0), 0);
+    store_drain(w.store);
+    ck_assert_uint_eq(w.durable, w.ticket);
+    file_fault_set(NULL, NULL);
+    world_close(&w);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("repl/io/store_crash");
+    TCase *tc = tcase_create("crash");
+    tcase_set_timeout(tc, 120);
+    tcase_add_test(tc, a_switch_cut_off_leaves_the_old_blocks);
+    tcase_add_test(tc, entries_above_a_snapshot_stay);
+    tcase_add_test(tc, entries_during_a_switch);
+    tcase_add_test(tc, a_switch_waits_for_a_flush);
+    tcase_add_test(tc, a_release_cut_off_loses_no_entry);
+    tcase_add_loop_test(tc, a_log_without_identity_is_not_made_anew, 0, 2);
+    tcase_add_test(tc, a_creation_cut_off_is_made_again);
+    tcase_add_loop_test(tc, other_bytes_under_a_name_count_as_missing, 0, 2);
+    tcase_add_test(tc, too_many_open_files_are_no_damage);
+    tcase_add_test(tc, moving_out_of_the_log_needs_few_files);
+    tcase_add_loop_test(tc, a_full_disk_gives_errors_and_no_loss, 0, 2);
+    suite_add_tcase(suite, tc);
+    return run_suite(suite);
+}
