@@ -162,6 +162,13 @@ void inode_answer(struct client *c, struct inode *i, struct Fs__Attr *ret_attr, 
 {
     *ret_attr = inode_now(c, i);
     *ret_valid = inode_attr_valid(c, i);
+    /* The kernel ignores an answer that a notification overtakes on its way to the caller, and a
+     * read(2) then goes on with the pages and the size from before. So what is new to a kernel that
+     * has an older version goes without a validity, which needs no notification to end: only the
+     * next answer, which says the same again, has one. */
+    if (i->sent && i->attr.data_version != i->sent_version) {
+        *ret_valid = 0;
+    }
     if (*ret_valid != 0 && c->now + *ret_valid > i->kernel_until) {
         i->kernel_until = c->now + *ret_valid;
     }
