@@ -1,6 +1,7 @@
 /* Files under a write lease: asking for it, what is dirty, the handles that hear of losses. */
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 
 #include "fs/client/internal.h"
@@ -72,6 +73,14 @@ struct handle *handle_new(struct client *c, struct inode *i, uint32_t flags)
     (void)map_put(&c->handles, h->fh, h);
     i->opens++;
     return h;
+}
+
+/* RULES L1: an append arrives as one WRITE, so that no other mount's record comes in between. A
+ * buffered write(2) may be split (Linux 6.18 does at the first page boundary), a direct one is only
+ * above max_write. */
+bool handle_is_direct(uint32_t flags)
+{
+    return (flags & O_APPEND) != 0;
 }
 
 struct handle *handle_find(const struct client *c, uint64_t fh)

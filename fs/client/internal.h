@@ -346,6 +346,7 @@ void file_pump_space(struct client *c, int err);
 void file_pump_buffer(struct client *c);
 void file_pump_renewed(struct client *c);
 struct handle *handle_new(struct client *c, struct inode *i, uint32_t flags);
+bool handle_is_direct(uint32_t flags);
 struct handle *handle_find(const struct client *c, uint64_t fh);
 void handle_close(struct client *c, struct handle *h);
 /* The error to tell at this descriptor, once. */

@@ -68,7 +68,7 @@ time_us op_entry_valid(struct client *c, uint64_t ino)
 
 void op_answer_entry(struct client *c, struct op *op, uint64_t dir, struct inode *i, uint64_t fh)
 {
-    struct client_result result = {.fh = fh};
+    struct client_result result = {.fh = fh, .direct_io = fh != 0 && handle_is_direct(op->a.flags)};
     if (!op->answered) {
         result.entry_valid_us = op_entry_valid(c, dir);
         inode_answer(c, i, &result.attr, &result.attr_valid_us);

@@ -15,7 +15,9 @@ static void opened(struct client *c, struct op *op, struct inode *i)
     }
     const struct handle *h = handle_new(c, i, op->a.flags);
     bool keep = i->pages_version != 0 && i->pages_version == i->attr.data_version;
-    op_finish(c, op, &(struct client_result){.fh = h->fh, .keep_cache = keep});
+    op_finish(c, op,
+              &(struct client_result){
+                  .fh = h->fh, .keep_cache = keep, .direct_io = handle_is_direct(op->a.flags)});
 }
 
 static void on_open(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
