@@ -12,18 +12,20 @@
 
 #include "repl/base/mem.h"
 
-static file_fault_fn *fault;
-static void *fault_ctx;
+/* Set by a test while the store's threads run. */
+static _Atomic(file_fault_fn *) fault;
+static _Atomic(void *) fault_ctx;
 
 void file_fault_set(file_fault_fn *fn, void *ctx)
 {
+    fault_ctx = ctx; /* before the function that is given it */
     fault = fn;
-    fault_ctx = ctx;
 }
 
 static int fault_ask(enum file_call call, int fd)
 {
-    return fault ? fault(fault_ctx, call, fd) : 0;
+    file_fault_fn *fn = fault;
+    return fn ? fn(fault_ctx, call, fd) : 0;
 }
 
 int file_read_at(int fd, void *data, size_t size, uint64_t offset)

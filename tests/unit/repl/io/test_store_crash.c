@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -381,7 +382,7 @@ static int full_disk(void *ctx, enum file_call call, int fd)
     char link[64], path[256];
     (void)snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t n = readlink(link, path, sizeof path - 1);
-    if (!*(bool *)ctx || call != FILE_WRITE || n < 0)
+    if (!*(atomic_bool *)ctx || call != FILE_WRITE || n < 0)
         return 0;
     path[n] = '\0';
     const char *end = strrchr(path, '/');
@@ -400,7 +401,7 @@ static void settle(struct world *w)
 START_TEST(a_full_disk_gives_errors_and_no_loss)
 {
     struct world w;
-    bool full = false;
+    atomic_bool full = false;
     struct block_ref held = ref_of(1000, 300000), refused = ref_of(1001, 300000);
     uint64_t written = 0, term = 1;
     struct found f = {0};
