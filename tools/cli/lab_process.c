@@ -81,13 +81,32 @@ static int keep_pid(const struct lab *lab, const struct lab_member *m, pid_t pid
     return fclose(f) == 0 ? 0 : -EIO;
 }
 
+/* A node makes its store at its first start only (RULES B7): remembered beside the lab's other
+ * state. */
+static bool was_created(const struct lab *lab, const struct lab_member *m)
+{
+    char path[LAB_PATH_MAX + 1];
+    return access(lab_path(lab, path, sizeof path, "state/%s.created", m->name), F_OK) == 0;
+}
+
+static int note_created(const struct lab *lab, const struct lab_member *m)
+{
+    char path[LAB_PATH_MAX + 1];
+    int fd = open(lab_path(lab, path, sizeof path, "state/%s.created", m->name),
+                  O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return -errno;
+    (void)close(fd);
+    return 0;
+}
+
 static void exec_member(const struct lab *lab, const struct lab_member *m)
 {
     char config[LAB_PATH_MAX + 1], mount[LAB_PATH_MAX + 1], options[4 * LAB_PATH_MAX];
     lab_path(lab, config, sizeof config, "tally.conf");
     if (!m->is_mount) {
         execl("/proc/self/exe", "tally", "node", "--config", config, "--name", m->name,
-              (char *)NULL);
+              was_created(lab, m) ? (char *)NULL : "--create", (char *)NULL);
     } else {
         lab_path(lab, mount, sizeof mount, "mnt/%s", m->name);
         (void)snprintf(options, sizeof options, "state=%s/state/%s,socket=%s/run/%s.sock%s%s",
@@ -169,7 +188,7 @@ int lab_spawn(const struct lab *lab, const struct lab_member *m)
         }
         (void)poll(NULL, 0, POLL_MS);
     }
-    return r;
+    return r == 0 && !m->is_mount ? note_created(lab, m) : r;
 }
 
 int lab_wait_gone(const struct lab *lab, const struct lab_member *m, pid_t pid, int timeout_ms)

@@ -25,9 +25,12 @@ enum {
 };
 
 static const char usage[] =
-    "tally node --config FILE --name NAME [--store DIR]\n"
+    "tally node --config FILE --name NAME [--store DIR] [--create]\n"
     "\n"
     "Runs one node in the foreground until SIGTERM, when it hands its leadership over first.\n"
+    "--create makes the store: at the node's first start, and only then. A node whose store was "
+    "lost\n"
+    "has forgotten what it promised to the others and must not come back under its old id.\n"
     "The configuration, the same on every node and for every mount:\n"
     "\n"
     "    [cluster]\n"
@@ -462,13 +465,14 @@ static int open_store(struct node *n, const char *dir, struct store_recovered *i
                               .kind = n->self->witness ? STORE_WITNESS : STORE_COPY,
                               .node = n->self->id,
                               .capacity = n->self->capacity_bytes,
-                              .create = true,
+                              .create = n->create,
                               .wake = wake_from_store,
                               .wake_ctx = n};
     memcpy(sc.cluster, n->config->uuid, sizeof sc.cluster);
     int r = store_open(&sc, &n->store, info, error, sizeof error);
     if (r < 0) {
-        log_error("TALLY-3001", "store %s: %s", dir, error);
+        log_error("TALLY-3001", "store %s: %s%s", dir, error,
+                  r == -ENOENT ? "; if this is the node's first start, add --create" : "");
         return r;
     }
     store_on_durable(n->store, on_durable, n);
@@ -565,9 +569,14 @@ static void node_close(struct node *n)
     log_info("end", "node=%s", n->self->name);
 }
 
-static int parse(int argc, char **argv, const char **config, const char **name, const char **store)
+static int parse(int argc, char **argv, const char **config, const char **name, const char **store,
+                 bool *create)
 {
     for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--create") == 0) {
+            *create = true;
+            continue;
+        }
         const char **to = strcmp(argv[i], "--config") == 0  ? config
                           : strcmp(argv[i], "--name") == 0  ? name
                           : strcmp(argv[i], "--store") == 0 ? store
@@ -590,7 +599,7 @@ static int run_node(int argc, char **argv)
     static struct node node;
     const char *path = NULL, *name = NULL, *store = NULL;
     char error[1024];
-    int r = parse(argc, argv, &path, &name, &store);
+    int r = parse(argc, argv, &path, &name, &store, &node.create);
     if (r)
         return r;
     if (config_load(path, &config, error, sizeof error) < 0) {

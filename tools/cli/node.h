@@ -137,6 +137,8 @@ struct node {
     struct node_sending *sending[NODE_IDS];
     struct node_install install;
 
+    bool create; /* the store: this is the node's first start */
+
     /* ending */
     bool stopping, handed_over;
     time_us stop_limit;

@@ -203,6 +203,7 @@ static void on_installed(void *ctx, int status)
     n->applied = n->advance = done.index;
     n->applied_term = done.term;
     n->whole_index = store_missing_count(n->store) ? 0 : done.index;
+    n->swept = false; /* blocks of the state before that nothing names now */
     log_info("snapshot-installed", "index=%llu missing=%llu", (unsigned long long)done.index,
              (unsigned long long)store_missing_count(n->store));
     struct node_replica_event ev = {.event = {.kind = REPLICA_SNAPSHOT_INSTALLED}};
