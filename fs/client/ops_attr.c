@@ -151,7 +151,7 @@ static uint32_t fold_times(struct client *c, struct file *f, const struct client
         f->atime_dirty = true;
     }
     if ((set & SET_MTIMES) != 0) {
-        f->mtime = (set & FS_SETATTR_MTIME_NOW) != 0 ? file_next_mtime(c, f) : a->mtime;
+        f->mtime = (set & FS_SETATTR_MTIME_NOW) != 0 ? c->wall_ns : a->mtime; /* back, too */
     }
     if (!file_dirty(f) && session_take_space(c, COMMIT_OVERHEAD)) {
         f->dirty_space += COMMIT_OVERHEAD;

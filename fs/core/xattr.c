@@ -18,9 +18,9 @@ int apply_setattr(struct apply *a, const Fs__Setattr *m)
     if (m->valid & FS_SETATTR_GID)
         i.gid = m->gid;
     inode_touch(a, &i, false);
-    if (m->valid & FS_SETATTR_ATIME)
+    if (m->valid & (FS_SETATTR_ATIME | FS_SETATTR_ATIME_NOW))
         i.atime = m->valid & FS_SETATTR_ATIME_NOW ? a->time : m->atime;
-    if (m->valid & FS_SETATTR_MTIME)
+    if (m->valid & (FS_SETATTR_MTIME | FS_SETATTR_MTIME_NOW))
         i.mtime = m->valid & FS_SETATTR_MTIME_NOW ? a->time : m->mtime;
     inode_store(a, &i);
     a->reply->attr = attr_new(&i);
