@@ -124,6 +124,20 @@ static void check_elected(struct cluster *c, uint32_t id)
     check_leases(c, id, true);
 }
 
+static void check_vote(struct cluster *c, const struct ballot_message *m)
+{
+    uint8_t *vote;
+
+    if (m->kind != BALLOT_MSG_VOTE_RESP || !m->granted)
+        return;
+    assert(m->ballot < CLUSTER_TERMS_MAX);
+    vote = &c->vote_of[m->ballot][m->from];
+    if (*vote != 0 && *vote != m->to)
+        complain(c, "n%u votes for n%u and n%u in term %llu", m->from, *vote, m->to,
+                 (unsigned long long)m->ballot);
+    *vote = (uint8_t)m->to;
+}
+
 /* ---- one node -------------------------------------------------------------------------------- */
 
 static void send_heartbeats(struct cluster *c, uint32_t id)
@@ -191,7 +205,11 @@ void cluster_feed(struct cluster *c, uint32_t id, struct ballot_event ev)
 
     ev.now = clock_of(n, c->now);
     ev.random = cluster_random(c, 0);
+    if (c->flaw == FLAW_NO_PROMISE)
+        n->ballot.promise_until = 0;
     ballot_step(&n->ballot, &ev, out);
+    for (uint32_t i = 0; i < out->message_count; i++)
+        check_vote(c, &out->messages[i]);
     for (uint32_t i = 0; i < out->message_count; i++)
         net_send(c, &(struct packet){.kind = PACKET_BALLOT,
                                      .from = id,

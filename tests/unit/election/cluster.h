@@ -3,9 +3,10 @@
  * different rates (within the rho = 1/1000 of RULES E1). One seed is one run.
  *
  * What is checked all the time (PROTOCOL 1.9): at most one leader per term (E1), terms and votes
- * never regress over a restart (E2), every leader has all that was committed (E4), leases of
- * different leaders never overlap in true time and no leader is elected while another one's lease
- * runs (E7). The first complaint is kept in `complaint`; the tests look at it. */
+ * never regress over a restart and no node votes twice in a term (E2), every leader has all that
+ * was committed (E4), leases of different leaders never overlap in true time and no leader is
+ * elected while another one's lease runs (E7). The first complaint is kept in `complaint`; the
+ * tests look at it. */
 #ifndef TESTS_ELECTION_CLUSTER_H
 #define TESTS_ELECTION_CLUSTER_H
 
@@ -23,7 +24,7 @@ enum cluster_flaw {
     FLAW_FORGET_VOTE,   /* a restart loses voted_for */
     FLAW_FORGET_TERM,   /* a restart loses the term too */
     FLAW_ACK_UNWRITTEN, /* SYNCED is reported at once, the write comes later */
-    FLAW_NO_PROMISE,    /* followers keep T_promise = 1 ms, while the leader counts on 150 */
+    FLAW_NO_PROMISE,    /* followers forget what they promised while the leader counts on it */
 };
 
 struct packet {
@@ -85,6 +86,7 @@ struct cluster {
     uint32_t event_count;
     struct sim_event events[CLUSTER_EVENTS_MAX];
     uint32_t leader_of[CLUSTER_TERMS_MAX];
+    uint8_t vote_of[CLUSTER_TERMS_MAX][NODE_SLOTS]; /* whom a node granted its vote in a term */
     struct log_position committed;
     uint64_t elections, rescues, transfers_done;
     char complaint[160]; /* empty: all is well */

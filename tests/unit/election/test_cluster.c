@@ -237,9 +237,6 @@ static uint64_t seeds_until_complaint(enum cluster_flaw flaw, uint64_t seeds_max
 {
     for (uint64_t seed = 1; seed <= seeds_max; seed++) {
         cluster_init(&world, seed, (uint32_t)(2 + seed % 2 * 3), (uint32_t)(1 - seed % 2), flaw);
-        if (flaw == FLAW_NO_PROMISE)
-            for (uint32_t id = 1; id <= NODE_ID_MAX; id++)
-                world.nodes[id].ballot.config.promise_us = 150 * MS;
         trouble(&world, 8 * S);
         if (world.complaint[0] != '\0')
             return seed;
@@ -249,7 +246,8 @@ static uint64_t seeds_until_complaint(enum cluster_flaw flaw, uint64_t seeds_max
 
 START_TEST(checks_object_to_flaws)
 {
-    static const enum cluster_flaw flaws[] = {FLAW_FORGET_TERM, FLAW_ACK_UNWRITTEN};
+    static const enum cluster_flaw flaws[] = {FLAW_FORGET_TERM, FLAW_ACK_UNWRITTEN,
+                                              FLAW_NO_PROMISE};
 
     for (uint32_t i = 0; i < sizeof flaws / sizeof flaws[0]; i++) {
         uint64_t seed = seeds_until_complaint(flaws[i], 3000);
@@ -257,6 +255,41 @@ START_TEST(checks_object_to_flaws)
         printf("# flaw %u: seed %llu: %s\n", (unsigned)flaws[i], (unsigned long long)seed,
                world.complaint);
         ck_assert_msg(seed != 0, "flaw %u went unnoticed", (unsigned)flaws[i]);
+    }
+}
+END_TEST
+
+static void ask_for_vote(uint32_t from, uint32_t to, uint64_t ballot)
+{
+    struct ballot_message m = {.kind = BALLOT_MSG_VOTE,
+                               .from = from,
+                               .to = to,
+                               .term = ballot,
+                               .ballot = ballot,
+                               .last = world.nodes[to].last};
+
+    cluster_feed(&world, to,
+                 (struct ballot_event){.kind = BALLOT_EV_MESSAGE, .peer = from, .message = m});
+}
+
+/* A vote that a restart loses takes two candidates of one term and T_promise between them, so
+ * chance hardly ever finds it: told by hand, with the same story of a node that remembers. */
+START_TEST(forgotten_vote_is_noticed)
+{
+    static const enum cluster_flaw flaws[] = {FLAW_NONE, FLAW_FORGET_VOTE};
+
+    for (uint32_t i = 0; i < 2; i++) {
+        cluster_init(&world, 1, 3, 0, flaws[i]);
+        cluster_run(&world, 200 * MS); /* nobody suspects anybody yet */
+        ask_for_vote(1, 3, 5);
+        cluster_run(&world, 50 * MS);
+        ck_assert_uint_eq(world.nodes[3].vote, 1);
+        cluster_crash(&world, 3, true);
+        cluster_start(&world, 3);
+        cluster_run(&world, 160 * MS);
+        ask_for_vote(2, 3, 5);
+        cluster_run(&world, 50 * MS);
+        ck_assert_int_eq(world.complaint[0] != '\0', flaws[i] == FLAW_FORGET_VOTE);
     }
 }
 END_TEST
@@ -292,6 +325,7 @@ int main(void)
     tcase_add_test(tc, common_pause_deposes_nobody);
     tcase_add_test(tc, witness_rescues_what_only_it_has);
     tcase_add_test(tc, checks_object_to_flaws);
+    tcase_add_test(tc, forgotten_vote_is_noticed);
     tcase_add_test(tc, one_seed_is_one_run);
     suite_add_tcase(suite, tc);
     runner = srunner_create(suite);
