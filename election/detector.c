@@ -43,6 +43,7 @@ uint64_t detector_late(struct detector *d, uint64_t due, uint64_t now)
     if (now <= due || now - due <= d->config.late_us_min)
         return 0;
     d->late_us += now - due;
+    d->late_at = now;
     return now - due;
 }
 
@@ -76,8 +77,13 @@ void detector_beat(struct detector *d, uint32_t peer, bool first, uint64_t now)
     detector_heard(d, peer);
 }
 
+/* One that began before our own last pause measures the pause; one longer than T_base measures an
+ * outage of the peer, or its pause. Neither is the distance, and the largest of the window would
+ * stand for it: the next leader's silence would be borne three times as long. */
 void detector_rtt(struct detector *d, uint32_t peer, uint64_t now, uint64_t rtt_us)
 {
+    if (rtt_us > d->config.base_us_min || (d->late_at != 0 && now < d->late_at + rtt_us))
+        return;
     detector_window_add(&d->peers[peer].rtts, now, rtt_us);
 }
 

@@ -45,6 +45,7 @@ struct detector_peer {
 struct detector {
     struct detector_config config;
     uint64_t late_us; /* lateness of our own timers since the start, summed up (E5) */
+    uint64_t late_at; /* when the last of it was noticed; 0: never */
     struct detector_peer peers[NODE_SLOTS];
 };
 

@@ -28,7 +28,7 @@ START_TEST(bound_grows_with_what_was_measured)
     uint64_t now = 10 * S;
     detector_rtt(&d, 1, now, 150 * MS);
     ck_assert_uint_eq(detector_bound(&d, 1, now), 750 * MS);
-    detector_rtt(&d, 1, now, 3 * S);
+    detector_rtt(&d, 1, now, 500 * MS);
     ck_assert_uint_eq(detector_bound(&d, 1, now), 2 * S);
     ck_assert_uint_eq(detector_bound(&d, 2, now), 600 * MS); /* another peer */
     d = fresh();
@@ -38,6 +38,22 @@ START_TEST(bound_grows_with_what_was_measured)
     detector_beat(&d, 1, true, now + 1500 * MS); /* the first of another leadership */
     ck_assert_uint_eq(detector_bound(&d, 1, now + 1500 * MS), 800 * MS);
     ck_assert_uint_eq(detector_bound(&d, 1, now + 20 * S), 600 * MS); /* forgotten */
+}
+END_TEST
+
+/* A round trip over a pause, ours or the peer's, is no distance: the next silence is borne as
+ * before. */
+START_TEST(pauses_are_no_round_trips)
+{
+    struct detector d = fresh();
+    uint64_t now = 10 * S;
+    detector_rtt(&d, 1, now, 3 * S); /* the peer's */
+    ck_assert_uint_eq(detector_bound(&d, 1, now), 600 * MS);
+    (void)detector_late(&d, now, now + 400 * MS);
+    detector_rtt(&d, 1, now + 410 * MS, 410 * MS); /* ours */
+    ck_assert_uint_eq(detector_bound(&d, 1, now + 410 * MS), 600 * MS);
+    detector_rtt(&d, 1, now + 700 * MS, 200 * MS); /* begun after it */
+    ck_assert_uint_eq(detector_bound(&d, 1, now + 700 * MS), 1000 * MS);
 }
 END_TEST
 
@@ -95,6 +111,7 @@ int main(void)
     TCase *tc = tcase_create("detector");
     tcase_add_test(tc, silence_is_borne_for_the_bound);
     tcase_add_test(tc, bound_grows_with_what_was_measured);
+    tcase_add_test(tc, pauses_are_no_round_trips);
     tcase_add_test(tc, window_keeps_the_largest_for_some_seconds);
     tcase_add_test(tc, closed_connection_is_suspicion_at_once);
     tcase_add_test(tc, own_lateness_is_not_silence);
