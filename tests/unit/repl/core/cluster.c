@@ -26,6 +26,7 @@ struct held {
 struct record {
     uint64_t seq;
     struct replica_effect effect; /* WRITE_*; owns the entries */
+    bool unheard; /* given before the replica heard of a snapshot that was just switched to */
 };
 
 struct ensure {
@@ -344,17 +345,17 @@ static void missing_add(struct node *n, uint64_t block)
     vec_push(&n->missing, block);
 }
 
-/* Entries written before the replica heard of a snapshot that was just switched to: true for one
- * that the snapshot includes, or that follows what contradicts it. */
-static bool is_void(const struct node *n, const struct entry *e)
+/* Of an unheard record: true for an entry that follows what contradicts the snapshot. */
+static bool is_void(const struct node *n, const struct entry *e, bool unheard)
 {
-    return n->switching != 0 && (e->index > disk_last(n) + 1 || e->term < n->base_term);
+    return unheard && (e->index > disk_last(n) + 1 || e->term < n->base_term);
 }
 
-static void write_entry(struct world *w, uint32_t id, struct entry *e, uint64_t commit)
+static void write_entry(struct world *w, uint32_t id, struct entry *e, uint64_t commit,
+                        bool unheard)
 {
     struct node *n = &w->nodes[id];
-    if (e->index <= n->base_index || is_void(n, e)) {
+    if (e->index <= n->base_index || is_void(n, e, unheard)) {
         return;
     }
     disk_cut(n, e->index);
@@ -381,8 +382,9 @@ static void write_entry(struct world *w, uint32_t id, struct entry *e, uint64_t 
     vec_push(&n->log, entry_ref(e));
 }
 
-static void write_record(struct world *w, uint32_t id, const struct replica_effect *f)
+static void write_record(struct world *w, uint32_t id, const struct record *rec)
 {
+    const struct replica_effect *f = &rec->effect;
     struct node *n = &w->nodes[id];
     if (f->kind == EFFECT_WRITE_VOTE) {
         n->term = f->write_vote.term;
@@ -391,7 +393,7 @@ static void write_record(struct world *w, uint32_t id, const struct replica_effe
         disk_restart_at(n, f->write_base.index, f->write_base.term);
     } else {
         for (uint32_t i = 0; i < f->write_entries.count; i++) {
-            write_entry(w, id, f->write_entries.entries[i], f->write_entries.commit);
+            write_entry(w, id, f->write_entries.entries[i], f->write_entries.commit, rec->unheard);
         }
         n->commit_hint = f->write_entries.commit;
     }
@@ -429,7 +431,7 @@ static void flush_upto(struct world *w, uint32_t id, uint64_t seq)
         n->store.items[i].synced = true;
     }
     while (n->pending.count > 0 && n->pending.items[0].seq <= seq) {
-        write_record(w, id, &n->pending.items[0].effect);
+        write_record(w, id, &n->pending.items[0]);
         record_done(&n->pending.items[0]);
         vec_remove(&n->pending, 0);
     }
@@ -546,7 +548,7 @@ static void carry_out_one(struct world *w, uint32_t id, struct replica_effect *f
     case EFFECT_WRITE_VOTE:
     case EFFECT_WRITE_ENTRIES:
     case EFFECT_WRITE_BASE: {
-        struct record rec = {.effect = *f};
+        struct record rec = {.effect = *f, .unheard = n->switching != 0};
         rec.seq = f->kind == EFFECT_WRITE_VOTE   ? f->write_vote.write_seq
                   : f->kind == EFFECT_WRITE_BASE ? f->write_base.write_seq
                                                  : f->write_entries.write_seq;

@@ -381,6 +381,23 @@ START_TEST(read_needs_a_round_of_its_own)
 }
 END_TEST
 
+/* RULES B3: what a new leader's log holds has its bytes: an entry that still waited for them, and
+ * of which nobody was told, goes. */
+START_TEST(new_leader_drops_what_lacks_bytes)
+{
+    struct lone l;
+    lone_new(&l, 2);
+    lone_start(&l, 2);
+    struct message m = append(2, 0, 0, 2, 2, BYTES_BY_PARTS, 0);
+    hear(&l, 1, &m);
+    ck_assert_uint_eq(replica_last_index(l.r), 2);
+    lone_elect(&l);
+    ck_assert_uint_eq(replica_last_index(l.r), 1);
+    ck_assert_int_eq(replica_entry(l.r, 1)->kind, ENTRY_NOOP);
+    lone_free(&l);
+}
+END_TEST
+
 /* RULES B4: an undrafted witness gets nothing that names blocks before it is committed. */
 START_TEST(undrafted_witness_gets_no_names)
 {
@@ -606,6 +623,7 @@ int main(void)
     tcase_add_test(tc, write_of_replaced_entries_proves_nothing);
     tcase_add_test(tc, old_entries_commit_with_a_new_one);
     tcase_add_test(tc, read_needs_a_round_of_its_own);
+    tcase_add_test(tc, new_leader_drops_what_lacks_bytes);
     tcase_add_test(tc, undrafted_witness_gets_no_names);
     tcase_add_test(tc, restarted_store_holds_nothing_for_sure);
     tcase_add_test(tc, old_leader_is_told_the_term);
