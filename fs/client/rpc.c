@@ -162,12 +162,36 @@ static void send_leader(struct client *c, struct rpc *r)
     send_to(c, r, c->leader);
 }
 
+static void send_copy(struct client *c, struct rpc *r);
+
+/* A session goes on reading while nobody leads (RULES L10): an open that was to ask the leader
+ * asks a copy. */
+static void ask_copies_instead(struct client *c)
+{
+    list_each(it, &c->queue) {
+        struct rpc *r = container_of(it, struct rpc, link);
+        if (r->req->body_case != FS__REQUEST__BODY_GETATTR) {
+            continue;
+        }
+        list_remove(&r->link);
+        r->queued = false;
+        r->to = RPC_COPY;
+        r->req->follower = true;
+        r->req->min_index = c->token;
+        list_push_back(&c->copies, &r->link);
+        send_copy(c, r);
+    }
+}
+
 void rpc_pump(struct client *c)
 {
     if (c->pumping) {
         return;
     }
     if (!session_leader_usable(c)) {
+        if (c->config.consistency == CLIENT_SESSION) {
+            ask_copies_instead(c);
+        }
         if (!list_empty(&c->queue) || !list_empty(&c->queue_seq)) {
             session_find_leader(c);
         }
