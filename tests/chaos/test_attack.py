@@ -1,0 +1,314 @@
+"""Nonsense on a node's socket, full stores, wrong starts: one clear line each, and everybody else goes on."""
+import errno
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+from tests.lib import frames
+from tests.lib.frames import Stranger, frame, hello, ping
+from tests.lib.lab import TALLY, Lab, wait_until
+from tests.lib.tap import figure, main, test
+
+SEED = int(os.environ.get('SEED', '0')) or random.SystemRandom().randrange(1, 10**9)
+FUZZ = 2000 if os.environ.get('TALLY_NIGHTLY') else 150
+MIB = 2**20
+
+
+def error_of(function, *args):
+    try:
+        function(*args)
+        return 0
+    except OSError as e:
+        return e.errno
+
+
+def put(path, data):
+    with open(path, 'wb') as f:
+        f.write(data)
+        f.flush()
+        os.fsync(f.fileno())
+
+
+def read_file(path):
+    with open(path, 'rb') as f:
+        return f.read()
+
+
+def socket_of(lab, node):
+    return f'{lab.dir}/run/{node}.sock'
+
+
+def log_of(lab, name):
+    with open(f'{lab.dir}/log/{name}.log', errors='replace') as f:
+        return f.read()
+
+
+def cluster_of(lab):
+    with open(f'{lab.dir}/tally.conf') as f:
+        line = next(line for line in f if line.startswith('uuid'))
+    return bytes.fromhex(line.split('=')[1].strip())
+
+
+def run(*args, timeout=30):
+    return subprocess.run([TALLY, *map(str, args)], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout)
+
+
+def one_line(r, *words):
+    """A failure told in one line that holds the words."""
+    lines = [line for line in r.stderr.splitlines() if line.strip() and not line.startswith('usage: ')]
+    assert r.returncode not in (0, -6, -11, 134, 139), f'exit code {r.returncode}: {r.stderr}'
+    assert len(lines) == 1, f'{len(lines)} lines: {r.stderr}'
+    for word in words:
+        assert word in lines[0], f'{word!r} is not in: {lines[0]}'
+    return lines[0]
+
+
+class Unmoved:
+    """What happens inside leaves the cluster as it is: same processes, same leader's term, work goes on."""
+
+    def __init__(self, lab):
+        self.lab = lab
+
+    def __enter__(self):
+        status = self.lab.status()
+        self.before = [(n['name'], n['pid']) for n in status['nodes'] + status['mounts']], status['nodes'][0]['term']
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind:
+            return
+        put(self.lab.path('m1', 'still'), b'alive %d' % time.monotonic_ns())
+        assert read_file(self.lab.path('m2', 'still')) == read_file(self.lab.path('m1', 'still'))
+        status = self.lab.status()
+        after = [(n['name'], n['pid']) for n in status['nodes'] + status['mounts']], status['nodes'][0]['term']
+        assert after == self.before, f'{self.before} -> {after}'
+
+
+BAD = {  # what comes after a good HELLO -> what it is
+    'wrong magic': frame(frames.ADMIN_REQUEST, 2, b'{}', magic=b'HTTP'),
+    'another version': frame(frames.ADMIN_REQUEST, 2, b'{}', version=99),
+    'reserved bits': frame(frames.ADMIN_REQUEST, 2, b'{}', zero=1),
+    'damaged checksum': frame(frames.ADMIN_REQUEST, 2, b'{}', checksum=1),
+    'oversized control': frame(frames.ADMIN_REQUEST, 2, b'', sizes=(9 * MIB, 0)),
+    'oversized bulk': frame(frames.BLOCK_PUT, 2, b'', sizes=(0, 0xffffffff)),
+    'a frame left out': ping(3),
+    'a frame played again': ping(2) + ping(2),
+    'HELLO played again': hello(),
+    'sequence zero': ping(0),
+    'garbage': os.urandom(4096),
+    'text': b'GET / HTTP/1.0\r\n\r\n' * 20,
+}
+
+
+@test('frames that are damaged, oversized, lost, played again, or no frames at all: each link is closed, logged, nothing else happens')
+def _():
+    with Lab() as lab, Unmoved(lab):
+        for node in ('n1', 'w1'):
+            for what, data in BAD.items():
+                before = log_of(lab, node).count('bad frame')
+                with Stranger(socket_of(lab, node)) as s:
+                    assert s.send(hello(name=what.encode()))  # equal lines in a row are counted, not printed
+                    s.send(data)
+                    assert s.closed(), f'{what}: {node} keeps the link'
+                wait_until(lambda: log_of(lab, node).count('bad frame') > before, 5, f'{node} logs: {what}')
+            for what, data in (('garbage first', os.urandom(100)), ('no HELLO', ping(1)), ('empty HELLO', frame(frames.HELLO, 1)),
+                               ('long name', hello(name=b'n' * 1000)), ('node 77', hello(frames.HELLO_NODE, node=77)),
+                               ('another cluster', hello(frames.HELLO_MOUNT, cluster=b'x' * 16)),
+                               ('a node of another cluster', hello(frames.HELLO_NODE, cluster=b'x' * 16, node=2))):
+                with Stranger(socket_of(lab, node)) as s:
+                    s.send(data)
+                    assert s.closed(), f'{what}: {node} keeps the link'
+        with Stranger(socket_of(lab, 'n1')) as s:  # and a well-behaved one is answered
+            s.send(hello() + ping())
+            kinds = [s.receive()[0], s.receive()[0]]
+            assert kinds == [frames.HELLO, frames.ADMIN_REPLY], kinds
+
+
+@test('truncated frames and silence: dropped when the other side goes, or in time when it says nothing')
+def _():
+    with Lab() as lab, Unmoved(lab):
+        whole = hello() + ping()
+        for cut in (0, 1, 31, 32, 40, len(hello()), len(hello()) + 10, len(whole) - 1):
+            with Stranger(socket_of(lab, 'n1')) as s:
+                s.send(whole[:cut])
+        strangers = [Stranger(socket_of(lab, 'n1')) for _ in range(100)]  # that many at once
+        for i, s in enumerate(strangers):
+            s.send(whole[:i % 40])
+        assert strangers[0].closed(), 'a link without HELLO stays open'
+        for s in strangers:
+            s.__exit__()
+        wait_until(lambda: lab.node('n1')['clients'] == 2, 10, 'only the mounts are left')
+
+
+@test(f'well-formed frames with nonsense in them ({FUZZ} of each kind): no node falls, no state is harmed (SEED={SEED})')
+def _():
+    rng = random.Random(SEED)
+    with Lab() as lab:
+        put(lab.path('m1', 'keep'), b'keep' * 50_000)
+        cluster = cluster_of(lab)
+        for kind in (frames.CLIENT_REQUEST, frames.BLOCK_PUT, frames.BLOCK_GET, frames.ADMIN_REQUEST, frames.REPL,
+                     frames.SNAPSHOT_CHUNK, frames.SNAPSHOT_ACK, 0, 13, 255):
+            with Unmoved(lab):
+                for node in ('n1', 'n2', 'w1'):
+                    sent = 0
+                    while sent < FUZZ:
+                        with Stranger(socket_of(lab, node)) as s:
+                            s.send(hello(frames.HELLO_ADMIN if kind == frames.ADMIN_REQUEST else frames.HELLO_MOUNT,
+                                         cluster=cluster, name=b'm9', session=rng.randrange(4)))
+                            for sequence in range(2, 40):
+                                sent += 1
+                                control = rng.randbytes(rng.choice((0, 1, 8, 40, 300)))
+                                if rng.random() < .5:  # looks more like protobuf: fields with small numbers
+                                    control = b''.join(bytes((rng.randrange(1, 16) << 3 | rng.choice((0, 2)), rng.randrange(12)))
+                                                       for _ in range(rng.randrange(20))) + control
+                                if not s.send(frame(kind, sequence, control, rng.randbytes(rng.choice((0, 0, 100, 5000))))):
+                                    break
+        assert read_file(lab.path('m2', 'keep')) == b'keep' * 50_000
+        lab.settle()
+
+
+@test('a store that is full: ENOSPC comes from write(2), nothing acknowledged is lost, removing files gives the space back')
+def _():
+    with Lab(capacity='96MiB') as lab:
+        data, written, code = os.urandom(MIB), [], 0
+        top = lab.path('m1')
+        while code == 0 and len(written) < 200:
+            path = f'{top}/f{len(written)}'
+            fd = os.open(path, os.O_CREAT | os.O_WRONLY)
+            code = error_of(lambda fd=fd: os.write(fd, data) == len(data) or None)
+            after = [error_of(os.fsync, fd), error_of(os.close, fd)]
+            assert after == [0, 0], f'what write(2) took must not fail later: {after}'
+            if code == 0:
+                written.append(path)
+        assert code == errno.ENOSPC, f'{len(written)} MiB went in; {errno.errorcode.get(code, code)}'
+        assert 16 <= len(written) < 96, len(written)
+        for path in written:
+            assert read_file(path.replace('/m1/', '/m2/')) == data, f'{path} changed'
+        assert os.statvfs(top).f_bavail * os.statvfs(top).f_frsize < 24 * MIB
+        for path in written:
+            os.unlink(path)
+
+        def room_again():
+            fd = os.open(f'{top}/again', os.O_CREAT | os.O_WRONLY)
+            try:
+                return error_of(os.pwrite, fd, data, 0) == 0 and error_of(os.fsync, fd) == 0
+            finally:
+                os.close(fd)
+        start = time.monotonic()
+        wait_until(room_again, 60, 'there is room again')
+        assert read_file(lab.path('m2', 'again')) == data
+        count = len(written)
+        for i in range(count // 2):  # as much as half of it goes in again
+            def again(path=f'{top}/g{i}'):
+                code = error_of(put, path, data)
+                assert code in (0, errno.ENOSPC), code
+                return code == 0
+            wait_until(again, 60, f'file {i} of {count // 2} goes in again')
+        figure(f'{count} MiB went in, ENOSPC, removed; half of it was in again after {time.monotonic() - start:.1f} s')
+        lab.settle()
+
+
+@test('wrong starts: a bad config line, a node started twice, an unknown option, verb or node, a missing directory: one line each')
+def _():
+    with Lab(mounts=1) as lab, open(f'{lab.dir}/tally.conf') as f:
+        good = f.read()
+        conf = f'{lab.dir}/bad.conf'
+
+        def with_config(text, *args):
+            with open(conf, 'w') as out:
+                out.write(text)
+            return run('node', '--config', conf, *(args or ('--name', 'n1')))
+        one_line(with_config(good.replace('kind = copy', 'kindd = copy', 1)), 'bad.conf:', 'kindd', 'kind')
+        one_line(with_config(good.replace('kind = copy', 'kind = coffee', 1)), 'bad.conf:', 'coffee')
+        one_line(with_config(good + 'no equals sign\n'), 'bad.conf:')
+        one_line(with_config(good.replace('\nid = 1', '\nid = one', 1)), 'bad.conf:', 'one')
+        one_line(with_config(good, '--name', 'n7'), 'n7')
+        one_line(run('node', '--config', f'{lab.dir}/none.conf', '--name', 'n1'), 'none.conf', 'No such file')
+        one_line(run('node', '--config', f'{lab.dir}/tally.conf', '--name', 'n1'), 'n1')  # runs already
+        one_line(run('mount', '--config', f'{lab.dir}/tally.conf', '-o', 'consistensy=session', f'{lab.dir}/mnt/m1'), 'consistensy', 'consistency')
+        one_line(run('mount', '--config', f'{lab.dir}/tally.conf', '-o', 'timeout=soon', f'{lab.dir}/mnt/m1'), 'timeout=soon', '30s')
+        one_line(run('mount', '--config', f'{lab.dir}/tally.conf', f'{lab.dir}/nowhere'), 'nowhere')
+        one_line(run('mount', '--config', f'{lab.dir}/tally.conf', f'{lab.dir}/mnt/m1'), 'already')
+        one_line(run('umount', lab.dir), lab.dir)
+        one_line(run('explain', lab.dir), 'not inside a tally mount')
+        one_line(run('lab', 'kill', '--dir', lab.dir, 'n9'), 'n9', 'n1')
+        one_line(run('lab', 'status', '--dir', f'{lab.dir}/nothing'), 'nothing')
+        for args in (('statuss',), ('status', '--jsn'), ('lab', 'start', '--dirr', 'x')):
+            r = run(*args)
+            assert r.returncode == 2 and args[-1 if args[0] != 'lab' else 2] in r.stderr, (args, r.returncode, r.stderr)
+        put(lab.path('m1', 'f'), b'still here')
+        assert lab.status()['leader']
+
+
+@test('a dead mount point: explain and umount say what is the matter, mounting again cleans it, and the data are there')
+def _():
+    with Lab(mounts=1) as lab:
+        point = lab.path('m1')
+        put(f'{point}/f', b'data')
+        lab.kill('m1')
+        assert error_of(os.listdir, point) in (errno.ENOTCONN, errno.ECONNABORTED)
+        line = one_line(run('explain', point), point)
+        assert 'umount' in line or 'mount it again' in line, line
+        lab.start('m1')
+        assert read_file(f'{point}/f') == b'data'
+        lab.kill('m1')
+        r = run('umount', point)
+        assert r.returncode == 0, r.stderr
+        assert not os.path.ismount(point) and f' {point} ' not in open('/proc/self/mountinfo').read()
+        lab.start('m1')
+        assert read_file(f'{point}/f') == b'data'
+
+
+@test('after `lab stop` no process and no mount of the lab is left: whole, with members dead or frozen, interrupted in its start')
+def _():
+    def left(lab):
+        found = [line for line in open('/proc/self/mountinfo') if lab.dir in line]
+        for pid in filter(str.isdigit, os.listdir('/proc')):
+            try:
+                with open(f'/proc/{pid}/cmdline', 'rb') as f:
+                    command = f.read()
+            except OSError:
+                continue
+            words = command.split(b'\0')
+            if lab.dir.encode() in command and len(words) > 1 and words[1] in (b'node', b'mount', b'lab'):
+                found.append(b' '.join(words))
+        return found
+    for how in ('whole', 'dead', 'frozen', 'no node'):
+        with Lab() as lab:
+            put(lab.path('m1', 'f'), b'x')
+            if how == 'dead':
+                lab.kill('m2')
+                lab.kill('n1')
+            if how == 'frozen':
+                for name in ('n2', 'm1'):
+                    lab.kill(name, 'STOP')
+            if how == 'no node':
+                for name in ('n1', 'n2', 'w1'):
+                    lab.kill(name)
+            start = time.monotonic()
+            lab.tally('stop', check=False, timeout=60)
+            assert time.monotonic() - start < 45
+            assert not left(lab), f'{how}: {left(lab)}'
+            if how == 'whole':
+                lab.tally('start')
+                assert read_file(lab.path('m2', 'f')) == b'x'
+    lab = Lab()
+    try:
+        p = subprocess.Popen([TALLY, 'lab', 'start', '--dir', lab.dir, *map(str, lab.args)], stdin=subprocess.DEVNULL,
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_until(lambda: os.path.exists(f'{lab.dir}/run/n2.sock'), 10, 'the start is in its middle')
+        p.send_signal(signal.SIGTERM)
+        p.wait(30)
+        lab.tally('stop', check=False, timeout=60)
+        assert not left(lab), left(lab)
+    finally:
+        lab.__exit__(None, None, None)
+    assert not os.path.exists(lab.dir)
+
+
+main()
