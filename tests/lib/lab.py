@@ -34,11 +34,24 @@ class Lab:
         return self
 
     def __exit__(self, kind, *_):
-        if kind and kind is not SystemExit:
+        fallen = self.fallen()
+        if fallen or kind and kind is not SystemExit:
             note(self.logs())
         subprocess.run([TALLY, 'lab', 'stop', '--dir', self.dir, '--wipe'], stdin=subprocess.DEVNULL,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
         shutil.rmtree(self.dir, ignore_errors=True) if not self.mounted() else None
+        assert kind or not fallen, f'a process fell by itself: {fallen}'
+
+    def fallen(self):
+        """The first line of a log with which a process says that it fell, which no test wants."""
+        marks = ('Assertion', 'AddressSanitizer', 'runtime error:', 'free()', 'malloc()', 'double free', 'terminate called',
+                 'corrupted')
+        for name in sorted(os.listdir(f'{self.dir}/log')) if os.path.isdir(f'{self.dir}/log') else []:
+            with open(f'{self.dir}/log/{name}', errors='replace') as f:
+                for line in f:
+                    if any(mark in line for mark in marks):
+                        return f'{name}: {line.strip()}'
+        return None
 
     def mounted(self):
         return self.dir in open('/proc/self/mountinfo').read()
@@ -86,12 +99,18 @@ class Lab:
 
     def settle_nodes(self, timeout=60):
         """Until there is a leader and every copy that runs is whole, whatever the mounts have in flight."""
+        target = None  # what was committed when the wait began: all acknowledged by then is on every copy
+
         def settled():
+            nonlocal target
             s = self.status()
             up = [n for n in s['nodes'] if n['state'] == 'up']
             lead = next((n for n in up if n['name'] == s['leader']), None)
-            return lead and len(up) == len(s['nodes']) and all(
-                n['role'] == 'witness' or (n['missing'] == 0 and n['applied'] >= lead['commit'] - 50) for n in up)
+            if not lead or not lead['ready']:
+                return False
+            target = target or lead['commit']
+            return len(up) == len(s['nodes']) and all(
+                n['role'] == 'witness' or (n['missing'] == 0 and n['applied'] >= target) for n in up)
         wait_until(settled, timeout, 'nodes settled')
 
     def pids(self):

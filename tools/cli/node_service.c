@@ -94,8 +94,8 @@ static void finish_data_read(struct data_read *r)
 {
     Fs__ReadReply *body = r->reply->read;
     if (r->err) { /* the mount asks the next copy; this one mends itself meanwhile */
+        assert(r->reply->why == protobuf_c_empty_string); /* static: not to be freed */
         r->reply->err = EAGAIN;
-        free(r->reply->why);
         r->reply->why = xstrdup("bytes are missing on this copy");
     }
     size_t count = 0;
