@@ -19,14 +19,15 @@ MAY = {
     'fs/app': ['fs/app', 'fs/core', 'repl/core', 'repl/base'],
     'fs/client': ['fs/client', 'fs/core', 'repl/core', 'repl/base'],
     'fs/fuse': ['fs/fuse', 'fs/client', 'fs/core', 'repl/base'],
-    'tools': ['tools', 'fs', 'repl', 'election'],
-    'tests': ['tests', 'tools', 'fs', 'repl', 'election'],
+    'node': ['node', 'fs/app', 'fs/core', 'repl', 'election'],
+    'tools': ['tools', 'node', 'fs', 'repl', 'election'],
+    'tests': ['tests', 'tools', 'node', 'fs', 'repl', 'election'],
 }
 # One wrapper per library: header pattern -> the only files (prefixes) that may include it.
 ONLY = {
     r'xxhash\.h': ['repl/base/hash'],
     r'rocksdb/': ['repl/io/kv_rocks'],
-    r'uv\.h': ['repl/io', 'fs/fuse', 'tools', 'tests'],
+    r'uv\.h': ['repl/io', 'fs/fuse', 'node/node', 'tools', 'tests'],
     r'fuse(_lowlevel)?\.h|fuse3/': ['fs/fuse', 'tests', 'tools/cli/cmd_mount', 'tools/cli/mount'],
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')

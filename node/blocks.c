@@ -1,6 +1,6 @@
 /* Blocks in and out: what mounts put here, what the log wants here, what is missing, what nobody
  * names (RULES B3, B5, B7, B12). */
-#include "tools/cli/node.h"
+#include "node/internal.h"
 
 #include <errno.h>
 #include <stdlib.h>

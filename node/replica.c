@@ -1,5 +1,5 @@
 /* What repl/core wants done. */
-#include "tools/cli/node.h"
+#include "node/internal.h"
 
 #include <assert.h>
 #include <errno.h>

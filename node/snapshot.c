@@ -1,6 +1,6 @@
 /* A copy that needs entries the log no longer has gets the whole state (RULES B7): the pairs of the
  * namespace in chunks, a few on their way at once; the blocks they name are fetched afterwards. */
-#include "tools/cli/node.h"
+#include "node/internal.h"
 
 #include <errno.h>
 #include <stdlib.h>

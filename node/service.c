@@ -1,5 +1,5 @@
 /* Mounts' requests: decode, hand to fs/app, carry out what it wants; data reads. */
-#include "tools/cli/node.h"
+#include "node/internal.h"
 
 #include <assert.h>
 #include <errno.h>

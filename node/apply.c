@@ -1,6 +1,6 @@
 /* Committed entries into the namespace, in index order, each in one batch with the applied index.
  */
-#include "tools/cli/node.h"
+#include "node/internal.h"
 
 #include <assert.h>
 #include <errno.h>

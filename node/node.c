@@ -1,66 +1,33 @@
-/* Life cycle of a node: start and recovery, the queues and their pump, the end. */
-#include "tools/cli/node.h"
+/* Life cycle of a node: start and recovery, the queues and the turn that feeds them, the end. */
+#include "node/internal.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
-#include <sys/resource.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "repl/io/log.h"
 #include "repl/wire/frame.h"
-#include "tools/cli/command.h"
 
 enum {
-    LATE_US = 50 * 1000,        /* RULES E5: a timer this late extends suspicion */
-    OWN_TICK_US = 200 * 1000,   /* space, repair, flush: looked at so often while there is work */
-    IDLE_TICK_US = 2 * 1000000, /* and so often when there is none */
-    NODE_NICE = -10,
+    LATE_US = 50 * 1000,         /* RULES E5: a timer this late extends suspicion */
+    OWN_TICK_US = 200 * 1000,    /* space, repair, flush: looked at so often while there is work */
+    IDLE_TICK_US = 2 * 1000000,  /* and so often when there is none */
     STOP_LIMIT_US = 3 * 1000000, /* handing over must not keep a node from ending */
 };
 
-static const char usage[] =
-    "tally node --config FILE --name NAME [--store DIR] [--create]\n"
-    "\n"
-    "Runs one node in the foreground until SIGTERM, when it hands its leadership over first.\n"
-    "--create makes the store: at the node's first start, and only then. A node whose store was "
-    "lost\n"
-    "has forgotten what it promised to the others and must not come back under its old id.\n"
-    "The configuration, the same on every node and for every mount:\n"
-    "\n"
-    "    [cluster]\n"
-    "    name = home\n"
-    "    uuid = 00112233445566778899aabbccddeeff\n"
-    "    election = candidate          # the default\n"
-    "    leader_lease = on             # off: every read asks a majority\n"
-    "\n"
-    "    [node n1]\n"
-    "    id = 1\n"
-    "    kind = copy                   # or witness\n"
-    "    address = unix:/run/tally/n1.sock   # or tcp:127.0.0.1:7101\n"
-    "    store = /var/lib/tally/n1\n"
-    "    capacity = 100GiB             # default: what the disk has\n";
-
 /* ---- time and chance ------------------------------------------------------------------------- */
 
-static time_us clock_us(clockid_t id)
+static time_us clock_us(const struct node *n)
 {
-    struct timespec t;
-    clock_gettime(id, &t);
-    return (time_us)t.tv_sec * TIME_S + (time_us)t.tv_nsec / 1000;
+    return n->host.clock(n->host.ctx);
 }
 
 static void read_clocks(struct node *n)
 {
-    struct timespec t;
-    n->now = clock_us(CLOCK_BOOTTIME);
-    clock_gettime(CLOCK_REALTIME, &t);
-    n->wall_ns = (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+    n->now = clock_us(n);
+    n->wall_ns = n->host.wall_ns(n->host.ctx);
 }
 
 /* splitmix64, seeded from the system: cores take their chance from outside. */
@@ -74,27 +41,25 @@ uint64_t node_random(struct node *n)
 
 const char *node_name_of(const struct node *n, uint32_t id)
 {
-    return id && id < NODE_IDS && n->peers[id].config ? n->peers[id].config->name : "none";
+    return id && id < NODE_IDS && n->peers[id].member ? n->peers[id].member->name : "none";
 }
 
 void node_die(struct node *n, const char *what, int error)
 {
     log_error("TALLY-9001", "%s: %s; %s ends itself, the other nodes go on", what,
               strerror(error < 0 ? -error : error), n->self->name);
-    _exit(3);
-}
-
-static void on_idle(uv_idle_t *idle)
-{
-    (void)idle; /* exists so that the loop polls without sleeping and comes to the check phase */
+    n->host.fall(n->host.ctx);
+    abort();
 }
 
 /* ---- queues ---------------------------------------------------------------------------------- */
 
 void node_wake(struct node *n)
 {
-    if (!n->pumping && !uv_is_active((uv_handle_t *)&n->idle))
-        (void)uv_idle_start(&n->idle, on_idle);
+    if (!n->pumping && !n->woken) {
+        n->woken = true;
+        n->host.wake(n->host.ctx);
+    }
 }
 
 void node_queue_replica(struct node *n, const struct node_replica_event *ev)
@@ -158,9 +123,8 @@ static void feed_app_queue(struct node *n)
 
 /* ---- timers ---------------------------------------------------------------------------------- */
 
-static void on_timer(uv_timer_t *timer)
+void node_timer_due(struct node *n)
 {
-    struct node *n = timer->data;
     n->tick_due = true; /* fed after this turn's input: RULES E5 */
     node_wake(n);
 }
@@ -173,15 +137,8 @@ static time_us sooner(time_us a, time_us b)
 static void set_timer(struct node *n)
 {
     time_us wake = sooner(sooner(n->replica_wake, n->app_wake), n->own_wake);
-    if (wake == 0) {
-        (void)uv_timer_stop(&n->timer);
-        return;
-    }
-    time_us now = clock_us(CLOCK_BOOTTIME);
-    uint64_t ms = wake > now ? (wake - now + 999) / 1000 : 0;
     n->timer_wake = wake;
-    uv_update_time(n->loop);
-    (void)uv_timer_start(&n->timer, on_timer, ms, 0);
+    n->host.wake_at(n->host.ctx, wake);
 }
 
 /* What the driver itself looks at now and then. */
@@ -215,13 +172,13 @@ static void feed_ticks(struct node *n)
         own_tick(n);
 }
 
-/* ---- the pump -------------------------------------------------------------------------------- */
+/* ---- the turn -------------------------------------------------------------------------------- */
 
 static void end_when_handed_over(struct node *n);
 
-static void node_pump(uv_check_t *check)
+void node_turn(struct node *n)
 {
-    struct node *n = check->data;
+    n->woken = false;
     read_clocks(n);
     time_us begun = n->now;
     n->pumping = true;
@@ -238,10 +195,8 @@ static void node_pump(uv_check_t *check)
     n->pumping = false;
     if (apply_more)
         node_wake(n);
-    else
-        (void)uv_idle_stop(&n->idle);
     set_timer(n);
-    time_us took = time_since(clock_us(CLOCK_BOOTTIME), begun);
+    time_us took = time_since(clock_us(n), begun);
     if (took > n->loop_max_us)
         n->loop_max_us = took;
     if (n->stopping)
@@ -253,7 +208,7 @@ static void node_pump(uv_check_t *check)
 static void peer_up(struct node *n, struct link *link, const struct hello *hello)
 {
     uint32_t id = hello->node_id;
-    if (id == 0 || id >= NODE_IDS || !n->peers[id].config || id == n->self->id) {
+    if (id == 0 || id >= NODE_IDS || !n->peers[id].member || id == n->self->id) {
         link_close(link, "claims to be a node that the configuration does not know");
         return;
     }
@@ -261,7 +216,7 @@ static void peer_up(struct node *n, struct link *link, const struct hello *hello
     p->link = link;
     p->store_boot = hello->store_boot;
     p->up_since = n->now;
-    log_info("link-up", "peer=%s", p->config->name);
+    log_info("link-up", "peer=%s", p->member->name);
     struct node_replica_event ev = {.event = {.kind = REPLICA_LINK_UP}};
     ev.event.link.peer = id;
     ev.event.link.store_boot = hello->store_boot;
@@ -288,7 +243,7 @@ static void on_down(void *ctx, struct link *link, const char *reason)
     if (id == 0 || n->peers[id].link != link)
         return; /* an older link of a peer that has a newer one */
     n->peers[id].link = NULL;
-    log_info("link-down", "peer=%s reason=\"%s\"", n->peers[id].config->name, reason);
+    log_info("link-down", "peer=%s reason=\"%s\"", n->peers[id].member->name, reason);
     struct node_replica_event ev = {.event = {.kind = REPLICA_LINK_DOWN}};
     ev.event.link.peer = id;
     node_queue_replica(n, &ev);
@@ -339,14 +294,12 @@ static void on_frame(void *ctx, struct link *link, uint8_t type, const uint8_t *
 
 /* ---- ending ---------------------------------------------------------------------------------- */
 
-static void on_terminate(uv_signal_t *signal, int number)
+void node_stop(struct node *n)
 {
-    struct node *n = signal->data;
     if (n->stopping)
         return;
-    log_info("stop", "signal=%d", number);
     n->stopping = true;
-    n->stop_limit = clock_us(CLOCK_BOOTTIME) + STOP_LIMIT_US;
+    n->stop_limit = clock_us(n) + STOP_LIMIT_US;
     n->own_wake = n->stop_limit;
     node_queue_replica_kind(n, REPLICA_STOP);
 }
@@ -354,7 +307,7 @@ static void on_terminate(uv_signal_t *signal, int number)
 static void end_when_handed_over(struct node *n)
 {
     if (n->handed_over || n->now >= n->stop_limit)
-        uv_stop(n->loop);
+        n->host.ended(n->host.ctx);
 }
 
 /* ---- the store ---------------------------------------------------------------------------------
@@ -363,12 +316,11 @@ static void end_when_handed_over(struct node *n)
 static void wake_from_store(void *ctx) /* on any thread */
 {
     struct node *n = ctx;
-    (void)uv_async_send(&n->from_store);
+    n->host.store_ready(n->host.ctx);
 }
 
-static void on_store(uv_async_t *async)
+void node_poll_store(struct node *n)
 {
-    struct node *n = async->data;
     if (n->store)
         store_poll(n->store);
 }
@@ -393,20 +345,14 @@ static void on_missing(void *ctx, struct block_name name, bool missing)
 
 /* ---- starting -------------------------------------------------------------------------------- */
 
-static void trace_line(void *ctx, const char *text)
-{
-    (void)ctx;
-    log_info("trace", "%s", text);
-}
-
 static int open_hub(struct node *n)
 {
     struct hello self = {.kind = HELLO_NODE, .node_id = n->self->id, .store_boot = n->store_boot};
-    memcpy(self.cluster, n->config->uuid, sizeof self.cluster);
+    memcpy(self.cluster, n->config.cluster, sizeof self.cluster);
     (void)snprintf(self.name, sizeof self.name, "%s", n->self->name);
     struct link_callbacks callbacks = {
         .ctx = n, .on_up = on_up, .on_down = on_down, .on_frame = on_frame};
-    n->hub = link_hub_new(n->loop, &self, &callbacks);
+    n->hub = link_hub_new(n->host.loop, &self, &callbacks);
     int r = link_hub_listen(n->hub, n->self->address);
     if (r < 0) {
         log_error("TALLY-2001", "cannot listen on %s: %s%s", n->self->address, strerror(-r),
@@ -415,7 +361,7 @@ static int open_hub(struct node *n)
     }
     /* of two nodes the one with the higher id calls: one link for each pair */
     for (uint32_t id = 1; id < n->self->id && r == 0; id++) {
-        const struct config_node *peer = n->peers[id].config;
+        const struct node_member *peer = n->peers[id].member;
         if (peer)
             r = link_hub_connect(n->hub, peer->name, peer->address);
     }
@@ -426,28 +372,14 @@ static void set_members(struct node *n, struct member_set *members)
 {
     uint32_t rank = 0;
     member_set_init(members);
-    for (size_t i = 0; i < n->config->nodes_count; i++) {
-        const struct config_node *node = &n->config->nodes[i];
-        n->peers[node->id].config = node;
-        *(node->witness ? &n->witnesses : &n->copies) |= 1u << node->id;
-        member_set_put(members, node->id, node->witness ? MEMBER_WITNESS : MEMBER_COPY, rank++);
+    for (size_t i = 0; i < n->config.members_count; i++) {
+        const struct node_member *m = &n->config.members[i];
+        n->peers[m->id].member = m;
+        if (m->id == n->config.self)
+            n->self = m;
+        *(m->witness ? &n->witnesses : &n->copies) |= 1u << m->id;
+        member_set_put(members, m->id, m->witness ? MEMBER_WITNESS : MEMBER_COPY, rank++);
     }
-}
-
-static void init_handles(struct node *n)
-{
-    (void)uv_check_init(n->loop, &n->check);
-    (void)uv_idle_init(n->loop, &n->idle);
-    (void)uv_timer_init(n->loop, &n->timer);
-    (void)uv_signal_init(n->loop, &n->sigterm);
-    (void)uv_signal_init(n->loop, &n->sigint);
-    (void)uv_async_init(n->loop, &n->from_store, on_store);
-    n->check.data = n->idle.data = n->timer.data = n->sigterm.data = n->sigint.data = n;
-    n->from_store.data = n;
-    list_init(&n->ended);
-    (void)uv_check_start(&n->check, node_pump);
-    (void)uv_signal_start(&n->sigterm, on_terminate, SIGTERM);
-    (void)uv_signal_start(&n->sigint, on_terminate, SIGINT);
 }
 
 static int load_entry(void *ctx, struct entry *e)
@@ -458,17 +390,18 @@ static int load_entry(void *ctx, struct entry *e)
     return replica_load_entry(n->replica, e);
 }
 
-static int open_store(struct node *n, const char *dir, struct store_recovered *info)
+static int open_store(struct node *n, struct store_recovered *info)
 {
+    const char *dir = n->config.store_dir;
     char error[512];
     struct store_config sc = {.dir = dir,
                               .kind = n->self->witness ? STORE_WITNESS : STORE_COPY,
                               .node = n->self->id,
-                              .capacity = n->self->capacity_bytes,
-                              .create = n->create,
+                              .capacity = n->config.capacity_bytes,
+                              .create = n->config.create,
                               .wake = wake_from_store,
                               .wake_ctx = n};
-    memcpy(sc.cluster, n->config->uuid, sizeof sc.cluster);
+    memcpy(sc.cluster, n->config.cluster, sizeof sc.cluster);
     int r = store_open(&sc, &n->store, info, error, sizeof error);
     if (r < 0) {
         log_error("TALLY-3001", "store %s: %s%s", dir, error,
@@ -485,16 +418,17 @@ static int open_store(struct node *n, const char *dir, struct store_recovered *i
 }
 
 /* The store's memory into the replica. */
-static int recover(struct node *n, const char *dir, const struct replica_config *rc)
+static int recover(struct node *n, const struct replica_config *rc)
 {
     struct store_recovered info;
-    int r = open_store(n, dir, &info);
+    int r = open_store(n, &info);
     if (r < 0)
         return r;
     n->replica = replica_new(rc, info.base_index, info.base_term);
     r = store_load_entries(n->store, load_entry, n);
     if (r < 0) {
-        log_error("TALLY-3002", "store %s: the log does not fit together: %s", dir, strerror(-r));
+        log_error("TALLY-3002", "store %s: the log does not fit together: %s", n->config.store_dir,
+                  strerror(-r));
         return r;
     }
     node_apply_open(n);
@@ -532,20 +466,17 @@ static void open_app(struct node *n)
     node_queue_app(n, &ev);
 }
 
-static int node_open(struct node *n, const char *store_dir)
+static int start(struct node *n)
 {
-    if (getrandom(&n->random_state, sizeof n->random_state, 0) != sizeof n->random_state)
-        return -EIO;
-    if (getenv("TALLY_TRACE"))
-        n->trace.line = trace_line;
-    struct replica_config rc = {.self = n->self->id, .trace = n->trace};
+    struct replica_config rc = {.self = n->config.self, .trace = n->trace};
     read_clocks(n);
     set_members(n, &rc.members);
-    struct ballot_config bc = ballot_config_default(n->self->id, &rc.members);
-    bc.leader_lease = n->config->leader_lease;
+    assert(n->self);
+    struct ballot_config bc = ballot_config_default(n->config.self, &rc.members);
+    bc.leader_lease = n->config.leader_lease;
     rc.ballot = &bc;
-    init_handles(n);
-    int r = recover(n, store_dir, &rc);
+    list_init(&n->ended);
+    int r = recover(n, &rc);
     if (r < 0)
         return r;
     open_app(n);
@@ -555,86 +486,62 @@ static int node_open(struct node *n, const char *store_dir)
     n->own_wake = n->now + OWN_TICK_US;
     set_timer(n);
     log_info("start", "node=%s role=%s store=%s", n->self->name,
-             n->self->witness ? "witness" : "copy", store_dir);
+             n->self->witness ? "witness" : "copy", n->config.store_dir);
     return 0;
 }
 
-static void node_close(struct node *n)
+struct node *node_open(const struct node_config *config, const struct node_host *host)
 {
-    link_hub_close(n->hub);
-    (void)uv_check_stop(&n->check);
-    node_blocks_close(n);
+    struct node *n = xcalloc(1, sizeof *n);
+    n->config = *config;
+    n->host = *host;
+    n->random_state = config->random_seed;
+    n->trace = config->trace;
+    if (start(n) == 0)
+        return n;
+    node_close(n);
+    return NULL;
+}
+
+static void drop_queues(struct node *n)
+{
+    for (size_t i = 0; i < n->replica_queue.count; i++)
+        drop_replica_event(&n->replica_queue.items[i]);
+    for (size_t i = 0; i < n->app_queue.count; i++) {
+        blob_unref(n->app_queue.items[i].bulk);
+        if (n->app_queue.items[i].event.kind == FS_APP_REQUEST)
+            fs__request__free_unpacked(n->app_queue.items[i].event.request, NULL);
+    }
+    vec_done(&n->replica_queue);
+    vec_done(&n->app_queue);
+}
+
+static void forget_links(struct node *n)
+{
+    size_t cursor = 0;
+    void *client;
+    for (uint32_t id = 0; id < NODE_IDS; id++) {
+        n->peers[id].link = NULL;
+        node_snapshot_link_down(n, id);
+    }
+    if (n->hub)
+        link_hub_close(n->hub);
+    while (map_next(&n->clients, &cursor, NULL, &client))
+        free(client);
+    map_done(&n->clients);
+}
+
+void node_close(struct node *n)
+{
+    forget_links(n);
+    fs_app_free(n->app);
     node_apply_close(n);
-    store_close(n->store);
+    store_close(n->store); /* reports what was under way: queued, and fed to nobody any more */
+    node_blocks_close(n);
+    drop_queues(n);
+    free(n->app_out.effects);
+    replica_update_done(&n->update);
+    replica_free(n->replica);
     log_info("end", "node=%s", n->self->name);
+    free(n);
 }
-
-static int parse(int argc, char **argv, const char **config, const char **name, const char **store,
-                 bool *create)
-{
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--create") == 0) {
-            *create = true;
-            continue;
-        }
-        const char **to = strcmp(argv[i], "--config") == 0  ? config
-                          : strcmp(argv[i], "--name") == 0  ? name
-                          : strcmp(argv[i], "--store") == 0 ? store
-                                                            : NULL;
-        if (!to || i + 1 == argc) {
-            fprintf(stderr, "tally node: what is '%s'?\nusage: %s", argv[i], usage);
-            return EXIT_USAGE;
-        }
-        *to = argv[++i];
-    }
-    if (*config && *name)
-        return 0;
-    fprintf(stderr, "tally node: --config and --name are needed\nusage: %s", usage);
-    return EXIT_USAGE;
-}
-
-static int run_node(int argc, char **argv)
-{
-    static struct config config;
-    static struct node node;
-    const char *path = NULL, *name = NULL, *store = NULL;
-    char error[1024];
-    int r = parse(argc, argv, &path, &name, &store, &node.create);
-    if (r)
-        return r;
-    if (config_load(path, &config, error, sizeof error) < 0) {
-        fprintf(stderr, "tally node: %s\n", error);
-        return EXIT_FAILED;
-    }
-    node.config = &config;
-    node.self = config_find(&config, name);
-    if (!node.self) {
-        fprintf(stderr, "tally node: %s has no [node %s]\n", path, name);
-        return EXIT_FAILED;
-    }
-    if (!store)
-        store = node.self->store;
-    if (!store[0]) {
-        fprintf(stderr,
-                "tally node: where is the store of %s? `store = DIR` in %s, or --store DIR\n", name,
-                path);
-        return EXIT_FAILED;
-    }
-    (void)signal(SIGPIPE, SIG_IGN);
-    /* A node that answers late is taken for dead: it must not queue behind a busy machine's jobs.
-     */
-    (void)setpriority(PRIO_PROCESS, 0, NODE_NICE);
-    node.loop = uv_default_loop();
-    if (node_open(&node, store) < 0)
-        return EXIT_FAILED;
-    (void)uv_run(node.loop, UV_RUN_DEFAULT);
-    node_close(&node);
-    return EXIT_DONE;
-}
-
-const struct command command_node = {
-    .name = "node",
-    .summary = "run one node of a cluster",
-    .usage = usage,
-    .run = run_node,
-};

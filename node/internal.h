@@ -1,28 +1,27 @@
-/* One node of the cluster: the driver that joins links, store, replica, namespace and service.
+/* The inside of a node, for the sources of this folder.
  *
- * The cores compute, the driver carries out. One turn of the loop: input is gathered as events
- * while the loop polls (links, journal, block pool, timer); then node_pump() feeds the events to
- * the cores, one after another, and carries out the effects, until nothing is left. So all input of
- * a turn shares one journal write and one APPEND per peer, and no core is ever entered from within
- * an effect.
+ * One turn: input is gathered as events (links, journal, block pool, timer); then node_turn() feeds
+ * the events to the cores, one after another, and carries out the effects, until nothing is left.
+ * So all input of a turn shares one journal write and one APPEND per peer, and no core is ever
+ * entered from within an effect.
  *
- *     node.c           life cycle, recovery, queues, the pump
- *     node_replica.c   effects of repl/core
- *     node_apply.c     committed entries into the namespace; flushes; truncation
- *     node_service.c   mounts' requests: fs/app, data reads
- *     node_blocks.c    blocks in and out: puts, fetches, what is missing, garbage
- *     node_snapshot.c  a copy that fell behind: sending and installing state
- *     node_status.c    questions of people */
-#ifndef TALLY_TOOLS_CLI_NODE_H
-#define TALLY_TOOLS_CLI_NODE_H
+ *     node.c      life cycle, recovery, queues, the turn
+ *     replica.c   effects of repl/core
+ *     apply.c     committed entries into the namespace; flushes; truncation
+ *     service.c   mounts' requests: fs/app, data reads
+ *     blocks.c    blocks in and out: puts, fetches, what is missing, garbage
+ *     snapshot.c  a copy that fell behind: sending and installing state
+ *     status.c    questions of people */
+#ifndef TALLY_NODE_INTERNAL_H
+#define TALLY_NODE_INTERNAL_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <uv.h>
 
 #include "fs/app/app.h"
 #include "fs/core/state.h"
+#include "node/node.h"
 #include "repl/base/kv_txn.h"
 #include "repl/base/list.h"
 #include "repl/base/map.h"
@@ -31,12 +30,11 @@
 #include "repl/core/replica.h"
 #include "repl/io/link.h"
 #include "repl/io/store.h"
-#include "tools/cli/config.h"
 
 enum { NODE_IDS = 32 };
 
 struct node_peer {
-    const struct config_node *config; /* NULL: no such node */
+    const struct node_member *member; /* NULL: no such node */
     struct link *link;                /* NULL: down */
     uint64_t store_boot;
     time_us up_since;
@@ -74,9 +72,9 @@ struct node_install {
 };
 
 struct node {
-    uv_loop_t *loop;
-    const struct config *config;
-    const struct config_node *self;
+    struct node_config config;
+    struct node_host host;
+    const struct node_member *self;
     struct link_hub *hub;
     struct store *store;
     uint64_t store_boot;
@@ -95,12 +93,8 @@ struct node {
     /* queues of the turn, and who drains them */
     vec_of(struct node_replica_event) replica_queue;
     vec_of(struct node_app_event) app_queue;
-    uv_check_t check;
-    uv_idle_t idle; /* keeps the loop from sleeping while something is queued */
-    uv_timer_t timer;
-    uv_async_t from_store; /* the store has completions */
     time_us replica_wake, app_wake, own_wake, timer_wake;
-    bool tick_due, pumping;
+    bool tick_due, pumping, woken;
     struct replica_update update;
     struct fs_app_out app_out;
 
@@ -137,33 +131,30 @@ struct node {
     struct node_sending *sending[NODE_IDS];
     struct node_install install;
 
-    bool create; /* the store: this is the node's first start */
-
     /* ending */
     bool stopping, handed_over;
     time_us stop_limit;
-    uv_signal_t sigterm, sigint;
 };
 
 /* ---- node.c ---------------------------------------------------------------------------------- */
 void node_queue_replica(struct node *n, const struct node_replica_event *ev);
 void node_queue_replica_kind(struct node *n, enum replica_event_kind kind);
 void node_queue_app(struct node *n, const struct node_app_event *ev);
-/* Sees to it that node_pump() runs in this turn. */
+/* Sees to it that node_turn() runs in this turn. */
 void node_wake(struct node *n);
 /* Feeds one event to fs/app at once and carries out what it wants. */
 void node_feed_app(struct node *n, const struct fs_app_event *ev);
 uint64_t node_random(struct node *n);
 const char *node_name_of(const struct node *n, uint32_t id);
-/* Ends the process with a reason, for what leaves no other choice (RULES S3). */
+/* Ends the node with a reason, for what leaves no other choice (RULES S3). */
 _Noreturn void node_die(struct node *n, const char *what, int error);
 
-/* ---- node_replica.c -------------------------------------------------------------------------- */
+/* ---- replica.c ------------------------------------------------------------------------------- */
 void node_replica_feed(struct node *n, struct node_replica_event *ev, bool more);
 void node_replica_frame(struct node *n, struct link *link, uint32_t from, const uint8_t *control,
                         size_t size, struct blob *bulk);
 
-/* ---- node_apply.c ---------------------------------------------------------------------------- */
+/* ---- apply.c --------------------------------------------------------------------------------- */
 /* The namespace in the store's key-value store, formatted when it is new. */
 void node_apply_open(struct node *n);
 void node_apply_close(struct node *n);
@@ -173,7 +164,7 @@ void node_report_applied(struct node *n);
 /* Makes the applied state durable when that gives space back, or now and then. */
 void node_flush_when_due(struct node *n);
 
-/* ---- node_service.c -------------------------------------------------------------------------- */
+/* ---- service.c ------------------------------------------------------------------------------- */
 void node_client_up(struct node *n, struct link *link, const char *name);
 void node_client_down(struct node *n, struct link *link);
 void node_client_frame(struct node *n, struct node_client *client, const uint8_t *control,
@@ -181,7 +172,7 @@ void node_client_frame(struct node *n, struct node_client *client, const uint8_t
 void node_carry_out_app(struct node *n, struct fs_app_out *out);
 void node_report_space(struct node *n);
 
-/* ---- node_blocks.c --------------------------------------------------------------------------- */
+/* ---- blocks.c -------------------------------------------------------------------------------- */
 void node_blocks_ensure(struct node *n, uint64_t ticket, uint32_t sources,
                         const struct block_ref *refs, size_t count);
 void node_blocks_ensure_end(struct node *n, uint64_t ticket);
@@ -200,7 +191,7 @@ void node_blocks_session_ended(struct node *n, uint64_t session);
 void node_blocks_tick(struct node *n);
 void node_blocks_close(struct node *n);
 
-/* ---- node_snapshot.c ------------------------------------------------------------------------- */
+/* ---- snapshot.c ------------------------------------------------------------------------------ */
 void node_snapshot_send(struct node *n, uint32_t to);
 void node_snapshot_chunk_frame(struct node *n, uint32_t from, struct link *link,
                                const uint8_t *control, size_t size, struct blob *bulk);
@@ -208,7 +199,7 @@ void node_snapshot_ack_frame(struct node *n, uint32_t from, struct link *link,
                              const uint8_t *control, size_t size);
 void node_snapshot_link_down(struct node *n, uint32_t peer);
 
-/* ---- node_status.c --------------------------------------------------------------------------- */
+/* ---- status.c -------------------------------------------------------------------------------- */
 void node_admin_frame(struct node *n, struct link *link, const uint8_t *control, size_t size);
 
 #endif

@@ -1,5 +1,5 @@
 /* Questions of people to a node: one JSON object in, one out. */
-#include "tools/cli/node.h"
+#include "node/internal.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -181,7 +181,7 @@ static json_t *explain_json(const struct node *n)
 
 static json_t *set_cuts(struct node *n, const json_t *request)
 {
-    const char *names[CONFIG_NODES_MAX * 4];
+    const char *names[NODE_IDS * 4];
     size_t count = 0, i;
     json_t *name;
     json_array_foreach(json_object_get(request, "peers"), i, name)
