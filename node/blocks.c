@@ -545,4 +545,6 @@ void node_blocks_close(struct node *n)
     for (cursor = 0; map_next(&n->unnamed, &cursor, NULL, &value);)
         free(value);
     map_done(&n->unnamed);
+    list_each(it, &n->ended)
+        free(container_of(it, struct node_ended, link));
 }

@@ -1,0 +1,62 @@
+/* The kernel's side of one mount, as much of it as decides what an application sees (FUSE.md):
+ * cached pages and attributes with their validity, names with theirs, requests in flight, the rule
+ * that a page read in flight while its invalidation comes is not kept, O_APPEND and O_DIRECT.
+ *
+ * Applications call it as system calls; each ends in a callback. A process that is killed sees
+ * EINTR. Data are not bytes but stamps: each 4 KiB page of a file holds one number (0: zeros),
+ * except append-only files, whose records are kept byte by byte. */
+#ifndef TALLY_TESTS_SIM_KERNEL_H
+#define TALLY_TESTS_SIM_KERNEL_H
+
+#include "fs/client/client.h"
+#include "tests/sim/sim.h"
+
+struct kernel;
+struct mount;
+
+struct sys_result {
+    int err;                          /* 0 or a positive errno */
+    uint64_t ino, size, nlink, value; /* value: bytes read or written, fd, entries */
+    int64_t mtime;
+    uint32_t mode;
+    struct blob *data;        /* READ, READLINK, GETXATTR: borrowed for the callback */
+    const char *const *names; /* READDIR: borrowed for the callback */
+    size_t names_count;
+};
+typedef void sys_done(void *ctx, const struct sys_result *result);
+
+struct kernel *kernel_new(struct mount *m);
+void kernel_free(struct kernel *k); /* calls nobody back */
+
+/* System calls; paths are "/a/b". Open files are numbers from 1. */
+void sys_open(struct kernel *k, const char *path, int flags, uint32_t mode, sys_done *done,
+              void *ctx);
+void sys_close(struct kernel *k, uint64_t fd, sys_done *done, void *ctx);
+void sys_read(struct kernel *k, uint64_t fd, uint64_t offset, uint64_t size, sys_done *done,
+              void *ctx);
+void sys_write(struct kernel *k, uint64_t fd, uint64_t offset, struct blob *data, sys_done *done,
+               void *ctx);
+void sys_fsync(struct kernel *k, uint64_t fd, sys_done *done, void *ctx);
+void sys_fstat(struct kernel *k, uint64_t fd, sys_done *done, void *ctx);
+void sys_ftruncate(struct kernel *k, uint64_t fd, uint64_t size, sys_done *done, void *ctx);
+void sys_stat(struct kernel *k, const char *path, sys_done *done, void *ctx);
+void sys_mkdir(struct kernel *k, const char *path, uint32_t mode, sys_done *done, void *ctx);
+void sys_rmdir(struct kernel *k, const char *path, sys_done *done, void *ctx);
+void sys_unlink(struct kernel *k, const char *path, sys_done *done, void *ctx);
+void sys_rename(struct kernel *k, const char *from, const char *to, uint32_t flags, sys_done *done,
+                void *ctx);
+void sys_link(struct kernel *k, const char *from, const char *to, sys_done *done, void *ctx);
+void sys_symlink(struct kernel *k, const char *target, const char *path, sys_done *done, void *ctx);
+void sys_readlink(struct kernel *k, const char *path, sys_done *done, void *ctx);
+void sys_readdir(struct kernel *k, const char *path, sys_done *done, void *ctx); /* whole listing */
+void sys_setxattr(struct kernel *k, const char *path, const char *name, struct blob *data,
+                  sys_done *done, void *ctx);
+void sys_getxattr(struct kernel *k, const char *path, const char *name, sys_done *done, void *ctx);
+
+/* From the mount: answers and notifications of the client core, in their order. */
+void kernel_reply(struct kernel *k, uint64_t op_id, const struct client_result *result);
+void kernel_notify_attr(struct kernel *k, uint64_t ino);
+void kernel_notify_data(struct kernel *k, uint64_t ino);
+void kernel_notify_names(struct kernel *k);
+
+#endif
