@@ -1,44 +1,57 @@
 /* What applications did and saw: the input of the checkers that know nothing of the inside.
  *
  * Applications are sequential: an app's operations don't overlap. An operation whose mount was
- * killed has no end (`end` 0) and may or may not have happened. */
+ * killed has no end (`end` 0) and may or may not have happened. So may one that ended with EIO,
+ * ETIMEDOUT or EINTR. A file is known by its inode number (`file`), which is never used again.
+ *
+ * Pages of a history are units of 2 KiB, half of the filesystem's pages, so that writes of an odd
+ * number of them, or from an odd one on, change a part of a page. A unit carries its stamp at its
+ * start and its end, the latter mixed with its number in the file: a torn or misplaced one is seen
+ * and reads as HISTORY_TORN. A read behind the end of the file reads zeros here. */
 #ifndef TALLY_TESTS_SIM_HISTORY_H
 #define TALLY_TESTS_SIM_HISTORY_H
 
 #include "repl/base/vec.h"
 #include "tests/sim/sim.h"
 
+enum { HISTORY_UNIT = 2048, HISTORY_RECORD = 64 /* bytes, the least of a record */ };
+#define HISTORY_TORN UINT64_MAX
+
 enum history_kind {
-    H_CREATE,   /* path, O_EXCL: 0 or EEXIST; `stamp` is the file's number, written into it later */
-    H_WRITE,    /* file, page .. page + pages - 1 get `stamp` */
-    H_READ,     /* file, page, pages -> stamps */
-    H_FSYNC,    /* file */
-    H_CLOSE,    /* file: flush */
+    H_CREATE, /* path: made (O_EXCL) or, when not exclusive, made or opened -> file */
+    H_WRITE,  /* file, units page .. page + pages - 1 get `stamp`; `bytes`: how much was written */
+    H_READ,   /* file, page, pages -> `pages` stamps; `bytes` were there */
+    H_FSYNC,  /* file */
+    H_CLOSE,  /* file: flush; the descriptor is gone whatever it answers */
     H_TRUNCATE, /* file, to `pages` pages */
     H_STAT,     /* path or file -> ino, size, nlink, mtime */
-    H_APPEND,   /* file, record `stamp` of `bytes` bytes */
-    H_READ_ALL, /* append-only file -> the records found, in order, `torn` when bytes fit no record
-                 */
+    H_APPEND,   /* file, record `stamp` of `bytes` bytes, by O_APPEND */
+    H_READ_ALL, /* append-only file -> the records found, in order, `torn` when bytes fit no record;
+                   several read(2), each atomic, so what is appended meanwhile may be there in part:
+                   `pages` says how many read(2) it took */
     H_UNLINK,
     H_RENAME, /* path -> path2 */
     H_LINK,
     H_MKDIR,
     H_RMDIR,
-    H_LIST,          /* path -> names */
+    H_LIST,          /* path -> stamps: hash64() of the names, sorted; `pages` READDIRs */
     H_SETXATTR,      /* path, stamp */
     H_GETXATTR,      /* path -> stamp */
     H_MOUNT_KILLED,  /* mount; `end` == `start` */
     H_MOUNT_STARTED, /* mount */
+    H_OPEN,          /* path -> file: the name was resolved, nothing was made */
+    H_SESSION_LOST,  /* mount has learned that its session has ended, `session`: what it had written
+                        and not synced is lost since some moment before */
 };
 
 struct history_op {
     enum history_kind kind;
-    uint32_t mount, app; /* from 1 */
+    uint32_t mount, app; /* from 1; app 0: the mount itself */
+    uint32_t life;       /* of the mount: another life, another process of that number */
+    uint64_t session;    /* of the mount when it began, 0: none yet */
     time_us start, end;  /* true time; end 0: never ended */
     int err;
-    uint64_t
-        file; /* number of the file (not its inode): given by the CREATE that made it, 0: none */
-    uint64_t ino;
+    uint64_t file; /* inode number, 0: not known */
     uint32_t page, pages;
     uint64_t stamp, bytes; /* stamps are unique over the run, never 0 */
     uint64_t size, nlink;
@@ -46,8 +59,7 @@ struct history_op {
     bool torn;
     bool exclusive;     /* RENAME: NOREPLACE; CREATE: O_EXCL */
     char *path, *path2; /* owned */
-    uint64_t *stamps;   /* READ: per page; READ_ALL: per record; LIST: file numbers or hashes of the
-                           names; owned */
+    uint64_t *stamps;   /* READ: per unit; READ_ALL: per record; LIST: per name; owned */
     size_t stamps_count;
 };
 
