@@ -185,6 +185,20 @@ static void prepare_renew(struct client *c, struct rpc *r)
     r->req->renew->term = c->term;
 }
 
+/* Files counted as open here while we were silent, or whose answer got lost. */
+static void learn_holds(struct client *c, const struct Fs__RenewReply *renew)
+{
+    for (size_t k = 0; k < renew->n_holds; k++) {
+        struct inode *i = inode_find(c, renew->holds[k]);
+        if (i == NULL) {
+            session_drop_holds(c, renew->holds[k]);
+        } else {
+            i->orphan = true;
+            file_drop_hold(c, i); /* at once, or when it is closed */
+        }
+    }
+}
+
 static void on_renewed(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
                        struct blob *bulk)
 {
@@ -201,6 +215,7 @@ static void on_renewed(struct client *c, struct rpc *r, const struct Fs__Reply *
         if (reply->renew->lease_us != 0) {
             c->lease_us = reply->renew->lease_us;
         }
+        learn_holds(c, reply->renew);
         if (reply->renew->targets != 0 && reply->renew->targets != c->targets) {
             c->targets = reply->renew->targets;
             commit_on_targets(c);

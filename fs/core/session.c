@@ -237,6 +237,17 @@ bool fs_session_get(const struct fs_state *s, uint64_t id, struct fs_session *re
     return found;
 }
 
+size_t fs_session_holds(const struct fs_state *s, uint64_t id, uint64_t *ret_inos, size_t max)
+{
+    struct key prefix = key_of1(KEY_HOLD_OF, id);
+    struct kv_iter *it = state_iter(s, &prefix);
+    size_t count = 0;
+    for (; count < max && kv_iter_valid(it); kv_iter_next(it))
+        ret_inos[count++] = be64_get(kv_iter_key(it).data + 9);
+    kv_iter_free(it);
+    return count;
+}
+
 void fs_each_session(const struct fs_state *s, fs_session_fn *each, void *ctx)
 {
     struct key prefix = key_of(KEY_SESSION);

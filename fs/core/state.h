@@ -152,6 +152,9 @@ void fs_each_session(const struct fs_state *s, fs_session_fn *each, void *ctx);
 struct Fs__OpReply *fs_session_reply(const struct fs_state *s, uint64_t id, uint64_t seq);
 /* The last c applied for the inode's current lease epoch (0: none); -ENOENT. */
 int fs_lease_last_c(const struct fs_state *s, uint64_t ino, uint64_t *ret_last_c);
+/* Unlinked inodes that are kept because session `id` has them open, or was silent when asked (RULES
+ * L7): at most `max`, the lowest first. Returns how many. */
+size_t fs_session_holds(const struct fs_state *s, uint64_t id, uint64_t *ret_inos, size_t max);
 /* Write leases held by session `id`: calls `each` with the inode and the epoch. */
 typedef bool fs_lease_fn(void *ctx, uint64_t ino, uint64_t epoch);
 void fs_each_lease(const struct fs_state *s, uint64_t id, fs_lease_fn *each, void *ctx);

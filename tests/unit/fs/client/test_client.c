@@ -689,6 +689,32 @@ START_TEST(unlinked_while_open_elsewhere)
 }
 END_TEST
 
+START_TEST(unlinked_while_silent)
+{
+    /* Goal: a mount that could not be asked counts as having the file open; when it is back it
+     * gives back what it does not need, and what it has open lives until its close. */
+    struct file opened = create(0, "opened"), closed = create(0, "closed");
+    put_text(0, opened, 0, "kept");
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, opened), 0);
+    ck_assert_int_eq(simple(0, CLIENT_RELEASE, closed), 0);
+    world_pass(&w, 3 * TIME_S); /* the leases are back */
+    uint64_t inodes = fs_state_totals(w.state).inodes;
+    w.mounts[0].silent = w.mounts[0].held = true;
+    struct client_op unlink = {.kind = CLIENT_UNLINK, .parent = WORLD_ROOT, .name = "opened"};
+    ck_assert_int_eq(world_do(&w, 1, unlink)->err, 0);
+    unlink.name = "closed";
+    ck_assert_int_eq(world_do(&w, 1, unlink)->err, 0);
+    ck_assert_uint_eq(fs_state_totals(w.state).inodes, inodes);
+    w.mounts[0].silent = w.mounts[0].held = false;
+    world_pass(&w, 3 * TIME_S);
+    ck_assert_uint_eq(fs_state_totals(w.state).inodes, inodes - 1);
+    expect_text(0, opened, 0, "kept");
+    ck_assert_int_eq(simple(0, CLIENT_RELEASE, opened), 0);
+    world_pass(&w, 3 * TIME_S);
+    ck_assert_uint_eq(fs_state_totals(w.state).inodes, inodes - 2);
+}
+END_TEST
+
 START_TEST(unlinked_with_dirty_data)
 {
     /* Goal: removing a closed file with buffered data loses them silently, and frees it. */
@@ -939,6 +965,7 @@ int main(void)
     tcase_add_loop_test(t, crowd_losing_sessions, 0, 10);
     tcase_add_test(t, recall_while_dirty);
     tcase_add_test(t, unlinked_while_open_elsewhere);
+    tcase_add_test(t, unlinked_while_silent);
     tcase_add_test(t, unlinked_with_dirty_data);
     tcase_add_test(t, commits_over_an_election_lost);
     tcase_add_test(t, commits_over_an_election_kept);
