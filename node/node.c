@@ -542,6 +542,5 @@ void node_close(struct node *n)
     free(n->app_out.effects);
     replica_update_done(&n->update);
     replica_free(n->replica);
-    log_info("end", "node=%s", n->self->name);
     free(n);
 }

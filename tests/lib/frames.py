@@ -34,8 +34,8 @@ class Stranger:
 
     def __init__(self, path):
         self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(path)  # waits for its turn; with a timeout set it would fail when the queue is full
         self.socket.settimeout(15)
-        self.socket.connect(path)
 
     def __enter__(self):
         return self

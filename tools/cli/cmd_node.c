@@ -184,6 +184,7 @@ static int run_process(struct node_config *config)
     struct node *n = p.node;
     p.node = NULL;
     node_close(n);
+    log_info("end", "node=%u", (unsigned)config->self);
     return EXIT_DONE;
 }
 
