@@ -1,5 +1,8 @@
 /* Checkers that look into the nodes, fed while a run goes on. Each complains by sim_complain().
- * Rules and sources stand at each in its file. */
+ * Rules and sources stand at each in its file.
+ *
+ * A checker has two layers: a `_turn` that reads what is new out of a node, and functions that
+ * judge facts and know nothing of nodes. Tests feed bad facts to the latter. */
 #ifndef TALLY_TESTS_SIM_CHECK_H
 #define TALLY_TESTS_SIM_CHECK_H
 
@@ -17,20 +20,45 @@ void check_node_turn(struct process *p);
 void check_node_opened(struct process *p);
 void check_node_died(struct process *p);
 
-/* check_election.c: PROTOCOL 1.9 and RULES E1-E3. At most one leader per term; one vote per term
- * and node, also over crashes; leases never overlap; a leader holds every committed entry; a rescue
- * leader proposes nothing. */
+/* ---- check_election.c: PROTOCOL 1.9 and RULES E1-E3 ---------------------------------------------
+ * At most one leader per term; one vote per term and node, also over crashes; no vote inside a
+ * promise; leases never overlap; a leader holds every committed entry; a rescue leader proposes
+ * nothing. */
 void check_election_turn(struct process *p);
 void check_election_vote(uint32_t node, uint64_t term, uint32_t vote); /* durable now */
+/* Facts. */
+void check_election_term(uint32_t node, uint64_t term); /* it runs in this term */
+void check_election_leads(uint32_t node, uint64_t term, bool rescue);
+void check_election_proposed(uint64_t term); /* an entry of this term exists */
+/* Node leads `term` and believes in its lease until the true time `until`; 0: it has none. */
+void check_election_lease(uint32_t node, uint64_t term, time_us until);
+/* `voter` acknowledged what the leader of `term` sent at the true time `sent`. */
+void check_election_ack(uint32_t voter, uint64_t term, time_us sent);
+/* The leader of `term` sent TimeoutNow: promises to it are off (PROTOCOL 1.5). */
+void check_election_revoked(uint64_t term);
 
-/* check_log.c: equal index, equal entry, for committed entries; commit never goes back; an entry is
- * committed when f + 1 stores hold it and its bytes durably (RULES B3); nobody acknowledges what is
- * not durable; an undrafted witness never holds an uncommitted entry with blocks (RULES B4). */
+/* ---- check_log.c: RULES B3, B4 ------------------------------------------------------------------
+ * Equal index, equal entry, for committed entries; commit never goes back; an entry is committed
+ * when f + 1 stores hold it and its bytes durably; nobody acknowledges what is not durable; an
+ * undrafted witness never holds an uncommitted entry with blocks. */
 void check_log_turn(struct process *p);
+/* Facts. `holders`: mask of the nodes whose stores hold entry and bytes durably, looked at when
+ * the first node counts the entry as committed; `by`: the term of that node. */
+void check_log_committed(uint32_t node, uint64_t index, uint64_t term, uint64_t hash,
+                         uint32_t holders, uint64_t by);
+void check_log_acknowledged(uint32_t follower, uint64_t index, bool durable);
+void check_log_uncommitted(uint32_t node, uint64_t index, bool bytes_held);
+void check_log_undrafted(uint32_t witness,
+                         uint64_t index); /* got an uncommitted entry with blocks */
+void check_log_elected(uint32_t node, uint64_t term, const struct replica *r);
+uint64_t check_log_last(void); /* highest index committed anywhere */
 
-/* check_state.c: equal applied index, equal state hash; applied never above what is synced here
- * (RULES S2). */
+/* ---- check_state.c: RULES S2, PROTOCOL 1.9 E5 ---------------------------------------------------
+ * Equal applied index, equal state hash; applied never above what is synced here, never above what
+ * is committed, never back. */
 void check_state_turn(struct process *p);
+void check_state_applied(uint32_t node, uint64_t index, uint64_t lo, uint64_t hi);
+void check_state_synced(uint32_t node, uint64_t applied, uint64_t synced);
 
 /* check_blocks.c: every block that a committed map names is held by f + 1 byte holders or missing
  * and recoverable; no live block is dropped (RULES B12); a witness drops only what all copies have
@@ -38,11 +66,21 @@ void check_state_turn(struct process *p);
 void check_blocks_turn(struct process *p);
 void check_blocks_dropped(uint32_t node, struct block_name name);
 
-/* check_leases.c: RULES B2, L2-L5: one write lease holder per file and epoch; a COMMIT of a stale
- * epoch changes nothing; promises that conflict are never out together. */
+/* ---- check_leases.c: RULES B2, L2-L5 ------------------------------------------------------------
+ * One write lease holder per file and epoch; epochs grow; a COMMIT of a stale epoch changes
+ * nothing; promises that conflict are never out together. */
 void check_leases_turn(struct process *p);
+/* Facts, in the order of the log. */
+void check_leases_seen(uint64_t ino, uint64_t epoch, uint64_t holder, uint64_t index);
+void check_leases_commit(uint64_t ino, uint64_t epoch, uint64_t session, uint64_t index,
+                         bool took_effect);
+/* `session` is promised the attributes and data of `ino`, whose write lease `holder` has. */
+void check_leases_promise(uint32_t node, uint64_t ino, uint64_t session, uint64_t holder);
 
-/* check_progress.c: the healed majority elects, commits, repairs, goes quiet within its budget. */
+/* ---- check_progress.c ---------------------------------------------------------------------------
+ * Called once at the end of the healed phase, which began at `since`: among the nodes that are up
+ * and not frozen there is one ready leader, everything committed is applied on every copy, nothing
+ * is missing, no request waits. */
 void check_progress_healed(time_us since);
 
 #endif

@@ -1,0 +1,229 @@
+/* Elections: PROTOCOL 1.9 E1, E2, E4, E7, E8 and RULES E1, E3.
+ *
+ * Leases are judged in true time. A node counts its lease by its own clock, which is wrong by at
+ * most rho = 1/1000, so what is left of it by that clock lasts at least 1000/1001 of it in truth;
+ * and what a leader sent so long ago by its clock was sent at most 1000/999 of it ago. */
+#include <string.h>
+
+#include "node/internal.h"
+#include "repl/core/state.h"
+#include "tests/sim/check_internal.h"
+
+#define RHO_PER_MILLE 1u
+#define PROMISE_US    (150 * TIME_MS) /* RULES E1 */
+
+struct term_seen {
+    uint32_t leader; /* 0: none yet */
+    bool rescue, revoked;
+};
+
+struct node_seen {
+    /* durable, so over all lives */
+    uint64_t vote_term;
+    uint32_t vote;
+    time_us voted_at;
+    bool vote_moved; /* there was a vote for somebody in vote_term */
+    uint64_t term;   /* highest it ran in with that term durable */
+    /* of this life */
+    uint64_t role_term;
+    enum replica_role role;
+    bool ready;
+    uint64_t lease_term;
+    time_us lease_until;
+    time_us acked_at[CHECK_NODES]; /* by the leader's clock, as last seen */
+    /* as a voter: the newest heartbeat it acknowledged */
+    uint64_t ack_term;
+    time_us ack_sent;
+};
+
+static struct {
+    struct node_seen nodes[CHECK_NODES];
+    vec_of(struct term_seen) terms;
+} state;
+
+void check_election_start(void)
+{
+    vec_done(&state.terms);
+    memset(&state, 0, sizeof state);
+}
+
+static void forget_life(struct node_seen *n)
+{
+    n->role_term = 0;
+    n->role = REPLICA_FOLLOWER;
+    n->ready = false;
+    n->lease_until = 0;
+    memset(n->acked_at, 0, sizeof n->acked_at);
+}
+
+void check_election_opened(uint32_t node)
+{
+    forget_life(&state.nodes[node]);
+}
+
+void check_election_died(uint32_t node)
+{
+    forget_life(&state.nodes[node]);
+}
+
+static struct term_seen *term_of(uint64_t term)
+{
+    while (state.terms.count <= term)
+        vec_push(&state.terms, (struct term_seen){0});
+    return &state.terms.items[term];
+}
+
+/* ---- facts ----------------------------------------------------------------------------------- */
+
+/* RULES E1: "Voters grant no vote within T_promise of the last heartbeat they acknowledged, also
+ * when the connection closes." A promise does not hold against the leader's own TimeoutNow. */
+static void check_promise(uint32_t voter)
+{
+    const struct node_seen *n = &state.nodes[voter];
+    if (!n->vote_moved || n->ack_term >= n->vote_term || n->ack_term == 0 ||
+        term_of(n->ack_term)->revoked)
+        return;
+    if (n->voted_at < n->ack_sent + PROMISE_US - PROMISE_US * 2 * RHO_PER_MILLE / 1000)
+        sim_complain("election",
+                     "n%u voted in term %llu %lld us after a heartbeat of term %llu that it "
+                     "acknowledged was sent (RULES E1)",
+                     voter, (unsigned long long)n->vote_term,
+                     (long long)(n->voted_at - n->ack_sent), (unsigned long long)n->ack_term);
+}
+
+void check_election_vote(uint32_t node, uint64_t term, uint32_t vote)
+{
+    struct node_seen *n = &state.nodes[node];
+    if (term < n->vote_term) {
+        sim_complain("election", "n%u: durable term goes back from %llu to %llu", node,
+                     (unsigned long long)n->vote_term, (unsigned long long)term);
+        return;
+    }
+    if (term == n->vote_term && n->vote && vote != n->vote) {
+        sim_complain("election", "n%u votes twice in term %llu, for n%u and n%u", node,
+                     (unsigned long long)term, n->vote, vote);
+        return;
+    }
+    if (term == n->vote_term && vote == n->vote)
+        return;
+    n->vote_term = term;
+    n->vote = vote;
+    n->vote_moved = vote != 0;
+    n->voted_at = sim_now();
+    check_promise(node);
+}
+
+void check_election_term(uint32_t node, uint64_t term)
+{
+    if (term < state.nodes[node].vote_term)
+        sim_complain("election", "n%u runs in term %llu, its durable term is %llu", node,
+                     (unsigned long long)term, (unsigned long long)state.nodes[node].vote_term);
+}
+
+void check_election_leads(uint32_t node, uint64_t term, bool rescue)
+{
+    struct term_seen *t = term_of(term);
+    if (t->leader && (t->leader != node || t->rescue != rescue))
+        sim_complain("election", "two leaders in term %llu: n%u and n%u", (unsigned long long)term,
+                     t->leader, node);
+    t->leader = node;
+    t->rescue = rescue;
+}
+
+void check_election_proposed(uint64_t term)
+{
+    if (term_of(term)->rescue)
+        sim_complain("election", "the rescue leader n%u of term %llu proposed an entry (RULES E3)",
+                     term_of(term)->leader, (unsigned long long)term);
+}
+
+void check_election_lease(uint32_t node, uint64_t term, time_us until)
+{
+    struct node_seen *n = &state.nodes[node];
+    n->lease_term = term;
+    n->lease_until = until;
+    for (uint32_t id = 1; id < CHECK_NODES && until > sim_now(); id++) {
+        const struct node_seen *other = &state.nodes[id];
+        if (id != node && other->lease_until > sim_now() && other->lease_term != term)
+            sim_complain("election",
+                         "leases overlap: n%u in term %llu for %llu us, n%u in term %llu", node,
+                         (unsigned long long)term, (unsigned long long)(until - sim_now()), id,
+                         (unsigned long long)other->lease_term);
+    }
+}
+
+void check_election_ack(uint32_t voter, uint64_t term, time_us sent)
+{
+    struct node_seen *n = &state.nodes[voter];
+    if (term < n->ack_term || (term == n->ack_term && sent <= n->ack_sent))
+        return;
+    n->ack_term = term;
+    n->ack_sent = sent;
+    check_promise(voter);
+}
+
+void check_election_revoked(uint64_t term)
+{
+    term_of(term)->revoked = true;
+}
+
+/* ---- what a node shows ------------------------------------------------------------------------
+ */
+
+static void see_role(struct process *p, struct node_seen *n, const struct replica *r)
+{
+    bool leads = r->role == REPLICA_LEADER || r->role == REPLICA_RESCUE_LEADER;
+    if (leads && (n->role_term != r->role_term || n->role != r->role)) {
+        check_election_leads(p->id, r->role_term, r->role == REPLICA_RESCUE_LEADER);
+        check_log_elected(p->id, r->role_term, r);
+        if (r->role == REPLICA_RESCUE_LEADER)
+            sim_count(COUNT_RESCUES, 1);
+        memset(n->acked_at, 0, sizeof n->acked_at);
+        n->ready = false;
+    }
+    if (r->role == REPLICA_LEADER && r->ready && !n->ready)
+        sim_count(COUNT_ELECTIONS, 1);
+    n->ready = r->role == REPLICA_LEADER && r->ready;
+    n->role = r->role;
+    n->role_term = leads ? r->role_term : 0;
+    if (r->role == REPLICA_RESCUE_LEADER && log_term(&r->log, r->log.last) == r->role_term)
+        check_election_proposed(r->role_term);
+}
+
+/* Rounded to what is certain: the lease ends no earlier, the message was sent no later. */
+static void see_lease(struct process *p, struct node_seen *n, const struct replica *r)
+{
+    time_us clock = process_clock(p), until = 0;
+    if (r->role == REPLICA_LEADER)
+        until = ballot_lease_until(&r->ballot);
+    time_us left = until > clock ? until - clock : 0;
+    if (left || n->lease_until)
+        check_election_lease(p->id, r->ballot.term,
+                             left ? sim_now() + left * 1000 / (1000 + RHO_PER_MILLE) : 0);
+}
+
+static void see_acks(struct process *p, struct node_seen *n, const struct replica *r)
+{
+    time_us clock = process_clock(p);
+    if (r->ballot.lease_revoked)
+        check_election_revoked(r->ballot.term);
+    for (uint32_t id = 1; id <= process_nodes(); id++) {
+        time_us acked = r->ballot.acked_at[id];
+        if (id == p->id || acked == n->acked_at[id])
+            continue;
+        n->acked_at[id] = acked;
+        time_us ago = time_since(clock, acked) * 1000 / (1000 - RHO_PER_MILLE) + 1;
+        check_election_ack(id, r->ballot.term, time_since(sim_now(), ago));
+    }
+}
+
+void check_election_turn(struct process *p)
+{
+    struct node_seen *n = &state.nodes[p->id];
+    const struct replica *r = p->node->replica;
+    check_election_term(p->id, r->ballot.term);
+    see_role(p, n, r);
+    see_lease(p, n, r);
+    if (r->ballot.role == BALLOT_LEADER || r->ballot.role == BALLOT_RESCUE_LEADER)
+        see_acks(p, n, r);
+}

@@ -1,0 +1,59 @@
+/* Liveness (PROTOCOL 1.9 E11): what a healed majority must have come to within its budget. */
+#include "node/internal.h"
+#include "repl/core/state.h"
+#include "tests/sim/check_internal.h"
+
+static const struct node *running(uint32_t id)
+{
+    const struct process *p = process_of(id);
+    return p->up && !p->frozen && !p->gone ? p->node : NULL;
+}
+
+static const struct node *only_leader(time_us since)
+{
+    const struct node *leader = NULL;
+    for (uint32_t id = 1; id <= process_nodes(); id++) {
+        const struct node *n = running(id);
+        if (!n || n->replica->role != REPLICA_LEADER || !n->replica->ready)
+            continue;
+        if (leader)
+            sim_complain("progress", "n%u and n%u both lead long after healing", leader->self->id,
+                         id);
+        leader = n;
+    }
+    if (!leader)
+        sim_complain("progress", "no leader %llu ms after healing",
+                     (unsigned long long)((sim_now() - since) / TIME_MS));
+    return leader;
+}
+
+static void check_node(const struct node *n, const struct node *leader)
+{
+    uint32_t id = n->self->id;
+    uint64_t commit = leader->replica->commit;
+    if (n->replica->ballot.leader != leader->self->id)
+        sim_complain("progress", "n%u follows n%u, n%u leads", id, n->replica->ballot.leader,
+                     leader->self->id);
+    else if (n->replica->commit != commit)
+        sim_complain("progress", "n%u has not caught up: commit %llu of %llu", id,
+                     (unsigned long long)n->replica->commit, (unsigned long long)commit);
+    else if (n->state && n->applied != commit)
+        sim_complain("progress", "n%u applied %llu of %llu", id, (unsigned long long)n->applied,
+                     (unsigned long long)commit);
+    else if (n->state && store_missing_count(n->store))
+        sim_complain("progress", "n%u still misses %llu blocks", id,
+                     (unsigned long long)store_missing_count(n->store));
+}
+
+void check_progress_healed(time_us since)
+{
+    const struct node *leader = only_leader(since);
+    if (!leader)
+        return;
+    for (uint32_t id = 1; id <= process_nodes(); id++)
+        if (running(id))
+            check_node(running(id), leader);
+    size_t waiting = fs_app_stats(leader->app).waiting_requests;
+    if (waiting)
+        sim_complain("progress", "%zu requests still wait at n%u", waiting, leader->self->id);
+}
