@@ -11,6 +11,7 @@
 #ifndef TALLY_TESTS_SIM_HISTORY_H
 #define TALLY_TESTS_SIM_HISTORY_H
 
+#include "repl/base/mem.h"
 #include "repl/base/vec.h"
 #include "tests/sim/sim.h"
 
@@ -69,6 +70,13 @@ struct history {
 };
 
 void history_done(struct history *h);
+
+/* The bytes of units, and the stamps in bytes (owned by the caller): those behind the end are 0. */
+struct blob *history_units(uint64_t stamp, uint32_t first, uint32_t count);
+uint64_t *history_stamps(const struct blob *b, uint32_t first, uint32_t count);
+/* The same for records. Returns how many; *ret_torn: the rest is none. */
+struct blob *history_record(uint64_t stamp, uint32_t size);
+size_t history_records(const uint8_t *p, size_t size, uint64_t **ret_stamps, bool *ret_torn);
 
 /* The checkers. Each complains by sim_complain() with its own name, at the end of a run. */
 void check_registers(const struct history *h);  /* every page of every file is one register */

@@ -2,9 +2,8 @@
  * cached pages and attributes with their validity, names with theirs, requests in flight, the rule
  * that a page read in flight while its invalidation comes is not kept, O_APPEND and O_DIRECT.
  *
- * Applications call it as system calls; each ends in a callback. A process that is killed sees
- * EINTR. Data are not bytes but stamps: each 4 KiB page of a file holds one number (0: zeros),
- * except append-only files, whose records are kept byte by byte. */
+ * Applications call it as system calls; each ends in a callback, in a moment of its own. Pages hold
+ * the bytes that came, by reference. */
 #ifndef TALLY_TESTS_SIM_KERNEL_H
 #define TALLY_TESTS_SIM_KERNEL_H
 
@@ -27,6 +26,8 @@ typedef void sys_done(void *ctx, const struct sys_result *result);
 
 struct kernel *kernel_new(struct mount *m);
 void kernel_free(struct kernel *k); /* calls nobody back */
+/* All applications of the mount are killed: nobody is called back, their descriptors are closed. */
+void kernel_close_all(struct kernel *k);
 
 /* System calls; paths are "/a/b". Open files are numbers from 1. */
 void sys_open(struct kernel *k, const char *path, int flags, uint32_t mode, sys_done *done,

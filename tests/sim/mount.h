@@ -16,6 +16,8 @@ void mount_killed(struct mount *m);
 void mount_stop(struct mount *m);
 struct kernel *mount_kernel(struct mount *m);
 struct client *mount_client(struct mount *m);
+uint64_t mount_session(const struct mount *m); /* 0: none yet */
+struct process *mount_process(struct mount *m);
 /* A kernel request; its answer comes by kernel_reply(). */
 void mount_op(struct mount *m, const struct client_op *op);
 void mount_cancel(struct mount *m, uint64_t op_id);

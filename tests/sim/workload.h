@@ -32,6 +32,9 @@ void workload_start(struct history *h);
 /* A mount came up, or died: its applications begin again, or end. */
 void workload_mount_up(uint32_t mount);
 void workload_mount_down(uint32_t mount);
+/* For the history: SIGKILL, or an end with commits missing; the session it had is over. */
+void workload_mount_killed(uint32_t mount);
+void workload_session_lost(uint32_t mount, uint64_t session);
 /* No new operations; true when none is under way. */
 bool workload_drained(void);
 void workload_drain(void);
