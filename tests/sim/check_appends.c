@@ -44,11 +44,11 @@ static void complain(const struct appends *a, const char *what, uint64_t stamp,
 /* False: complained. */
 static bool take_list(struct appends *a, const struct history_op *r)
 {
+    vec_clear(&a->list);
     if (r->torn || (r->stamps_count && r->stamps[r->stamps_count - 1] == HISTORY_TORN)) {
         complain(a, "torn record", 0, r);
         return false;
     }
-    vec_clear(&a->list);
     for (size_t i = 0; i < r->stamps_count; i++) {
         const struct history_op *w = view_writer(a->view, r->stamps[i]);
         if (!w || w->file != a->file || view_fate(a->view, w) == FATE_NEVER)
@@ -167,6 +167,13 @@ static void check_growth(struct appends *a)
     }
 }
 
+/* Between two read(2) of it the mount's session ended: the first showed bytes that are gone. */
+static bool lost_meanwhile(const struct view *v, const struct history_op *r)
+{
+    const struct loss *l = view_later_loss(v, r);
+    return l && !l->killed && r->pages > 2;
+}
+
 static void check_file(struct appends *a, const struct file_ops *f)
 {
     a->file = f->file;
@@ -176,7 +183,7 @@ static void check_file(struct appends *a, const struct file_ops *f)
     map_clear(&a->place);
     for (size_t i = 0; i < f->ops.count; i++) {
         const struct history_op *op = &a->view->h->ops.items[f->ops.items[i]];
-        if (op->kind == H_READ_ALL && op_ok(op))
+        if (op->kind == H_READ_ALL && op_ok(op) && !lost_meanwhile(a->view, op))
             vec_push(&a->lists, op);
         else if (op->kind == H_APPEND && view_fate(a->view, op) == FATE_DONE)
             vec_push(&a->records, op);

@@ -78,14 +78,6 @@ static void find_durable(struct durability *d, const struct unit *u)
         qsort(d->writes.items, d->writes.count, sizeof d->writes.items[0], by_since);
 }
 
-static bool older(const struct unit *u, const struct event *read, const struct event *write)
-{
-    if (read->writer)
-        return read->writer != write->op && op_ended(read->writer) &&
-               read->writer->end < write->start && !op_unknown(read->writer);
-    return !unit_zeroed(u, write->start, read->end);
-}
-
 static void check_read(struct durability *d, const struct unit *u, const struct event *read)
 {
     const struct event *newest = NULL;
@@ -97,7 +89,7 @@ static void check_read(struct durability *d, const struct unit *u, const struct 
             newest = w;
     }
     char text[HISTORY_TEXT], other[HISTORY_TEXT];
-    if (newest && older(u, read, newest))
+    if (newest && unit_older(u, read, newest->op))
         sim_complain("durability",
                      "synced write lost: unit %u of file %llu has %llu, not %s, at %s", u->number,
                      (unsigned long long)u->file, (unsigned long long)read->value,

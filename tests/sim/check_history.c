@@ -19,6 +19,11 @@ uint32_t op_units(const struct history_op *op)
     return whole < op->pages ? (uint32_t)whole : op->pages;
 }
 
+bool op_certain(const struct history_op *op)
+{
+    return !op_unknown(op) && op->err == 0 && op_units(op) == op->pages;
+}
+
 const char *op_text(const struct history_op *op, char text[HISTORY_TEXT])
 {
     static const char *const words[] = {
@@ -221,7 +226,7 @@ static bool range_of(const struct view *v, const struct file_ops *f, const struc
     *first = op->page;
     switch ((int)op->kind) {
     case H_WRITE:
-        *count = op_units(op);
+        *count = op->pages;
         return view_fate(v, op) != FATE_NEVER && *count;
     case H_READ:
         *count = (uint32_t)op->stamps_count;
@@ -255,7 +260,7 @@ static bool find_writer(const struct view *v, const char *checker, const struct 
                      op_text(r, text));
         return false;
     }
-    if (view_fate(v, w) == FATE_NEVER || unit - w->page >= op_units(w)) {
+    if (view_fate(v, w) == FATE_NEVER) {
         sim_complain(checker, "value of a write that was refused: %s reads %s", op_text(r, text),
                      op_text(w, other));
         return false;
@@ -283,6 +288,10 @@ static bool event_of(const struct view *v, const char *checker, const struct his
     ret->writer = op->kind == H_WRITE ? op : NULL;
     ret->fate = view_fate(v, op);
     ret->end = op_latest(v, op);
+    if (op->kind == H_WRITE && ret->fate == FATE_DONE && unit - op->page >= op_units(op)) {
+        ret->fate = FATE_MAYBE;
+        ret->end = TIME_NEVER;
+    }
     return true;
 }
 
@@ -330,4 +339,11 @@ bool unit_zeroed(const struct unit *u, time_us after, time_us before)
         if (u->events[i].kind == EVENT_ZERO && u->events[i].end >= after)
             return true;
     return false;
+}
+
+bool unit_older(const struct unit *u, const struct event *read, const struct history_op *write)
+{
+    if (!read->writer)
+        return !unit_zeroed(u, write->start, read->end);
+    return read->writer != write && op_certain(read->writer) && read->writer->end < write->start;
 }

@@ -68,8 +68,10 @@ static inline bool op_ok(const struct history_op *op)
 }
 /* When at the latest it took effect: TIME_NEVER for MAYBE. */
 time_us op_latest(const struct view *v, const struct history_op *op);
-/* Units that a WRITE changed: a short one fewer than asked for. */
+/* Whole units that a WRITE changed for certain; those behind them are MAYBE when it fell short. */
 uint32_t op_units(const struct history_op *op);
+/* A WRITE that took effect in all its units by its end. */
+bool op_certain(const struct history_op *op);
 static inline bool same_life(const struct history_op *a, const struct history_op *b)
 {
     return a->mount == b->mount && a->life == b->life;
@@ -107,5 +109,8 @@ void view_each_unit(const struct view *v, const char *checker, unit_fn *each, vo
 
 /* Zeros may have been put there after `after` and before `before`. */
 bool unit_zeroed(const struct unit *u, time_us after, time_us before);
+/* The read shows something that is older than what `write` put there: its own write ended before
+ * that began, or it shows zeros that nothing can have put there since. */
+bool unit_older(const struct unit *u, const struct event *read, const struct history_op *write);
 
 #endif

@@ -8,7 +8,10 @@
  * own first attempt had succeeded finds no explanation here: that is how "exactly once" is judged.
  *
  * Paths are judged one by one (locality; that a RENAME changes two names at one moment is seen at
- * each of them alone). For one path the search of Wing and Gong (1993) as Lowe (2017) has it, just
+ * each of them alone). A RENAME of a directory leaves anything under both its names, and what walks
+ * through one of them meanwhile may come out in either, as POSIX has it: such operations tell
+ * nothing. A RENAME between two names of one file does nothing, so where files were linked the old
+ * name may stay. For one path the search of Wing and Gong (1993) as Lowe (2017) has it, just
  * in time: walking over starts and ends, the set of all (register, operations that took effect)
  * that explain the history so far is kept; what must have taken effect by its end prunes it. With
  * few operations open at once the set stays small. Where it does not (many of unknown outcome), the
@@ -24,10 +27,11 @@
 
 enum {
     OPEN_MAX = 64, /* operations open at once on one path: bits of a configuration */
-    CONFIGS_MAX = 4096,
+    CONFIGS_MAX = 512,
 };
 #define VALUE_NONE 0u
-#define VALUE_ANY  UINT64_MAX /* some file: which one is not known */
+#define VALUE_ANY  UINT64_MAX       /* some file: which one is not known */
+#define VALUE_OPEN (UINT64_MAX - 1) /* some file or none */
 
 /* What an operation asks of the register and does to it. */
 struct step {
@@ -38,7 +42,8 @@ struct step {
         WANTS_FILE,         /* `file`, or any when it is 0 */
         WANTS_FILE_OR_NONE, /* `file`, or none and then it makes `file` */
     } wants;
-    bool puts; /* the register becomes `value` */
+    bool puts;     /* the register becomes `value` ... */
+    bool may_stay; /* ... or stays as it was */
     uint64_t file, value;
     const struct history_op *op;
 };
@@ -58,6 +63,7 @@ struct names {
     struct map by_hash; /* of the path -> index in paths + 1 */
     vec_of(struct path) paths;
     vec_of(struct config) configs, next;
+    time_us linked_at; /* start of the first LINK that may have happened */
 };
 
 /* ---- what each operation means ------------------------------------------------------------------
@@ -102,7 +108,15 @@ static void add_put(struct names *n, const char *path, const struct history_op *
 
 static void add_take(struct names *n, const char *path, const struct history_op *op, uint64_t file)
 {
-    add(n, path, op, (struct step){.wants = WANTS_FILE, .file = file, .puts = true});
+    bool may_stay = op->kind == H_RENAME && n->linked_at < (op->end ? op->end : TIME_NEVER);
+    add(n, path, op,
+        (struct step){.wants = WANTS_FILE, .file = file, .puts = true, .may_stay = may_stay});
+}
+
+/* ENOENT may be about the directory of the other name. */
+static bool in_root(const char *path)
+{
+    return path && strrchr(path, '/') == path;
 }
 
 static uint64_t some(uint64_t file)
@@ -154,7 +168,7 @@ static void move(struct names *n, const struct history_op *op)
                 (struct step){.wants = WANTS_NOTHING, .puts = true, .value = some(op->file)});
     } else if (op->err == EEXIST && op->exclusive && strict) {
         add_file(n, op->path2, op, 0);
-    } else if (op->err == ENOENT && strict) {
+    } else if (op->err == ENOENT && strict && in_root(op->path2)) {
         add_none(n, op->path, op);
     }
 }
@@ -168,7 +182,7 @@ static void link_to(struct names *n, const struct history_op *op)
         add_file(n, op->path, op, op->file);
     if (!op_unknown(op) && op->err == EEXIST && strict)
         add_file(n, op->path2, op, 0);
-    if (!op_unknown(op) && op->err == ENOENT && strict)
+    if (!op_unknown(op) && op->err == ENOENT && strict && in_root(op->path2))
         add_none(n, op->path, op);
 }
 
@@ -220,7 +234,7 @@ static void take_in(struct names *n, const struct history_op *op)
     }
 }
 
-/* ---- listings ----------------------------------------------------------------------------------
+/* ---- directories renamed ------------------------------------------------------------------------
  */
 
 static const char *name_in(const char *path, const char *dir)
@@ -231,6 +245,55 @@ static const char *name_in(const char *path, const char *dir)
         return NULL;
     return path + size + 1;
 }
+
+static bool may_have_moved(const struct history_op *op)
+{
+    return op->kind == H_RENAME && op->path && op->path2 && (op->err == 0 || op_unknown(op));
+}
+
+/* Everything under a moved directory, and what walked through its names meanwhile. */
+static void unsettle(struct path *p, const struct history_op *move)
+{
+    time_us end = op_unknown(move) ? TIME_NEVER : move->end;
+    for (size_t i = 0; i < p->steps.count; i++) {
+        struct step *s = &p->steps.items[i];
+        if (s->start > end || s->end < move->start)
+            continue;
+        s->wants = WANTS_NOTHING;
+        s->may_stay = s->puts;
+        if (s->puts)
+            s->value = VALUE_OPEN;
+    }
+    vec_push(&p->steps, (struct step){.start = move->start,
+                                      .end = end,
+                                      .wants = WANTS_NOTHING,
+                                      .puts = true,
+                                      .may_stay = true,
+                                      .value = VALUE_OPEN,
+                                      .op = move});
+}
+
+static void take_in_move(struct names *n, const struct history_op *op)
+{
+    if (!may_have_moved(op))
+        return;
+    for (size_t i = 0; i < n->paths.count; i++)
+        if (name_in(n->paths.items[i].name, op->path) || name_in(n->paths.items[i].name, op->path2))
+            unsettle(&n->paths.items[i], op);
+}
+
+static bool was_moved(const struct names *n, const char *dir)
+{
+    for (size_t i = 0; i < n->h->ops.count; i++) {
+        const struct history_op *op = &n->h->ops.items[i];
+        if (may_have_moved(op) && (strcmp(op->path, dir) == 0 || strcmp(op->path2, dir) == 0))
+            return true;
+    }
+    return false;
+}
+
+/* ---- listings ----------------------------------------------------------------------------------
+ */
 
 /* Sorted, so a name that is there twice stands twice in a row. */
 static size_t times_listed(const struct history_op *list, uint64_t hash)
@@ -258,6 +321,17 @@ static bool at_rest(const struct path *p, const struct history_op *list)
     return true;
 }
 
+/* The directory may have been moved while it was listed. */
+static bool unsettled(const struct path *p, const struct history_op *list)
+{
+    for (size_t i = 0; i < p->steps.count; i++) {
+        const struct step *s = &p->steps.items[i];
+        if (s->puts && s->value == VALUE_OPEN && s->start <= list->end && s->end >= list->start)
+            return true;
+    }
+    return false;
+}
+
 static void list_path(struct names *n, size_t path, const char *name, const struct history_op *list)
 {
     struct path *p = &n->paths.items[path];
@@ -267,7 +341,8 @@ static void list_path(struct names *n, size_t path, const char *name, const stru
     if (n->h->session_consistency)
         return;
     struct step s = {.start = list->start, .end = list->end, .op = list};
-    s.wants = times ? WANTS_FILE : WANTS_NONE;
+    if (!unsettled(p, list))
+        s.wants = times ? WANTS_FILE : WANTS_NONE;
     vec_push(&p->steps, s);
 }
 
@@ -283,7 +358,7 @@ static void take_in_list(struct names *n, const struct history_op *op)
         known += times_listed(op, hash64(name, strlen(name)));
         list_path(n, i, name, op);
     }
-    if (known < op->stamps_count)
+    if (known < op->stamps_count && !was_moved(n, op->path))
         sim_complain("names", "a listing of %s has %zu names, %zu of them were ever made", op->path,
                      op->stamps_count, known);
 }
@@ -314,17 +389,18 @@ static bool allows(const struct step *s, struct config *c)
     case WANTS_NOTHING:
         break;
     case WANTS_NONE:
-        if (c->value != VALUE_NONE)
+        if (c->value != VALUE_NONE && c->value != VALUE_OPEN)
             return false;
+        c->value = VALUE_NONE;
         break;
     case WANTS_FILE:
-        if (c->value == VALUE_NONE || (s->file && c->value != VALUE_ANY && c->value != s->file))
+        if (c->value == VALUE_NONE || (s->file && c->value < VALUE_OPEN && c->value != s->file))
             return false;
-        if (s->file)
-            c->value = s->file;
+        if (s->file || c->value == VALUE_OPEN)
+            c->value = some(s->file);
         break;
     case WANTS_FILE_OR_NONE:
-        if (c->value != VALUE_NONE && c->value != VALUE_ANY && c->value != s->file)
+        if (c->value != VALUE_NONE && c->value < VALUE_OPEN && c->value != s->file)
             return false;
         break;
     }
@@ -348,11 +424,14 @@ static bool expand(struct names *n, const struct path *p, const size_t open[OPEN
     for (size_t i = 0; i < n->configs.count; i++) {
         for (uint64_t left = used & ~n->configs.items[i].done; left; left &= left - 1) {
             unsigned slot = (unsigned)__builtin_ctzll(left);
-            struct config c = n->configs.items[i];
+            struct config c = n->configs.items[i], stays = c;
             if (!allows(&p->steps.items[open[slot]], &c))
                 continue;
             c.done |= 1ull << slot;
+            stays.done = c.done;
             add_config(n, c);
+            if (p->steps.items[open[slot]].may_stay)
+                add_config(n, stays);
             if (n->configs.count > CONFIGS_MAX)
                 return false;
         }
@@ -427,6 +506,8 @@ static void check_path(struct names *n, const struct path *p)
     vec_of(struct moment) moments = {0};
     for (size_t i = 0; i < p->steps.count; i++) {
         const struct step *s = &p->steps.items[i];
+        if (s->wants == WANTS_NOTHING && !s->puts)
+            continue; /* tells nothing */
         vec_push(&moments, (struct moment){s->start, i, false});
         if (s->end != TIME_NEVER)
             vec_push(&moments, (struct moment){s->end, i, true});
@@ -438,9 +519,15 @@ static void check_path(struct names *n, const struct path *p)
 
 void check_names(const struct history *h)
 {
-    struct names n = {.h = h};
+    struct names n = {.h = h, .linked_at = TIME_NEVER};
+    for (size_t i = h->ops.count; i-- > 0;)
+        if (h->ops.items[i].kind == H_LINK &&
+            (h->ops.items[i].err == 0 || op_unknown(&h->ops.items[i])))
+            n.linked_at = h->ops.items[i].start;
     for (size_t i = 0; i < h->ops.count; i++)
         take_in(&n, &h->ops.items[i]);
+    for (size_t i = 0; i < h->ops.count; i++)
+        take_in_move(&n, &h->ops.items[i]);
     for (size_t i = 0; i < h->ops.count && !sim_failed(); i++)
         take_in_list(&n, &h->ops.items[i]);
     for (size_t i = 0; i < n.paths.count && !sim_failed(); i++)

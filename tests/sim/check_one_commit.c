@@ -10,7 +10,10 @@
  * levels, and says what broke. */
 #include "tests/sim/check_history.h"
 
-enum { SIGHTS_MAX = 8 };
+enum {
+    SIGHTS_MAX = 8,
+    ONE_WRITE = 256, /* units: the kernel divides only what is larger than 256 pages */
+};
 
 /* A mount saw something of the dying life's changes to a file. */
 struct sight {
@@ -94,7 +97,8 @@ static void find_sights(struct one_commit *c, uint64_t file)
 static bool implied(const struct sight *s, const struct event *w)
 {
     return w->kind == EVENT_WRITE && same_life(w->op, s->seen) &&
-           (w->op == s->seen || (w->fate != FATE_MAYBE && w->end < s->seen->start));
+           ((w->op == s->seen && w->op->pages <= ONE_WRITE) ||
+            (w->fate != FATE_MAYBE && w->end < s->seen->start));
 }
 
 static const struct event *newest_implied(const struct unit *u, const struct sight *s)
@@ -115,10 +119,7 @@ static void check_sight(struct one_commit *c, const struct unit *u, const struct
         if (r->kind != EVENT_READ || r->start <= s->at || same_life(r->op, w->op) ||
             (c->view->h->session_consistency && r->op->mount != s->mount))
             continue;
-        bool older = r->writer
-                         ? r->writer != w->op && !op_unknown(r->writer) && r->writer->end < w->start
-                         : !unit_zeroed(u, w->start, r->end);
-        if (!older)
+        if (!unit_older(u, r, w->op))
             continue;
         sim_complain("one_commit",
                      "mixture of two commits: file %llu shows %s, and in unit %u not %s, at %s",

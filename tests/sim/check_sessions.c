@@ -28,8 +28,7 @@ struct clock {
 
 struct sessions {
     const struct view *view;
-    struct clock *after;  /* per operation: the session's clock when it ended */
-    struct clock *before; /* per operation: when it began */
+    struct clock *before; /* per operation: its session's clock when it began */
 };
 
 /* ---- vector clocks -----------------------------------------------------------------------------
@@ -99,20 +98,12 @@ static void run_clocks(struct sessions *s)
             continue;
         }
         absorb(s, &now[op->mount], op);
-        s->after[moments.items[i].op] = now[op->mount];
     }
     vec_done(&moments);
 }
 
 /* ---- one unit ----------------------------------------------------------------------------------
  */
-
-static bool older(const struct unit *u, const struct event *read, const struct history_op *than)
-{
-    if (read->writer)
-        return read->writer != than && !op_unknown(read->writer) && read->writer->end < than->start;
-    return !unit_zeroed(u, than->start, read->end);
-}
 
 /* What the session of `read` must not be older than because of `e`; NULL: `e` demands nothing. */
 static const struct history_op *demanded(const struct sessions *s, const struct event *read,
@@ -152,7 +143,7 @@ static void check_read(const struct sessions *s, const struct unit *u, const str
         newest = w;
         newest_rule = rule;
     }
-    if (newest && older(u, read, newest))
+    if (newest && unit_older(u, read, newest))
         sim_complain("sessions", "%s: unit %u of file %llu has %llu, not %s, at %s", newest_rule,
                      u->number, (unsigned long long)u->file, (unsigned long long)read->value,
                      op_text(newest, text), op_text(read->op, other));
@@ -213,7 +204,7 @@ static void check_order(struct writes_seen *m, const struct unit *u, const struc
         const struct event *w = &u->events[i];
         const struct history_op *seen = w->op->mount < MOUNTS ? m->seen[w->op->mount] : NULL;
         if (w->kind != EVENT_WRITE || w->fate != FATE_DONE || !seen || !same_life(seen, w->op) ||
-            w->end >= seen->start || !older(u, read, w->op))
+            w->end >= seen->start || !unit_older(u, read, w->op))
             continue;
         sim_complain("sessions", "monotonic writes: unit %u of file %llu has %llu, not %s, at %s",
                      u->number, (unsigned long long)u->file, (unsigned long long)read->value,
@@ -243,13 +234,11 @@ void check_sessions(const struct history *h)
     view_init(&v, h);
     struct sessions s = {.view = &v};
     s.before = xcalloc(h->ops.count + 1, sizeof *s.before);
-    s.after = xcalloc(h->ops.count + 1, sizeof *s.after);
     run_clocks(&s);
     view_each_unit(&v, "sessions", check_unit, &s);
     struct writes_seen m = {.s = &s};
     if (!sim_failed())
         view_each_unit(&v, "sessions", check_writes_unit, &m);
     free(s.before);
-    free(s.after);
     view_done(&v);
 }
