@@ -512,7 +512,8 @@ static void check_path(struct names *n, const struct path *p)
         if (s->end != TIME_NEVER)
             vec_push(&moments, (struct moment){s->end, i, true});
     }
-    qsort(moments.items, moments.count, sizeof moments.items[0], by_time);
+    if (moments.count)
+        qsort(moments.items, moments.count, sizeof moments.items[0], by_time);
     search(n, p, moments.items, moments.count);
     vec_done(&moments);
 }

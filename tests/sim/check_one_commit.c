@@ -1,7 +1,8 @@
 /* RULES B2: "After any crash the file is exactly as of one commit, never a mixture."
  *
  * Model. A mount died, or lost its session. Its changes to one file were committed in the order in
- * which it made them, several at a time, and a WRITE is never divided. So once any of them was seen
+ * which it made them, several at a time, and a WRITE
+ * request is never divided. So once any of them was seen
  * from outside that life, every change that ended before that one began, and every unit of that one
  * itself, is in the file: a read from outside that begins after the first such sight ended shows
  * nothing older. (At consistency=session: a later read on the mount that had the sight.)
@@ -12,7 +13,7 @@
 
 enum {
     SIGHTS_MAX = 8,
-    ONE_WRITE = 256, /* units: the kernel divides only what is larger than 256 pages */
+    ONE_WRITE = 512, /* units: 256 pages */
 };
 
 /* A mount saw something of the dying life's changes to a file. */
@@ -93,11 +94,18 @@ static void find_sights(struct one_commit *c, uint64_t file)
     thin_out(c);
 }
 
+/* The kernel divides a write that is too large for one request, or that begins within a page which
+ * it does not have. */
+static bool undivided(const struct history_op *w)
+{
+    return w->page % 2 == 0 && w->pages <= ONE_WRITE;
+}
+
 /* Of the same life and loss as the sight: must be in the file when the sight is. */
 static bool implied(const struct sight *s, const struct event *w)
 {
     return w->kind == EVENT_WRITE && same_life(w->op, s->seen) &&
-           ((w->op == s->seen && w->op->pages <= ONE_WRITE) ||
+           ((w->op == s->seen && undivided(w->op)) ||
             (w->fate != FATE_MAYBE && w->end < s->seen->start));
 }
 

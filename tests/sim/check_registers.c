@@ -103,7 +103,8 @@ static void make_zones(struct registers *r)
         else
             vec_push(&r->backward, ((struct zone){z.high, z.low, z.event, z.reads}));
     }
-    qsort(r->forward.items, r->forward.count, sizeof(struct zone), by_low);
+    if (r->forward.count)
+        qsort(r->forward.items, r->forward.count, sizeof(struct zone), by_low);
 }
 
 /* ---- verdicts -------------------------------------------------------------------------------- */
