@@ -148,15 +148,12 @@ void file_drop_hold(struct client *c, struct inode *i)
         return;
     }
     struct file *f = i->file;
-    bool unlinked = i->known && i->attr.nlink == 0;
     if (f != NULL && file_busy(f)) {
-        if (!unlinked) {
-            return; /* it may have a name still: again when all is committed */
-        }
-        (void)file_lost(c, f, 0); /* nobody can ever read it */
+        return; /* another mount may have it open, and reads what was written: again when all is
+                   committed */
     }
     i->orphan = false;
-    if (unlinked) {
+    if (i->known && i->attr.nlink == 0) {
         session_drop_holds(c, i->ino);
     } else {
         ask_hold(c, i->ino);

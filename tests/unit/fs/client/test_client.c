@@ -689,6 +689,40 @@ START_TEST(unlinked_while_open_elsewhere)
 }
 END_TEST
 
+START_TEST(unlinked_and_written_by_two)
+{
+    /* Goal: whoever has a removed file open sees what others wrote to it and closed, and is not
+     * kept waiting for the write lease of a descriptor that is gone. */
+    struct file f = create(0, "a");
+    struct file g = open_name(1, "a");
+    put_text(0, f, 0, "old");
+    ck_assert_int_eq(
+        world_do(&w, 1,
+                 (struct client_op){.kind = CLIENT_UNLINK, .parent = WORLD_ROOT, .name = "a"})
+            ->err,
+        0);
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    put_text(0, f, 0, "new");
+    w.no_commit = true;
+    uint64_t read = world_start(
+        &w, 1,
+        (struct client_op){.kind = CLIENT_READ, .ino = g.ino, .fh = g.fh, .offset = 0, .size = 9});
+    world_settle(&w); /* the lease is asked back, what is dirty is on its way */
+    ck_assert_int_eq(simple(0, CLIENT_RELEASE, f), 0);
+    w.no_commit = false;
+    world_pass(&w, 1 * TIME_S);
+    const struct world_answer *a = world_find(&w, 1, read);
+    ck_assert_ptr_nonnull(a);
+    ck_assert_int_eq(a->err, 0);
+    ck_assert_uint_eq(a->bytes->size, 3);
+    ck_assert_int_eq(memcmp(a->bytes->data, "new", 3), 0);
+    uint64_t inodes = fs_state_totals(w.state).inodes;
+    ck_assert_int_eq(simple(1, CLIENT_RELEASE, g), 0);
+    world_pass(&w, 3 * TIME_S);
+    ck_assert_uint_eq(fs_state_totals(w.state).inodes, inodes - 1);
+}
+END_TEST
+
 START_TEST(unlinked_while_silent)
 {
     /* Goal: a mount that could not be asked counts as having the file open; when it is back it
@@ -965,6 +999,7 @@ int main(void)
     tcase_add_loop_test(t, crowd_losing_sessions, 0, 10);
     tcase_add_test(t, recall_while_dirty);
     tcase_add_test(t, unlinked_while_open_elsewhere);
+    tcase_add_test(t, unlinked_and_written_by_two);
     tcase_add_test(t, unlinked_while_silent);
     tcase_add_test(t, unlinked_with_dirty_data);
     tcase_add_test(t, commits_over_an_election_lost);
