@@ -6,6 +6,7 @@
  * failover takes T_promise since the last heartbeat, two round trips and two flushes, in one term.
  */
 #include "election/ballot_impl.h"
+#include "election/mutant.h"
 
 #include <assert.h>
 #include <string.h>
@@ -136,7 +137,7 @@ static bool answers_round(struct ballot *b, struct ballot_update *out,
 {
     if (!member_votes(&b->config.members, m->from))
         return false;
-    if (m->term > b->term) {
+    if (m->term > b->term && !MUTANT(prevote_term_ignored)) {
         ballot_adopt_term(b, out, m->term);
         return false;
     }

@@ -1,5 +1,6 @@
 /* Being leader: the lease (RULES E1), check-quorum (V7) and transfer (PROTOCOL 1.5). */
 #include "election/ballot_impl.h"
+#include "election/mutant.h"
 
 #include <assert.h>
 #include <string.h>
@@ -34,7 +35,8 @@ uint64_t ballot_lease_until(const struct ballot *b)
 {
     uint64_t base;
 
-    if (b->role != BALLOT_LEADER || !b->config.leader_lease || b->lease_revoked)
+    if (b->role != BALLOT_LEADER || !b->config.leader_lease ||
+        (b->lease_revoked && !MUTANT(lease_after_timeout_now)))
         return 0;
     base = acked_round(b);
     return base == 0 ? 0 : base + b->config.promise_us * LEASE_NUMERATOR / LEASE_DENOMINATOR;
@@ -62,7 +64,7 @@ void ballot_recv_ack(struct ballot *b, uint32_t peer, uint64_t term, uint64_t se
     detector_heard(&b->detector, peer);
     b->heard_at[peer] = detector_clock(&b->detector, b->now);
     if (sent_at > b->acked_at[peer])
-        b->acked_at[peer] = sent_at;
+        b->acked_at[peer] = MUTANT(lease_from_answer) ? b->now : sent_at;
 }
 
 /* V7: "leader steps down if no f+1 acks (self included) within T_elect_min". The silence is that of
@@ -72,6 +74,8 @@ static uint64_t quorum_deadline(const struct ballot *b)
     uint64_t times[NODE_SLOTS];
     uint64_t since = b->contact_at, base; /* set by the election */
 
+    if (MUTANT(check_quorum_off))
+        return UINT64_MAX;
     memcpy(times, b->heard_at, sizeof times);
     times[b->config.self] = detector_clock(&b->detector, b->now);
     base = quorum_value(times, ballot_voters(b));

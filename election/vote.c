@@ -1,5 +1,6 @@
 /* Answering pre-votes and votes: rules V1-V5 of PROTOCOL 1.3 and E1-E3 of RULES. */
 #include "election/ballot_impl.h"
+#include "election/mutant.h"
 
 #include <assert.h>
 
@@ -14,11 +15,11 @@ uint64_t ballot_promise_left(const struct ballot *b, uint32_t asker, enum ballot
     uint64_t until = 0;
 
     *ret_why = BALLOT_PROMISE;
-    if (b->promised_to != asker)
+    if (b->promised_to != asker && !MUTANT(vote_within_promise))
         until = b->promise_until;
     if (ballot_leads(b) && ballot_leader_promise(b) > until)
         until = ballot_leader_promise(b);
-    if (b->boot_until > until && b->boot_until > b->now) {
+    if (b->boot_until > until && b->boot_until > b->now && !MUTANT(no_boot_grace)) {
         until = b->boot_until;
         *ret_why = BALLOT_BOOT;
     }
@@ -35,6 +36,8 @@ uint64_t ballot_promise_end(uint64_t now, uint64_t wait_us)
 
 static bool is_log_behind(const struct ballot *b, const struct ballot_message *m)
 {
+    if (MUTANT(rank_above_log) && ballot_position(b, m->from) < ballot_position(b, b->config.self))
+        return false;
     return log_position_compare(m->last, b->last) < 0;
 }
 
@@ -160,7 +163,7 @@ static enum ballot_reason judge_vote(const struct ballot *b, const struct ballot
 {
     /* V1: "grant iff msg.term > term or (== and voted_for in {none, msg.from}), and candidate log
      * up to date". A term that already has a leader is as good as voted. */
-    if (b->voted_for != NODE_ID_NONE && b->voted_for != m->from)
+    if (b->voted_for != NODE_ID_NONE && b->voted_for != m->from && !MUTANT(two_votes_in_a_term))
         return BALLOT_VOTED;
     if (b->leader != NODE_ID_NONE)
         return BALLOT_VOTED;
@@ -173,7 +176,7 @@ static void hold_answer(struct ballot *b, struct ballot_update *out,
 {
     b->held_answers[answer->to] = *answer;
     b->held |= quorum_bit(answer->to);
-    if (b->persist_at == 0)
+    if (b->persist_at == 0 || MUTANT(vote_not_synced))
         ballot_flush_answers(b, out);
 }
 
@@ -222,7 +225,7 @@ void ballot_recv_vote(struct ballot *b, struct ballot_update *out, const struct 
         refuse_vote(b, out, m, why, left);
         return;
     }
-    if (m->ballot > b->term) {
+    if (m->ballot > b->term && !(MUTANT(term_not_adopted) && is_log_behind(b, m))) {
         bool handed_over = ballot_leads(b) && b->transfer_sent && b->transfer_to == m->from &&
                            b->transfer_id == m->transfer_id;
 
@@ -242,13 +245,14 @@ void ballot_recv_vote(struct ballot *b, struct ballot_update *out, const struct 
  * higher term is a refusal by now, and says so. */
 void ballot_flush_answers(struct ballot *b, struct ballot_update *out)
 {
-    assert(b->synced_term == b->term && b->synced_vote == b->voted_for);
+    assert(b->persist_at == 0 || MUTANT(vote_not_synced));
     for (uint32_t id = 1; id <= NODE_ID_MAX; id++) {
         struct ballot_message *answer = &b->held_answers[id];
 
         if (!(b->held & quorum_bit(id)))
             continue;
-        if (answer->granted && (answer->ballot != b->term || b->voted_for != id)) {
+        if (answer->granted && !MUTANT(two_votes_in_a_term) &&
+            (answer->ballot != b->term || b->voted_for != id)) {
             answer->granted = false;
             answer->reason = BALLOT_LOWER_TERM;
         }
