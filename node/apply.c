@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "repl/base/mutant.h"
 #include "repl/io/log.h"
 
 enum {
@@ -154,7 +155,8 @@ void node_report_applied(struct node *n)
     uint64_t total, free_bytes;
     store_space(n->store, &total, &free_bytes);
     n->durable_applied = n->self->witness ? 0 : store_durable_applied(n->store);
-    if (!n->self->witness && store_missing_count(n->store) == 0 && n->whole_index != n->applied) {
+    bool whole = store_missing_count(n->store) == 0 || MUTANT(whole_while_missing);
+    if (!n->self->witness && whole && n->whole_index != n->applied) {
         n->whole_index = n->applied;
         store_note_whole(n->store, n->whole_index);
     }

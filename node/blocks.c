@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "repl/base/mutant.h"
 #include "repl/io/log.h"
 #include "repl/wire/frame.h"
 
@@ -463,7 +464,8 @@ static bool is_garbage(const struct node *n, const struct node_unnamed *u)
     }
     if (session_gone(n, u->name.session))
         return true;
-    return fs_session_get(n->state, u->name.session, &s) && u->name.n < s.lowest_wanted;
+    return fs_session_get(n->state, u->name.session, &s) &&
+           (u->name.n < s.lowest_wanted || MUTANT(unnamed_collected));
 }
 
 static void collect_garbage(struct node *n)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "repl/base/mutant.h"
 #include "repl/io/log.h"
 #include "repl/wire/frame.h"
 
@@ -398,7 +399,7 @@ static int open_store(struct node *n, struct store_recovered *info)
                               .kind = n->self->witness ? STORE_WITNESS : STORE_COPY,
                               .node = n->self->id,
                               .capacity = n->config.capacity_bytes,
-                              .create = n->config.create,
+                              .create = n->config.create || MUTANT(wiped_store_returns),
                               .wake = wake_from_store,
                               .wake_ctx = n};
     memcpy(sc.cluster, n->config.cluster, sizeof sc.cluster);

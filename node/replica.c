@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "repl/base/mutant.h"
 #include "repl/io/log.h"
 #include "repl/wire/codec.h"
 #include "repl/wire/frame.h"
@@ -42,7 +43,8 @@ static const char *role_word(enum replica_role role)
 
 static void role_changed(struct node *n, const struct replica_effect *e)
 {
-    bool leading = e->role.role == REPLICA_LEADER && e->role.ready;
+    bool ready = e->role.ready || MUTANT(serves_before_noop);
+    bool leading = e->role.role == REPLICA_LEADER && ready;
     if (e->role.role != n->role || e->role.term != n->term || e->role.leader != n->leader)
         log_info("role", "role=%s term=%llu leader=%s ready=%d", role_word(e->role.role),
                  (unsigned long long)e->role.term, node_name_of(n, e->role.leader), e->role.ready);

@@ -2,6 +2,7 @@
  * Sources: Ongaro 2014, Fig. 3.1 AppendEntries and 5.3; RULES B3, B4, E6; PROTOCOL V6. */
 #include <assert.h>
 
+#include "repl/base/mutant.h"
 #include "repl/core/state.h"
 
 /* "Reply false if term < currentTerm": with our own durable term, so that a stuck leader steps
@@ -41,7 +42,7 @@ static void new_leader(struct replica *r, uint32_t from, uint64_t term)
 {
     r->matched_leader = from;
     r->matched_term = term;
-    r->matched = r->commit;
+    r->matched = MUTANT(old_log_matched) ? r->log.last : r->commit;
     r->answer = (struct answer){.to = from, .term = term};
     wants_drop(r);
 }
@@ -62,7 +63,8 @@ static void refuse_prev(struct replica *r, const struct message_append *m)
  */
 static bool counts_without_fetching(const struct entry *e, uint64_t commit)
 {
-    return e->blocks_count == 0 || e->inline_bytes != NULL || e->index <= commit;
+    return e->blocks_count == 0 || e->inline_bytes != NULL || e->index <= commit ||
+           MUTANT(ack_without_bytes);
 }
 
 static void take_new(struct replica *r, uint32_t from, struct entry *e, uint64_t commit)
@@ -114,7 +116,8 @@ static void take_entries(struct replica *r, uint32_t from, const struct message_
         if (e->index <= r->log.base_index) {
             continue; /* part of our snapshot */
         }
-        if (e->index <= r->log.last && log_term(&r->log, e->index) != e->term) {
+        if (e->index <= r->log.last && log_term(&r->log, e->index) != e->term &&
+            !MUTANT(conflict_kept)) {
             matched_cut(r, e->index);
         }
         if (e->index <= r->log.last) {
@@ -214,7 +217,8 @@ void recv_append(struct replica *r, uint32_t from, const struct message_append *
     if (end > r->matched) {
         r->matched = end < r->log.last ? end : r->log.last;
     }
-    commit_to(r, m->commit < r->matched ? m->commit : r->matched);
+    uint64_t known = MUTANT(commit_unmatched) ? r->log.last : r->matched;
+    commit_to(r, m->commit < known ? m->commit : known);
     /* Entries are answered when they are durable; all else at once, so that leases and read rounds
      * never wait for a disk. */
     r->answer.reject = false;
@@ -242,7 +246,9 @@ void answer_send(struct replica *r)
         ballot_durable_term(&r->ballot) != a->term) {
         return;
     }
-    uint64_t match = r->base_writing ? 0 : r->log.durable;
+    uint64_t match = r->base_writing              ? 0
+                     : MUTANT(ack_before_durable) ? r->log.last
+                                                  : r->log.durable;
     struct message_append_resp *m = &emit_message(r, a->to, MESSAGE_APPEND_RESP)->append_resp;
     *m = (struct message_append_resp){
         .term = a->term,

@@ -1,6 +1,7 @@
 /* A leader hears what a follower durably holds, and commits. Sources: PROTOCOL V8, RULES B3. */
 #include <assert.h>
 
+#include "repl/base/mutant.h"
 #include "repl/core/state.h"
 
 /* V8: an entry of this term that f+1 nodes hold durably. Every node counted holds the bytes: copies
@@ -13,11 +14,12 @@ void commit_by_quorum(struct replica *r)
     }
     uint64_t held[NODE_SLOTS] = {0};
     for (uint32_t id = 1; id < NODE_SLOTS; id++) {
-        held[id] = r->peers[id].match;
+        held[id] = MUTANT(header_counted) ? r->peers[id].next - 1 : r->peers[id].match;
     }
-    held[r->self] = r->log.durable;
+    held[r->self] = MUTANT(own_log_unsynced) ? r->log.last : r->log.durable;
     uint64_t index = quorum_value(held, r->voters);
-    if (index > r->commit && log_term(&r->log, index) == r->role_term) {
+    bool own_term = log_term(&r->log, index) == r->role_term || MUTANT(old_term_commit);
+    if (index > r->commit && own_term) {
         commit_to(r, index);
     }
     if (!r->ready && r->commit >= r->noop_index) {

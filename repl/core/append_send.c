@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "repl/base/mutant.h"
 #include "repl/core/state.h"
 
 /* The bytes of new entries go to this peer: a copy, or a drafted witness (RULES B4). */
@@ -15,7 +16,8 @@ static bool gets_bytes(const struct replica *r, uint32_t id)
  * were sent, or once it is committed." */
 static bool may_send(const struct replica *r, uint32_t id, uint64_t index)
 {
-    return gets_bytes(r, id) || index <= r->commit || log_entry(&r->log, index)->blocks_count == 0;
+    return gets_bytes(r, id) || index <= r->commit ||
+           log_entry(&r->log, index)->blocks_count == 0 || MUTANT(undrafted_sent);
 }
 
 /* The entry as this peer gets it. A witness never needs the bytes of a committed entry. */

@@ -1,5 +1,6 @@
 /* Linearizable read points: by lease, else by a round begun after the request.
  * Sources: RULES E1; PROTOCOL 4.2; Ongaro 2014, 6.4. */
+#include "repl/base/mutant.h"
 #include "repl/core/state.h"
 
 void recv_read(struct replica *r, uint64_t id)
@@ -9,7 +10,8 @@ void recv_read(struct replica *r, uint64_t id)
         return;
     }
     lead_active(r);
-    if (r->ready && r->now < ballot_lease_until(&r->ballot)) {
+    bool leased = r->now < ballot_lease_until(&r->ballot) || MUTANT(reads_unconfirmed);
+    if ((r->ready || MUTANT(serves_before_noop)) && leased) {
         emit_at(r, EFFECT_READ_READY, id, r->commit);
         return;
     }
@@ -21,7 +23,8 @@ void recv_read(struct replica *r, uint64_t id)
 void reads_begin(struct replica *r)
 {
     bool begun = false;
-    for (size_t i = 0; r->ready && i < r->reads.count; i++) {
+    bool ready = r->ready || MUTANT(serves_before_noop);
+    for (size_t i = 0; ready && i < r->reads.count; i++) {
         struct pending_read *p = &r->reads.items[i];
         if (p->round == 0) {
             r->read_round += !begun;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "repl/base/mutant.h"
 #include "repl/core/state.h"
 
 /* ---- what the other files emit with ---------------------------------------------------------- */
@@ -166,10 +167,11 @@ static void recv_start(struct replica *r, const struct replica_event *ev)
     /* An installed snapshot may end in a term we never voted in: its record is as good as a vote
      * record of that term without a vote. */
     bool newer = r->position.term > ev->start.term;
-    ballots_feed(r, (struct ballot_event){.kind = BALLOT_EV_START,
-                                          .term = newer ? r->position.term : ev->start.term,
-                                          .voted_for = newer ? 0 : ev->start.vote,
-                                          .last = r->position});
+    ballots_feed(
+        r, (struct ballot_event){.kind = BALLOT_EV_START,
+                                 .term = newer ? r->position.term : ev->start.term,
+                                 .voted_for = newer || MUTANT(vote_forgotten) ? 0 : ev->start.vote,
+                                 .last = r->position});
 }
 
 /* ---- one step -------------------------------------------------------------------------------- */
@@ -294,7 +296,8 @@ static void tell_role(struct replica *r)
 /* RULES S2: "Nothing above the node's own synced LSN enters it or is applied." */
 static void advance(struct replica *r)
 {
-    uint64_t index = r->commit < r->log.durable ? r->commit : r->log.durable;
+    uint64_t synced = MUTANT(applied_unsynced) ? r->log.last : r->log.durable;
+    uint64_t index = r->commit < synced ? r->commit : synced;
     if (index > r->advanced) {
         r->advanced = index;
         emit_at(r, EFFECT_ADVANCE, 0, index);

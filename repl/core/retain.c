@@ -2,6 +2,7 @@
  * those who need what was. Sources: RULES B6, B7, E6; PROTOCOL 4.4. */
 #include <assert.h>
 
+#include "repl/base/mutant.h"
 #include "repl/core/state.h"
 
 static uint64_t least(uint64_t a, uint64_t b)
@@ -15,7 +16,7 @@ uint64_t least_whole_index(const struct replica *r)
 {
     uint64_t index = r->whole_index;
     for (uint32_t id = 1; id < NODE_SLOTS; id++) {
-        if (id != r->self && (r->copies & quorum_bit(id)) != 0) {
+        if (id != r->self && (r->copies & quorum_bit(id)) != 0 && !MUTANT(demoted_early)) {
             index = least(index, r->peers[id].reported ? r->peers[id].whole_index : 0);
         }
     }
@@ -67,7 +68,8 @@ static void retain_copy(struct replica *r)
     if (count <= keep_entries + keep_entries / 4 && bytes <= keep_bytes + keep_bytes / 4) {
         return;
     }
-    uint64_t limit = least(least(r->durable_applied, r->commit), l->durable);
+    uint64_t flushed = MUTANT(truncated_unflushed) ? r->applied : r->durable_applied;
+    uint64_t limit = least(least(flushed, r->commit), l->durable);
     uint64_t upto = l->base_index;
     while (upto < limit &&
            (l->last - upto > keep_entries || log_bytes(l, upto, l->last) > keep_bytes)) {

@@ -1,5 +1,6 @@
 #include <assert.h>
 
+#include "repl/base/mutant.h"
 #include "repl/core/state.h"
 
 uint64_t write_begin(struct replica *r, enum replica_effect_kind kind, uint64_t term, uint32_t vote,
@@ -42,7 +43,7 @@ void write_entries(struct replica *r)
     uint64_t seq = write_begin(r, EFFECT_WRITE_ENTRIES, 0, 0, l->ensured);
     struct replica_effect *f = emit(r, EFFECT_WRITE_ENTRIES);
     f->write_entries.write_seq = seq;
-    f->write_entries.commit = r->commit;
+    f->write_entries.commit = MUTANT(ack_without_bytes) ? l->ensured : r->commit;
     f->write_entries.count = count;
     f->write_entries.entries = entries;
     l->submitted = l->ensured;
