@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "fs/app/internal.h"
+#include "repl/base/mutant.h"
 
 /* A question to a copy that has not applied what it asks for yet. */
 struct follower_wait {
@@ -82,7 +83,7 @@ static void on_role(struct fs_app *app, const struct fs_app_event *ev)
     app->leader = ev->leader;
     app->term = ev->term;
     app->leading = ev->leading;
-    if (led && (!ev->leading || new_reign))
+    if (led && (!ev->leading || new_reign) && !MUTANT(deposed_serves))
         stop_leading(app);
     if (new_reign)
         start_leading(app);
@@ -127,7 +128,7 @@ static void on_request(struct fs_app *app, const struct fs_app_event *ev)
         request_start(app, ev->client, req, ev->bulk);
         return;
     }
-    if (req->min_index <= app->applied) {
+    if (req->min_index <= app->applied || MUTANT(read_below_min_index)) {
         read_follower(app, ev->client, req);
         return;
     }

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "fs/app/internal.h"
+#include "repl/base/mutant.h"
 
 enum { RENAME_FLAG_EXCHANGE = 2 };
 
@@ -138,7 +139,7 @@ static void ask_who_has_it_open(struct fs_app *app, struct object *o, const stru
     vec_clear(&o->open);
     while (map_next(&app->sessions, &cursor, NULL, &value)) {
         struct session *other = value;
-        if (other != s)
+        if (other != s && !MUTANT(unlink_asks_nobody))
             recall_ask(app, other, o);
     }
 }
@@ -167,7 +168,7 @@ static bool way_is_free(struct fs_app *app, struct request *r, const struct sess
         }
     }
     for (size_t i = 0; i < r->pins_count; i++) {
-        if (!r->pins[i].object->asked.count)
+        if (!r->pins[i].object->asked.count || MUTANT(recall_after_append))
             continue;
         request_wait_object(app, r, r->pins[i].object);
         return false;
@@ -213,7 +214,7 @@ static void run_conflicting(struct fs_app *app, struct request *r, struct sessio
             return;
         ask_everybody(app, r, s);
     }
-    if (sessions_unsure(app, s)) {
+    if (sessions_unsure(app, s) && !MUTANT(election_forgets_promises)) {
         request_wait(app, r, WAIT_SESSIONS, &app->session_waiters);
         return;
     }
@@ -228,7 +229,8 @@ static void run_reserve(struct fs_app *app, struct request *r)
 {
     uint64_t bytes = r->op->reserve->bytes;
     uint64_t taken = fs_state_totals(app->config.state).reserved + app->reserving;
-    if (bytes > app->free_bytes || taken > app->free_bytes - bytes) {
+    if (!MUTANT(reserve_unlimited) &&
+        (bytes > app->free_bytes || taken > app->free_bytes - bytes)) {
         Fs__Reply *reply = reply_error(app, r->id, 0, "the fullest copy has no room left");
         reply_op(reply)->err = ENOSPC;
         request_answer(app, r, reply);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "fs/app/internal.h"
+#include "repl/base/mutant.h"
 #include "repl/core/entry.h"
 
 struct tail {
@@ -162,8 +163,10 @@ void commit_run(struct fs_app *app, struct request *r, struct session *s)
     const uint64_t ino = m->ino; /* the request may be gone at the end */
     Fs__Attr attr = FS__ATTR__INIT;
     uint64_t last_c = 0;
-    if (fs_get_attr(app->config.state, m->ino, &attr) < 0 || attr.lease_session != s->id ||
-        attr.lease_epoch != m->epoch || fs_lease_last_c(app->config.state, m->ino, &last_c) < 0) {
+    if (fs_get_attr(app->config.state, m->ino, &attr) < 0 ||
+        (attr.lease_session != s->id && !MUTANT(wrong_holder)) ||
+        (attr.lease_epoch != m->epoch && !MUTANT(stale_epoch)) ||
+        fs_lease_last_c(app->config.state, m->ino, &last_c) < 0) {
         request_fail(app, r, EIO, "the write lease of the file ended (fenced)");
         return;
     }
@@ -175,7 +178,7 @@ void commit_run(struct fs_app *app, struct request *r, struct session *s)
     if (m->c <= t->proposed) {
         tail_enter(r, t);
         join(app, r, t);
-    } else if (m->c == t->proposed + 1 && !t->proposing)
+    } else if ((m->c == t->proposed + 1 && !t->proposing) || MUTANT(commit_gap))
         propose(app, r, t);
     else {
         tail_enter(r, t);

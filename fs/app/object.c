@@ -4,6 +4,7 @@
 
 #include "fs/app/internal.h"
 #include "repl/base/hash.h"
+#include "repl/base/mutant.h"
 
 static uint64_t key_of(enum object_kind kind, uint64_t ino)
 {
@@ -59,7 +60,7 @@ void object_wake(struct fs_app *app, struct object *o)
 
 bool object_calm(const struct object *o)
 {
-    return !o->shared && !o->exclusive && !o->asked.count;
+    return (!o->shared && !o->exclusive && !o->asked.count) || MUTANT(promise_during_recall);
 }
 
 void object_promise(struct fs_app *app, struct object *o, struct session *s)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "fs/app/internal.h"
+#include "repl/base/mutant.h"
 
 enum { HOLDS_TOLD_MAX = 256 }; /* in one answer; the next has more */
 
@@ -152,7 +153,7 @@ static void tell_holds(const struct fs_app *app, uint64_t session, Fs__RenewRepl
 
 static void run_renew(struct fs_app *app, struct request *r, struct session *s)
 {
-    if (!request_has_point(app, r))
+    if (!MUTANT(renewed_by_deposed) && !request_has_point(app, r))
         return;
     Fs__Reply *reply = reply_new(app, r->id);
     if (r->req->renew->term == app->term) {

@@ -4,11 +4,14 @@
 #include <stdlib.h>
 
 #include "fs/app/internal.h"
+#include "repl/base/mutant.h"
 
 /* T(1 + rho) + eps: when this much passed here since we last spoke, the mount's own clock says so
  * too. */
 time_us session_limit(const struct fs_app *app)
 {
+    if (MUTANT(promise_forgotten_early))
+        return app->config.lease_us / 4;
     return app->config.lease_us + app->config.lease_us / 1000 + 50 * TIME_MS;
 }
 

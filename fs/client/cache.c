@@ -5,6 +5,7 @@
 
 #include "fs/client/internal.h"
 #include "repl/base/hash.h"
+#include "repl/base/mutant.h"
 
 /* ---- inodes ---------------------------------------------------------------------------------- */
 
@@ -287,7 +288,8 @@ void cache_drop_attr(struct client *c, uint64_t ino)
     struct inode *i = inode_find(c, ino);
     if (i != NULL) {
         i->promised = false;
-        inode_invalidate_kernel(c, i);
+        if (!MUTANT(pages_kept_after_recall))
+            inode_invalidate_kernel(c, i);
     }
 }
 
@@ -308,7 +310,7 @@ void cache_drop_names(struct client *c, uint64_t ino)
     if (dir->names_promised) {
         drop_names(dir);
     }
-    if (dir->names_until > c->now) {
+    if (dir->names_until > c->now && !MUTANT(names_kept_after_recall)) {
         (void)effect_add(c, CLIENT_NOTIFY_NAMES);
     }
     dir->names_until = 0;
@@ -339,8 +341,9 @@ static bool grant_valid(const struct client *c, const struct rpc *r, const struc
                         Fs__Object__Kind kind, uint64_t ino)
 {
     return reply->grant != 0 && c->config.consistency == CLIENT_LINEARIZABLE &&
-           c->state == SESSION_LIVE && reply->term == c->term && r->cache_epoch == c->cache_epoch &&
-           reply->grant > recall_last(c, kind, ino);
+           c->state == SESSION_LIVE && reply->term == c->term &&
+           (r->cache_epoch == c->cache_epoch || MUTANT(stale_grant)) &&
+           (reply->grant > recall_last(c, kind, ino) || MUTANT(grant_crosses_recall));
 }
 
 bool grant_counts(struct client *c, const struct rpc *r, const struct Fs__Reply *reply,

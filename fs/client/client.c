@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "fs/client/internal.h"
+#include "repl/base/mutant.h"
 
 /* ---- timers ---------------------------------------------------------------------------------- */
 
@@ -152,7 +153,7 @@ struct client *client_new(const struct client_config *config)
     c->next_seq = 1;
     c->next_fh = 1;
     c->next_block = 1;
-    c->token = c->saved_token = config->token;
+    c->token = c->saved_token = MUTANT(token_lost) ? 0 : config->token;
     c->probe_delay = BACKOFF_MIN;
     return c;
 }

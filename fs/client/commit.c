@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "fs/client/internal.h"
+#include "repl/base/mutant.h"
 
 #define BLOCK_PAGES    (BLOCK_SIZE_MAX / FS_PAGE)
 #define WHOLE_BLOB_MIN (64u << 10)  /* smaller runs are packed together with others */
@@ -192,7 +193,7 @@ static uint64_t lowest_wanted(const struct client *c)
 {
     list_each(it, &c->commits) {
         const struct commit *k = container_of(it, struct commit, all);
-        if (k->blocks_count != 0) {
+        if (k->blocks_count != 0 && !MUTANT(wanted_blocks_dropped)) {
             return k->blocks[0]->pb.n < k->blocks[k->blocks_count - 1]->pb.n
                        ? k->blocks[0]->pb.n
                        : k->blocks[k->blocks_count - 1]->pb.n;
@@ -336,7 +337,7 @@ static void on_put_timer(struct client *c, struct timer *t)
     if (k->put_delay >= PUT_AGAIN) {
         for (size_t i = 0; i < k->blocks_count; i++) {
             k->blocks[i]->asked = 0;
-            if (k->rpc != NULL) {
+            if (k->rpc != NULL && !MUTANT(store_boot_ignored)) {
                 k->blocks[i]->acked =
                     0; /* not committed for so long: perhaps they were thrown away */
             }
@@ -386,7 +387,8 @@ void commit_on_link_up(struct client *c, uint32_t node, bool new_store)
         }
         for (size_t i = 0; i < k->blocks_count; i++) {
             k->blocks[i]->asked &= ~(1u << node);
-            if (new_store) { /* RULES B9: what was written and not synced may be gone */
+            if (new_store && !MUTANT(store_boot_ignored)) { /* RULES B9: what was written and not
+                                                               synced may be gone */
                 k->blocks[i]->acked &= ~(1u << node);
             }
         }
@@ -437,7 +439,8 @@ bool commit_reached(const struct client *c, const struct op *op)
             return true; /* they are in order */
         }
         bool concerned = op->wait_ino == 0 || op->wait_ino == k->file->inode->ino;
-        if (concerned && !(op->a.kind == CLIENT_FLUSH && k->accepted)) {
+        bool enough = op->a.kind == CLIENT_FLUSH || MUTANT(fsync_on_acceptance);
+        if (concerned && !(enough && k->accepted)) {
             return false;
         }
     }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "fs/client/internal.h"
+#include "repl/base/mutant.h"
 
 /* ---- open ------------------------------------------------------------------------------------ */
 
@@ -121,7 +122,8 @@ static void on_read_done(struct client *c, struct op *op, int err)
         return;
     }
     /* RULES L6: data older than attributes the kernel was given would stay in its cache. */
-    if (!job->own && i != NULL && job->data_version < i->sent_version) {
+    bool old = i != NULL && job->data_version < i->sent_version && !MUTANT(read_older_than_attr);
+    if (!job->own && old) {
         op->job = NULL;
         read_free(c, job);
         start_read(c, op);

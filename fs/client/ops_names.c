@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "fs/client/internal.h"
+#include "repl/base/mutant.h"
 
 #define RENAME_FLAG_EXCHANGE 2u
 
@@ -265,7 +266,8 @@ void op_unlink(struct client *c, struct op *op)
 static bool committed(struct client *c, struct op *op, uint64_t ino)
 {
     const struct inode *i = inode_find(c, ino);
-    if (i == NULL || i->file == NULL || !file_busy(i->file) || op->wait_ino == ino) {
+    if (i == NULL || i->file == NULL || !file_busy(i->file) || op->wait_ino == ino ||
+        MUTANT(rename_before_commit)) {
         return true;
     }
     commit_wait(c, op, ino, file_freeze(c, i->file));

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "fs/client/internal.h"
+#include "repl/base/mutant.h"
 
 static uint64_t key_of(Fs__Object__Kind kind, uint64_t ino)
 {
@@ -193,7 +194,7 @@ void recall_try_release(struct client *c, struct file *f)
         return;
     }
     (void)file_freeze(c, f);
-    if (!list_empty(&f->commits)) {
+    if (!list_empty(&f->commits) && !MUTANT(lease_back_before_commit)) {
         return; /* RULES B10: again when they are committed */
     }
     struct Fs__LeaseEnd end;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "fs/client/internal.h"
+#include "repl/base/mutant.h"
 
 struct rpc *rpc_new(enum rpc_to to, struct op *op,
                     void (*done)(struct client *, struct rpc *, const struct Fs__Reply *,
@@ -235,7 +236,8 @@ static void requeue_all(struct client *c, uint32_t except_node)
 {
     list_each(it, &c->sent) {
         struct rpc *r = container_of(it, struct rpc, link);
-        if (r->node != except_node) {
+        bool forgotten = r->accepted != NULL && MUTANT(commits_not_resent);
+        if (r->node != except_node && !forgotten) {
             requeue(c, r);
         }
     }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "fs/client/internal.h"
+#include "repl/base/mutant.h"
 
 bool session_leader_usable(const struct client *c)
 {
@@ -102,7 +103,7 @@ static void new_term(struct client *c, uint64_t term, uint32_t leader)
     c->leader = leader;
     c->bounces = 0;
     c->probe_delay = BACKOFF_MIN;
-    if (!first) {
+    if (!first && !MUTANT(promises_kept_after_election)) {
         /* RULES L8: first drop, then renew in the new term, which says that nothing is held. */
         cache_drop_all(c);
         recall_forget(c);
@@ -127,7 +128,8 @@ void session_note_reply(struct client *c, uint32_t node, const struct Fs__Reply 
             commit_on_targets(c);
         }
     }
-    if (reply->err != ESTALE && reply->err != EAGAIN && reply->index > c->token) {
+    if (reply->err != ESTALE && reply->err != EAGAIN && reply->index > c->token &&
+        !MUTANT(token_not_raised)) {
         c->token = reply->index;
     }
 }
@@ -221,7 +223,8 @@ static void on_renewed(struct client *c, struct rpc *r, const struct Fs__Reply *
             commit_on_targets(c);
         }
     }
-    c->lease_until = r->sent_at + c->lease_us; /* RULES L9: from our own sending */
+    c->lease_until = (MUTANT(lease_from_arrival) ? c->now : r->sent_at) +
+                     c->lease_us; /* RULES L9: from our own sending */
     file_pump_renewed(c);
 }
 

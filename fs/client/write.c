@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "fs/client/internal.h"
+#include "repl/base/mutant.h"
 
 #define SIZE_MAX_BYTES ((uint64_t)INT64_MAX)
 
@@ -188,7 +189,7 @@ static void shrink(struct file *f, const struct op *op, uint64_t size)
         (void)blob_ref(page.blob); /* the layer may hold the only one */
     }
     layer_cut(&f->dirty, keep != 0 ? no + 1 : no);
-    if (known && page.blob != NULL && page.size > keep) {
+    if (known && page.blob != NULL && page.size > keep && !MUTANT(truncate_keeps_tail)) {
         page.no = no;
         page.size = keep;
         layer_put(&f->dirty, &page);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "fs/core/internal.h"
+#include "repl/base/mutant.h"
 
 enum { NOREPLACE = 1, EXCHANGE = 2, DEPTH_MAX = 4096 };
 
@@ -68,7 +69,8 @@ static void put_entry(struct apply *a, uint64_t dir, ProtobufCBinaryData name,
 static void add_name(struct apply *a, struct inode *dir, ProtobufCBinaryData name, uint64_t ino,
                      uint32_t mode)
 {
-    struct entry e = {ino, dir->next_cookie++, mode & S_IFMT};
+    uint64_t next = MUTANT(cookie_reused) ? FS_COOKIE_FIRST + dir->entries : dir->next_cookie++;
+    struct entry e = {ino, next, mode & S_IFMT};
     struct key cookie = key_of2(KEY_COOKIE, dir->ino, e.cookie);
     put_entry(a, dir->ino, name, &e);
     state_put(a, &cookie, name.data, name.len);
@@ -198,7 +200,7 @@ static void lose_name(struct apply *a, struct inode *inode, const uint64_t *hold
         hold(a, inode->ino, holders[i]);
         held |= state_get(a, &k) == 0;
     }
-    if (!held) {
+    if (!held || MUTANT(open_file_freed)) {
         inode_free(a, inode);
         return;
     }

@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "fs/core/internal.h"
+#include "repl/base/mutant.h"
 
 enum { RELEASE_MAX = 512 };
 
@@ -34,9 +35,9 @@ int apply_lease(struct apply *a, const Fs__Lease *m)
         return ESTALE;
     if (!S_ISREG(inode.mode))
         return EINVAL;
-    if (inode.lease_session && inode.lease_session != a->session)
+    if (inode.lease_session && inode.lease_session != a->session && !MUTANT(lease_taken_away))
         return EAGAIN; /* the leader recalls it first; apply never takes a lease away */
-    if (!inode.lease_session) {
+    if (!inode.lease_session || MUTANT(lease_taken_away)) {
         lease_grant(a, &inode);
         inode.version = a->index;
         inode_store(a, &inode);

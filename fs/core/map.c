@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "fs/core/internal.h"
+#include "repl/base/mutant.h"
 #include "repl/base/vec.h"
 
 enum {
@@ -144,7 +145,7 @@ static int change_refs(struct apply *a, struct block_name name, int64_t delta)
     if (delta < 0 && b.refs < (uint64_t)-delta)
         return EIO;
     b.refs += (uint64_t)delta;
-    if (b.refs) {
+    if (b.refs && !(MUTANT(live_block_collected) && delta < 0)) {
         put_block(a, name, &b);
         return 0;
     }
@@ -276,7 +277,7 @@ static void edit_extents(const Fs__Commit *m, uint64_t old_size, extents *x)
                     e->kind == FS__EDIT__KIND__CUT ? UINT64_MAX : e->first_page + e->pages);
         }
     }
-    if (m->size < old_size)
+    if (m->size < old_size && !MUTANT(shrink_keeps_pages))
         cut_out(x, (m->size + FS_PAGE_SIZE - 1) / FS_PAGE_SIZE, UINT64_MAX);
 }
 
@@ -418,14 +419,15 @@ int apply_commit(struct apply *a, const Fs__Commit *m)
     struct fs_session session;
     if (inode_load(a, m->ino, &inode) < 0 || session_load(a, a->session, &session) < 0)
         return EIO;
-    if (inode.lease_session != a->session || inode.lease_epoch != m->epoch)
+    bool old_epoch = inode.lease_epoch != m->epoch && !MUTANT(stale_epoch);
+    if ((inode.lease_session != a->session && !MUTANT(wrong_holder)) || old_epoch)
         return EIO; /* the fence */
     if (m->c <= inode.last_c) {
         a->result->duplicate = true;
         a->reply->attr = attr_new(&inode);
         return 0;
     }
-    if (m->c != inode.last_c + 1)
+    if (m->c != inode.last_c + 1 && !MUTANT(commit_gap))
         return EIO;
     int err = check_commit(a, m);
     if (err)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "fs/core/internal.h"
+#include "repl/base/mutant.h"
 
 enum { SESSION_VERSION = 1, REPLIES_PRUNED_MAX = 4096 };
 
@@ -190,8 +191,10 @@ int apply_end_session(struct apply *a, uint64_t id)
     struct fs_session s;
     if (session_load(a, id, &s) < 0)
         return 0;
-    end_leases(a, id);
-    end_holds(a, id);
+    if (!MUTANT(leases_kept_after_end))
+        end_leases(a, id);
+    if (!MUTANT(holds_kept_after_end))
+        end_holds(a, id);
     end_replies(a, id);
     struct key k = key_of1(KEY_SESSION, id), uuid = key_of_uuid(s.uuid);
     state_del(a, &k);

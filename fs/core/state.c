@@ -7,6 +7,7 @@
 
 #include "fs/core/internal.h"
 #include "repl/base/hash.h"
+#include "repl/base/mutant.h"
 
 enum { SUMMARY_SIZE = 6 * 8 };
 
@@ -118,7 +119,7 @@ void inode_store(struct apply *a, const struct inode *inode)
 
 static int64_t later(int64_t old, int64_t now)
 {
-    return now > old ? now : old + 1;
+    return now > old || MUTANT(mtime_goes_back) ? now : old + 1;
 }
 
 void inode_touch(struct apply *a, struct inode *inode, bool mtime)
@@ -317,7 +318,7 @@ void fs_apply(struct fs_state *s, struct kv_txn *txn, uint64_t index, const stru
         err = apply_body(&a, op);
     if (err)
         undo(&a, &hash, &totals, err);
-    if (op->seq && !seen && err != ESTALE)
+    if (op->seq && !seen && err != ESTALE && !MUTANT(replies_not_kept))
         session_keep_reply(&a, op->seq, op->ack_below);
     put_summary(s, txn);
     bytes_writer_done(&a.value);
