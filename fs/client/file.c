@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "fs/client/internal.h"
+#include "repl/base/mutant.h"
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
@@ -330,7 +331,7 @@ void file_release_idle(struct client *c)
 
 int64_t file_next_mtime(const struct client *c, const struct file *f)
 {
-    return c->wall_ns > f->mtime ? c->wall_ns : f->mtime + 1;
+    return c->wall_ns > f->mtime || MUTANT(mtime_goes_back) ? c->wall_ns : f->mtime + 1;
 }
 
 static void on_commit_timer(struct client *c, struct timer *t)
