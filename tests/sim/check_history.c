@@ -147,6 +147,8 @@ static void mark_seen(const struct view *v, const struct file_ops *f, bool *seen
         if ((r->kind != H_READ && r->kind != H_READ_ALL) || !op_ok(r))
             continue;
         for (size_t k = 0; k < r->stamps_count; k++) {
+            if (k && r->stamps[k] == r->stamps[k - 1])
+                continue;
             const struct history_op *w = view_writer(v, r->stamps[k]);
             if (w && !same_life(w, r))
                 seen[index_of(v, w)] = true;

@@ -38,14 +38,13 @@ static int by_at(const void *a, const void *b)
 
 static void see(struct one_commit *c, const struct history_op *r)
 {
-    const struct history_op *last = NULL;
     for (size_t i = 0; i < r->stamps_count; i++) {
+        if (i && r->stamps[i] == r->stamps[i - 1])
+            continue;
         const struct history_op *w = view_writer(c->view, r->stamps[i]);
-        const struct loss *l =
-            w && w != last && !same_life(w, r) ? view_later_loss(c->view, w) : NULL;
+        const struct loss *l = w && !same_life(w, r) ? view_later_loss(c->view, w) : NULL;
         if (l)
             vec_push(&c->sights, (struct sight){l, r->mount, r->end, w});
-        last = w;
     }
 }
 

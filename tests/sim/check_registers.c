@@ -34,8 +34,9 @@ struct zone {
 struct registers {
     const struct view *view;
     vec_of(struct zone) forward, backward;
-    vec_of(struct zone) clusters; /* one per write of the unit */
-    vec_of(struct event) events;  /* those of the unit that count */
+    vec_of(struct zone) clusters;      /* one per write of the unit */
+    vec_of(const struct event *) lost; /* changes of the unit that view_loss() knows */
+    vec_of(struct event) events;       /* those of the unit that count */
 };
 
 /* ---- zones ----------------------------------------------------------------------------------- */
@@ -208,33 +209,32 @@ static void judge(struct registers *r, const struct unit *u)
 
 /* What this life saw of its own that was lost: its reads of LOST writes, and its reads of zeros
  * once a truncate of its own that was LOST may have taken effect. */
-static bool saw_lost(const struct view *v, const struct unit *u, const struct event *read)
+static bool saw_lost(const struct registers *r, const struct event *read)
 {
-    for (size_t i = 0; i < u->count; i++) {
-        const struct event *e = &u->events[i];
-        if (e->kind == EVENT_READ || !same_life(e->op, read->op) || !view_loss(v, e->op))
-            continue;
-        if (e->op == read->writer ||
-            (e->kind == EVENT_ZERO && !read->writer && e->start <= read->end))
+    for (size_t i = 0; i < r->lost.count; i++) {
+        const struct event *e = r->lost.items[i];
+        if (same_life(e->op, read->op) &&
+            (e->op == read->writer ||
+             (e->kind == EVENT_ZERO && !read->writer && e->start <= read->end)))
             return true;
     }
     return false;
 }
 
-static bool any_lost(const struct view *v, const struct unit *u)
+static void find_lost(struct registers *r, const struct unit *u)
 {
-    for (size_t i = 0; i < u->count; i++)
-        if (u->events[i].kind != EVENT_READ && view_loss(v, u->events[i].op))
-            return true;
-    return false;
+    vec_clear(&r->lost);
+    for (size_t i = 0; r->view->losses.count && i < u->count; i++)
+        if (u->events[i].kind != EVENT_READ && view_loss(r->view, u->events[i].op))
+            vec_push(&r->lost, &u->events[i]);
 }
 
-static void without_lost(struct registers *r, const struct unit *u, bool lost)
+static void without_lost(struct registers *r, const struct unit *u)
 {
     vec_clear(&r->events);
     for (size_t i = 0; i < u->count; i++) {
         const struct event *e = &u->events[i];
-        if (e->fate != FATE_LOST && !(lost && e->kind == EVENT_READ && saw_lost(r->view, u, e)))
+        if (e->fate != FATE_LOST && !(e->kind == EVENT_READ && saw_lost(r, e)))
             vec_push(&r->events, *e);
     }
 }
@@ -248,7 +248,7 @@ static void upto_death(struct registers *r, const struct unit *u, const struct l
         const struct loss *own =
             e.kind == EVENT_READ ? view_later_loss(r->view, e.op) : view_loss(r->view, e.op);
         bool kept = !own || (own->killed && own->at >= l->at);
-        if (e.kind == EVENT_READ && (e.end >= l->at || (!kept && saw_lost(r->view, u, &e))))
+        if (e.kind == EVENT_READ && (e.end >= l->at || (!kept && saw_lost(r, &e))))
             continue;
         if (!kept && e.fate == FATE_LOST)
             continue;
@@ -261,10 +261,10 @@ static void upto_death(struct registers *r, const struct unit *u, const struct l
     }
 }
 
-static bool lost_here(const struct view *v, const struct unit *u, const struct loss *l)
+static bool lost_here(const struct registers *r, const struct loss *l)
 {
-    for (size_t i = 0; i < u->count; i++)
-        if (u->events[i].kind != EVENT_READ && view_loss(v, u->events[i].op) == l)
+    for (size_t i = 0; i < r->lost.count; i++)
+        if (view_loss(r->view, r->lost.items[i]->op) == l)
             return true;
     return false;
 }
@@ -272,12 +272,12 @@ static bool lost_here(const struct view *v, const struct unit *u, const struct l
 static void check_unit(void *ctx, const struct unit *u)
 {
     struct registers *r = ctx;
-    bool lost = r->view->losses.count && any_lost(r->view, u);
-    without_lost(r, u, lost);
+    find_lost(r, u);
+    without_lost(r, u);
     judge(r, u);
-    for (size_t i = 0; lost && i < r->view->losses.count && !sim_failed(); i++) {
+    for (size_t i = 0; r->lost.count && i < r->view->losses.count && !sim_failed(); i++) {
         const struct loss *l = &r->view->losses.items[i];
-        if (!l->killed || !lost_here(r->view, u, l))
+        if (!l->killed || !lost_here(r, l))
             continue;
         upto_death(r, u, l);
         judge(r, u);
@@ -296,5 +296,6 @@ void check_registers(const struct history *h)
     vec_done(&r.backward);
     vec_done(&r.clusters);
     vec_done(&r.events);
+    vec_done(&r.lost);
     view_done(&v);
 }

@@ -26,9 +26,15 @@ struct clock {
     time_us seen[MOUNTS];
 };
 
+/* Of each mount: its newest write to a file that a session has read. */
+struct sights {
+    const struct history_op *of[MOUNTS];
+};
+
 struct sessions {
     const struct view *view;
-    struct clock *before; /* per operation: its session's clock when it began */
+    struct sights *sights; /* per READ: those of its session and file when it began */
+    struct clock *before;  /* per operation: its session's clock when it began */
 };
 
 /* ---- vector clocks -----------------------------------------------------------------------------
@@ -62,43 +68,60 @@ static int by_time(const void *a, const void *b)
 }
 
 /* A read takes over what the mounts whose writes it saw had seen when they wrote. */
-static void absorb(struct sessions *s, struct clock *clock, const struct history_op *op)
+static void absorb(struct sessions *s, struct clock *clock, struct sights *sights,
+                   const struct history_op *op)
 {
-    const struct history_op *last = NULL;
-    for (size_t i = 0; (op->kind == H_READ || op->kind == H_READ_ALL) && i < op->stamps_count;
-         i++) {
-        const struct history_op *w = view_writer(s->view, op->stamps[i]);
-        if (!w || w == last || w->mount == op->mount || w->mount >= MOUNTS)
+    for (size_t i = 0; i < op->stamps_count; i++) {
+        if (i && op->stamps[i] == op->stamps[i - 1])
             continue;
-        last = w;
+        const struct history_op *w = view_writer(s->view, op->stamps[i]);
+        if (!w || w->mount >= MOUNTS)
+            continue;
+        if (op->kind == H_READ && (!sights->of[w->mount] || sights->of[w->mount]->start < w->start))
+            sights->of[w->mount] = w;
+        if (w->mount == op->mount)
+            continue;
         merge(clock, &s->before[index_of(s, w)]);
         clock->seen[w->mount] = time_max(clock->seen[w->mount], w->start);
     }
 }
 
+/* Through starts and ends in the order of time. */
+static void run_moments(struct sessions *s, const struct moment *moments, size_t count)
+{
+    struct clock now[MOUNTS];
+    struct sights *files = xcalloc(s->view->files.count * MOUNTS + 1, sizeof *files);
+    memset(now, 0, sizeof now);
+    for (size_t i = 0; i < count; i++) {
+        size_t at = moments[i].op;
+        const struct history_op *op = &s->view->h->ops.items[at];
+        uintptr_t file = (uintptr_t)map_get(&s->view->by_file, op->file);
+        bool reads = file && (op->kind == H_READ || op->kind == H_READ_ALL);
+        struct sights *mine = reads ? &files[(file - 1) * MOUNTS + op->mount] : NULL;
+        if (moments[i].end && reads)
+            absorb(s, &now[op->mount], mine, op);
+        if (!moments[i].end)
+            s->before[at] = now[op->mount];
+        if (!moments[i].end && reads)
+            s->sights[at] = *mine;
+    }
+    free(files);
+}
+
 static void run_clocks(struct sessions *s)
 {
     const struct history *h = s->view->h;
-    struct clock now[MOUNTS];
     vec_of(struct moment) moments = {0};
-    memset(now, 0, sizeof now);
     for (size_t i = 0; i < h->ops.count; i++) {
+        if (h->ops.items[i].mount >= MOUNTS)
+            continue;
         vec_push(&moments, (struct moment){h->ops.items[i].start, i, false});
         if (op_ok(&h->ops.items[i]))
             vec_push(&moments, (struct moment){h->ops.items[i].end, i, true});
     }
     if (moments.count)
         qsort(moments.items, moments.count, sizeof moments.items[0], by_time);
-    for (size_t i = 0; i < moments.count; i++) {
-        const struct history_op *op = &h->ops.items[moments.items[i].op];
-        if (op->mount >= MOUNTS)
-            continue;
-        if (!moments.items[i].end) {
-            s->before[moments.items[i].op] = now[op->mount];
-            continue;
-        }
-        absorb(s, &now[op->mount], op);
-    }
+    run_moments(s, moments.items, moments.count);
     vec_done(&moments);
 }
 
@@ -131,12 +154,14 @@ static const struct history_op *demanded(const struct sessions *s, const struct 
     return NULL;
 }
 
-static void check_read(const struct sessions *s, const struct unit *u, const struct event *read)
+/* Of all that is demanded the newest write decides. */
+static void check_read(const struct sessions *s, const struct unit *u, size_t at)
 {
     char text[HISTORY_TEXT], other[HISTORY_TEXT];
+    const struct event *read = &u->events[at];
     const char *rule = NULL, *newest_rule = NULL;
     const struct history_op *newest = NULL;
-    for (size_t i = 0; i < u->count && u->events[i].start < read->start; i++) {
+    for (size_t i = 0; i < at; i++) {
         const struct history_op *w = demanded(s, read, &u->events[i], &rule);
         if (!w || (newest && newest->start >= w->start))
             continue;
@@ -149,81 +174,45 @@ static void check_read(const struct sessions *s, const struct unit *u, const str
                      op_text(newest, text), op_text(read->op, other));
 }
 
+/* The newest write of the mount of `seen` to this unit that ended before `seen` began. Whatever is
+ * older than an earlier one is older than that. */
+static const struct event *write_before(const struct unit *u, size_t from,
+                                        const struct history_op *seen)
+{
+    for (size_t i = from; i-- > 0;) {
+        const struct event *w = &u->events[i];
+        if (w->kind == EVENT_WRITE && w->fate == FATE_DONE && same_life(w->op, seen) &&
+            w->end < seen->start)
+            return w;
+    }
+    return NULL;
+}
+
+static void check_order(const struct sessions *s, const struct unit *u, size_t at)
+{
+    char text[HISTORY_TEXT], other[HISTORY_TEXT];
+    const struct event *read = &u->events[at];
+    const struct sights *sights = &s->sights[index_of(s, read->op)];
+    for (uint32_t mount = 1; mount < MOUNTS; mount++) {
+        const struct history_op *seen = sights->of[mount];
+        const struct event *w = seen && seen != read->writer ? write_before(u, at, seen) : NULL;
+        if (w && unit_older(u, read, w->op))
+            sim_complain("sessions",
+                         "monotonic writes: unit %u of file %llu has %llu, not %s, at %s",
+                         u->number, (unsigned long long)u->file, (unsigned long long)read->value,
+                         op_text(w->op, text), op_text(read->op, other));
+    }
+}
+
 static void check_unit(void *ctx, const struct unit *u)
 {
     const struct sessions *s = ctx;
-    for (size_t i = 0; i < u->count && !sim_failed(); i++)
-        if (u->events[i].kind == EVENT_READ)
-            check_read(s, u, &u->events[i]);
-}
-
-/* ---- one file: MW ------------------------------------------------------------------------------
- */
-
-/* The write of `mount` with the greatest start that reads of mount `by` of this file showed and
- * that ended before `before`. */
-static const struct history_op *last_seen(const struct sessions *s, const struct file_ops *f,
-                                          const struct history_op *reader, uint32_t mount)
-{
-    const struct history_op *newest = NULL;
-    for (size_t i = 0; i < f->ops.count; i++) {
-        const struct history_op *r = &s->view->h->ops.items[f->ops.items[i]];
-        if (r->start > reader->start)
-            break;
-        if (r->kind != H_READ || !op_ok(r) || r->mount != reader->mount || r->end >= reader->start)
+    for (size_t i = 0; i < u->count && !sim_failed(); i++) {
+        if (u->events[i].kind != EVENT_READ)
             continue;
-        const struct history_op *last = NULL;
-        for (size_t k = 0; k < r->stamps_count; k++) {
-            const struct history_op *w = view_writer(s->view, r->stamps[k]);
-            if (w == last)
-                continue;
-            last = w;
-            if (w && w->mount == mount && (!newest || w->start > newest->start))
-                newest = w;
-        }
+        check_read(s, u, i);
+        check_order(s, u, i);
     }
-    return newest;
-}
-
-struct writes_seen {
-    const struct sessions *s;
-    const struct file_ops *f;
-    const struct history_op *reader;
-    const struct history_op *seen[MOUNTS];
-};
-
-static void check_order(struct writes_seen *m, const struct unit *u, const struct event *read)
-{
-    char text[HISTORY_TEXT], other[HISTORY_TEXT];
-    if (m->reader != read->op) {
-        m->reader = read->op;
-        for (uint32_t mount = 1; mount < MOUNTS; mount++)
-            m->seen[mount] = last_seen(m->s, m->f, read->op, mount);
-    }
-    for (size_t i = 0; i < u->count && u->events[i].start < read->start; i++) {
-        const struct event *w = &u->events[i];
-        const struct history_op *seen = w->op->mount < MOUNTS ? m->seen[w->op->mount] : NULL;
-        if (w->kind != EVENT_WRITE || w->fate != FATE_DONE || !seen || !same_life(seen, w->op) ||
-            w->end >= seen->start || !unit_older(u, read, w->op))
-            continue;
-        sim_complain("sessions", "monotonic writes: unit %u of file %llu has %llu, not %s, at %s",
-                     u->number, (unsigned long long)u->file, (unsigned long long)read->value,
-                     op_text(w->op, text), op_text(read->op, other));
-        return;
-    }
-}
-
-static void check_writes_unit(void *ctx, const struct unit *u)
-{
-    struct writes_seen *m = ctx;
-    if (!m->f || m->f->file != u->file) {
-        uintptr_t at = (uintptr_t)map_get(&m->s->view->by_file, u->file);
-        m->f = &m->s->view->files.items[at - 1];
-        m->reader = NULL;
-    }
-    for (size_t i = 0; i < u->count && !sim_failed(); i++)
-        if (u->events[i].kind == EVENT_READ)
-            check_order(m, u, &u->events[i]);
 }
 
 void check_sessions(const struct history *h)
@@ -233,12 +222,11 @@ void check_sessions(const struct history *h)
     struct view v;
     view_init(&v, h);
     struct sessions s = {.view = &v};
+    s.sights = xcalloc(h->ops.count + 1, sizeof *s.sights);
     s.before = xcalloc(h->ops.count + 1, sizeof *s.before);
     run_clocks(&s);
     view_each_unit(&v, "sessions", check_unit, &s);
-    struct writes_seen m = {.s = &s};
-    if (!sim_failed())
-        view_each_unit(&v, "sessions", check_writes_unit, &m);
+    free(s.sights);
     free(s.before);
     view_done(&v);
 }
