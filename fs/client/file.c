@@ -372,6 +372,18 @@ void file_changed(struct client *c, struct file *f, struct op *op, size_t pages_
     file_mark_dirty(c, f);
 }
 
+/* What MUTANT(commit_split) does: the last page stays behind, for a COMMIT of its own. */
+static void leave_last_page(struct client *c, struct file *f, struct commit *k)
+{
+    if (k->layer.pages.count < 2) {
+        return;
+    }
+    struct page last = vec_pop(&k->layer.pages);
+    layer_put(&f->dirty, &last);
+    blob_unref(last.blob);
+    file_mark_dirty(c, f);
+}
+
 uint64_t file_freeze(struct client *c, struct file *f)
 {
     if (!file_dirty(f) || f->lease != LEASE_HELD) {
@@ -388,12 +400,15 @@ uint64_t file_freeze(struct client *c, struct file *f)
     k->size = f->size;
     k->mtime = f->mtime;
     k->atime = f->atime_dirty ? f->atime : 0;
-    k->bytes = k->layer.pages.count * FS_PAGE;
     k->space = f->dirty_space;
     f->dirty_space = 0;
     f->meta_dirty = f->atime_dirty = false;
     timer_clear(&f->commit_timer);
     list_remove(&f->dirty_link);
+    if (MUTANT(commit_split)) {
+        leave_last_page(c, f, k);
+    }
+    k->bytes = k->layer.pages.count * FS_PAGE;
     c->dirty_bytes -= k->bytes;
     c->inflight_bytes += k->bytes;
     timer_init(&k->put_timer);
