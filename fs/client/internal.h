@@ -421,6 +421,8 @@ struct read_job {
 /* `done` is called once, maybe before this returns; what was read is in op->job until then. */
 void read_start(struct client *c, struct op *op, struct inode *i, uint64_t first, uint32_t pages,
                 uint64_t min_index, void (*done)(struct client *, struct op *, int));
+/* May what was read be answered? With the own changes made meanwhile; false: read again. */
+bool read_is_new(const struct client *c, struct read_job *job);
 void read_free(struct client *c, struct read_job *job);
 /* What a copy must have applied to answer for `i`: RULES B8, L10. */
 uint64_t read_min_index(const struct client *c, const struct inode *i);

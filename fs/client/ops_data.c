@@ -121,15 +121,15 @@ static void on_read_done(struct client *c, struct op *op, int err)
         op_fail(c, op, err);
         return;
     }
-    /* RULES L6: data older than attributes the kernel was given would stay in its cache. */
-    bool old = i != NULL && job->data_version < i->sent_version && !MUTANT(read_older_than_attr);
-    if (!job->own && old) {
+    if (!read_is_new(c, job) && !MUTANT(read_older_than_attr)) {
         op->job = NULL;
         read_free(c, job);
         start_read(c, op);
         return;
     }
-    uint64_t size = op->a.offset < job->size ? job->size - op->a.offset : 0;
+    uint64_t end = (job->first + job->pages) * FS_PAGE; /* the file may have grown since */
+    end = job->size < end ? job->size : end;
+    uint64_t size = op->a.offset < end ? end - op->a.offset : 0;
     if (size > op->a.size) {
         size = op->a.size;
     }

@@ -199,6 +199,19 @@ static bool fill_from_layers(struct read_job *job, const struct inode *i)
     return all;
 }
 
+/* The layers as they are now. */
+static void overlay(struct read_job *job, const struct file *f)
+{
+    for (uint32_t p = 0; p < job->pages; p++) {
+        struct page page;
+        if (file_find_page(f, job->first + p, &page)) {
+            (void)blob_ref(page.blob);
+            blob_unref(job->over[p].blob);
+            job->over[p] = page;
+        }
+    }
+}
+
 void read_start(struct client *c, struct op *op, struct inode *i, uint64_t first, uint32_t pages,
                 uint64_t min_index, void (*done)(struct client *, struct op *, int))
 {
@@ -219,4 +232,25 @@ void read_start(struct client *c, struct op *op, struct inode *i, uint64_t first
     } else {
         ask(c, job, min_index, 0);
     }
+}
+
+/* RULES L6: data older than attributes the kernel was given would stay in its cache. So would data
+ * older than a WRITE that was answered while a copy was asked: no lock of the kernel keeps a direct
+ * one apart from this READ. */
+bool read_is_new(const struct client *c, struct read_job *job)
+{
+    const struct inode *i = inode_find(c, job->ino);
+    if (i == NULL || job->data_version == 0) {
+        return true; /* nothing was waited for */
+    }
+    bool own = i->file != NULL && i->file->lease == LEASE_HELD;
+    if (job->data_version < (own || job->own ? i->attr.data_version : i->sent_version)) {
+        return false;
+    }
+    if (own) {
+        overlay(job, i->file);
+        job->size = inode_now(c, i).size;
+    }
+    job->own = own;
+    return true;
 }

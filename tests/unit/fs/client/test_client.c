@@ -689,6 +689,34 @@ START_TEST(unlinked_while_open_elsewhere)
 }
 END_TEST
 
+START_TEST(written_while_being_read)
+{
+    /* Goal: RULES L6: a READ that waits for a copy is not answered with less than a WRITE that was
+     * answered meanwhile; the kernel would keep it. */
+    struct file f = create(0, "a");
+    uint8_t old[4 * 4096], new[4 * 4096];
+    fill(old, sizeof old, 1);
+    fill(new, sizeof new, 2);
+    put_bytes(0, f, 0, old, sizeof old);
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    w.mounts[0].held = true;
+    uint64_t read = world_start(
+        &w, 0, (struct client_op){.kind = CLIENT_READ, .ino = f.ino, .fh = f.fh, .size = 8 * 4096});
+    world_settle(&w);
+    ck_assert_ptr_null(world_find(&w, 0, read));
+    uint64_t write = world_start(&w, 0, op_write(f, 4096, new, sizeof new));
+    ck_assert_ptr_nonnull(world_find(&w, 0, write));
+    w.mounts[0].held = false;
+    world_settle(&w);
+    const struct world_answer *a = world_find(&w, 0, read);
+    ck_assert_ptr_nonnull(a);
+    ck_assert_int_eq(a->err, 0);
+    ck_assert_uint_ge(a->bytes->size, 4 * 4096);
+    ck_assert_int_eq(memcmp(a->bytes->data, old, 4096), 0);
+    ck_assert_int_eq(memcmp(a->bytes->data + 4096, new, a->bytes->size - 4096), 0);
+}
+END_TEST
+
 START_TEST(unlinked_and_written_by_two)
 {
     /* Goal: whoever has a removed file open sees what others wrote to it and closed, and is not
@@ -999,6 +1027,7 @@ int main(void)
     tcase_add_loop_test(t, crowd_losing_sessions, 0, 10);
     tcase_add_test(t, recall_while_dirty);
     tcase_add_test(t, unlinked_while_open_elsewhere);
+    tcase_add_test(t, written_while_being_read);
     tcase_add_test(t, unlinked_and_written_by_two);
     tcase_add_test(t, unlinked_while_silent);
     tcase_add_test(t, unlinked_with_dirty_data);
