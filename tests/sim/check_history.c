@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <stdio.h>
 
+#define XATTR_OF (UINT64_C(1) << 63)
+
 /* ---- outcomes -------------------------------------------------------------------------------- */
 
 bool op_unknown(const struct history_op *op)
@@ -41,9 +43,21 @@ static bool changes_bytes(const struct history_op *op)
     return op->kind == H_WRITE || op->kind == H_TRUNCATE || op->kind == H_APPEND;
 }
 
+static bool is_xattr(const struct history_op *op)
+{
+    return op->kind == H_SETXATTR || op->kind == H_GETXATTR;
+}
+
 static bool about_bytes(const struct history_op *op)
 {
-    return changes_bytes(op) || op->kind == H_READ || op->kind == H_FSYNC || op->kind == H_READ_ALL;
+    return changes_bytes(op) || op->kind == H_READ || op->kind == H_FSYNC ||
+           op->kind == H_READ_ALL || is_xattr(op);
+}
+
+/* An extended attribute is a register too: the one unit of a file of its own. */
+static uint64_t register_file(const struct history_op *op)
+{
+    return is_xattr(op) ? op->file | XATTR_OF : op->file;
 }
 
 static size_t index_of(const struct view *v, const struct history_op *op)
@@ -111,13 +125,15 @@ static void gather(struct view *v)
                                    .session = op->kind == H_SESSION_LOST ? op->session : 0,
                                    .at = op->start,
                                    .killed = op->kind == H_MOUNT_KILLED});
-        if (!about_bytes(op) || op->file == 0)
+        if (!about_bytes(op) || (op->file == 0 && op->kind != H_SETXATTR))
             continue;
-        struct file_ops *f = file_of(v, op->file);
+        struct file_ops *f = file_of(v, register_file(op));
         vec_push(&f->ops, (uint32_t)i);
+        if (is_xattr(op))
+            f->units = 1;
         if ((op->kind == H_READ || op->kind == H_WRITE) && op->page + op->pages > f->units)
             f->units = op->page + op->pages;
-        if (op->kind == H_WRITE || op->kind == H_APPEND)
+        if (op->kind == H_WRITE || op->kind == H_APPEND || op->kind == H_SETXATTR)
             (void)map_put(&v->by_stamp, op->stamp, (void *)(uintptr_t)(i + 1));
     }
 }
@@ -237,9 +253,25 @@ static bool range_of(const struct view *v, const struct file_ops *f, const struc
         *first = op->pages;
         *count = f->units > op->pages ? f->units - op->pages : 0;
         return view_fate(v, op) != FATE_NEVER && *count;
+    case H_SETXATTR:
+        *first = 0;
+        *count = 1;
+        return view_fate(v, op) != FATE_NEVER;
+    case H_GETXATTR:
+        *first = 0;
+        *count = 1;
+        return op->end && (op->err == 0 || op->err == ENODATA);
     default:
         return false;
     }
+}
+
+static bool wrote_there(const struct history_op *w, const struct history_op *r, uint32_t unit)
+{
+    if (w->kind == H_SETXATTR && r->kind == H_GETXATTR)
+        return w->file == r->file || w->file == 0; /* its mount died before it told which */
+    return w->kind == H_WRITE && r->kind == H_READ && w->file == r->file && unit >= w->page &&
+           unit - w->page < w->pages;
 }
 
 /* The write a read's value comes from; false: there is none, which was complained about. */
@@ -256,7 +288,7 @@ static bool find_writer(const struct view *v, const char *checker, const struct 
         return false;
     }
     const struct history_op *w = view_writer(v, value);
-    if (!w || w->file != r->file || unit < w->page || unit - w->page >= w->pages) {
+    if (!w || !wrote_there(w, r, unit)) {
         sim_complain(checker, "value %llu in unit %u of file %llu, where nobody wrote it: %s",
                      (unsigned long long)value, unit, (unsigned long long)r->file,
                      op_text(r, text));
@@ -280,14 +312,14 @@ static bool event_of(const struct view *v, const char *checker, const struct his
                      uint32_t unit, struct event *ret)
 {
     *ret = (struct event){.start = op->start, .end = op->end, .op = op, .fate = FATE_DONE};
-    if (op->kind == H_READ) {
+    if (op->kind == H_READ || op->kind == H_GETXATTR) {
         ret->kind = EVENT_READ;
-        ret->value = op->stamps[unit - op->page];
+        ret->value = op->kind == H_READ ? op->stamps[unit - op->page] : op->err ? 0 : op->stamp;
         return find_writer(v, checker, op, unit, ret->value, &ret->writer);
     }
-    ret->kind = op->kind == H_WRITE ? EVENT_WRITE : EVENT_ZERO;
-    ret->value = op->kind == H_WRITE ? op->stamp : 0;
-    ret->writer = op->kind == H_WRITE ? op : NULL;
+    ret->kind = op->kind == H_TRUNCATE ? EVENT_ZERO : EVENT_WRITE;
+    ret->value = op->kind == H_TRUNCATE ? 0 : op->stamp;
+    ret->writer = op->kind == H_TRUNCATE ? NULL : op;
     ret->fate = view_fate(v, op);
     ret->end = op_latest(v, op);
     if (op->kind == H_WRITE && ret->fate == FATE_DONE && unit - op->page >= op_units(op)) {

@@ -757,6 +757,98 @@ START_TEST(time_stands_still)
 }
 END_TEST
 
+/* ---- sizes -------------------------------------------------------------------------------------
+ */
+
+static void sized(uint32_t mount, time_us start, time_us end, uint32_t units)
+{
+    stat_of(mount, start, end, 100)->size = (uint64_t)units * HISTORY_UNIT;
+}
+
+START_TEST(sizes_as_they_should_be)
+{
+    put(1, 10, 20, 0, 2, 1);
+    sized(2, 21, 22, 2);
+    put(1, 30, 40, 3, 1, 2);
+    sized(2, 31, 32, 2);
+    sized(2, 33, 34, 4);
+    truncated(1, 50, 60, 1);
+    sized(2, 55, 56, 4);
+    sized(2, 61, 62, 1);
+    put(1, 70, 75, 5, 1, 3);
+    killed(1, 80);
+    sized(2, 90, 91, 1);
+    check_sizes(&h);
+    expect_silence();
+}
+END_TEST
+
+START_TEST(size_before_the_write)
+{
+    put(1, 10, 20, 0, 2, 1);
+    sized(2, 21, 22, 1);
+    check_sizes(&h);
+    expect_complaint("sizes", "time before");
+}
+END_TEST
+
+START_TEST(size_of_nobodys_writing)
+{
+    put(1, 10, 20, 0, 2, 1);
+    sized(2, 21, 22, 3);
+    put(1, 30, 40, 0, 3, 2);
+    check_sizes(&h);
+    expect_complaint("sizes", "nobody");
+}
+END_TEST
+
+/* ---- attributes --------------------------------------------------------------------------------
+ */
+
+static struct history_op *attribute(enum history_kind kind, uint32_t mount, time_us start,
+                                    time_us end, uint64_t stamp)
+{
+    struct history_op *op = add(kind, mount, start, end);
+    op->file = FILE_A;
+    op->stamp = stamp;
+    op->err = kind == H_GETXATTR && !stamp ? ENODATA : 0;
+    return op;
+}
+
+START_TEST(attributes_as_they_should_be)
+{
+    attribute(H_GETXATTR, 2, 1, 2, 0);
+    attribute(H_SETXATTR, 1, 10, 20, 1);
+    attribute(H_GETXATTR, 2, 11, 12, 0);
+    attribute(H_GETXATTR, 2, 21, 22, 1);
+    attribute(H_SETXATTR, 1, 30, NEVER, 2)->file = 0;
+    attribute(H_GETXATTR, 2, 31, 32, 1);
+    attribute(H_GETXATTR, 2, 33, 34, 2);
+    check_registers(&h);
+    expect_silence();
+}
+END_TEST
+
+START_TEST(stale_attribute)
+{
+    attribute(H_SETXATTR, 1, 10, 20, 1);
+    attribute(H_SETXATTR, 1, 30, 40, 2);
+    attribute(H_GETXATTR, 2, 50, 60, 1);
+    check_registers(&h);
+    expect_complaint("registers", "lost update");
+}
+END_TEST
+
+START_TEST(lost_attribute)
+{
+    attribute(H_SETXATTR, 1, 10, 20, 1);
+    killed(1, 25);
+    attribute(H_GETXATTR, 2, 30, 40, 0);
+    check_registers(&h);
+    expect_complaint("registers", "zeros read instead");
+}
+END_TEST
+
 /* ---- sessions ----------------------------------------------------------------------------------
  */
 
@@ -904,6 +996,12 @@ int main(void)
     tcase_add_test(tc, times_that_go_on);
     tcase_add_test(tc, time_goes_back);
     tcase_add_test(tc, time_stands_still);
+    tcase_add_test(tc, sizes_as_they_should_be);
+    tcase_add_test(tc, size_before_the_write);
+    tcase_add_test(tc, size_of_nobodys_writing);
+    tcase_add_test(tc, attributes_as_they_should_be);
+    tcase_add_test(tc, stale_attribute);
+    tcase_add_test(tc, lost_attribute);
     suite_add_tcase(suite, tc);
     tc = tcase_create("session");
     tcase_add_checked_fixture(tc, setup_session, teardown);

@@ -432,7 +432,7 @@ static void list(struct app *a, const char *path)
     sys_readdir(kernel_of(a), path, on_list, a);
 }
 
-static void on_getxattr(void *ctx, const struct sys_result *r)
+static void on_xattr(void *ctx, const struct sys_result *r)
 {
     struct app *a = ctx;
     struct history_op *op = finish(a, r);
@@ -446,12 +446,12 @@ static void xattr(struct app *a, const char *path, bool set)
 {
     struct history_op *op = begin_path(a, set ? H_SETXATTR : H_GETXATTR, path, NULL);
     if (!set) {
-        sys_getxattr(kernel_of(a), path, "user.stamp", on_getxattr, a);
+        sys_getxattr(kernel_of(a), path, "user.stamp", on_xattr, a);
         return;
     }
     op->stamp = new_stamp();
     struct blob *value = blob_copy(&op->stamp, sizeof op->stamp);
-    sys_setxattr(kernel_of(a), path, "user.stamp", value, on_simple, a);
+    sys_setxattr(kernel_of(a), path, "user.stamp", value, on_xattr, a);
     blob_unref(value);
 }
 
