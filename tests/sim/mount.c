@@ -293,7 +293,7 @@ static void on_frame(void *ctx, struct link *link, uint8_t type, const uint8_t *
 
 static void connect_nodes(struct mount *m)
 {
-    struct hello self = {.kind = HELLO_MOUNT};
+    struct hello self = {.kind = HELLO_MOUNT, .cluster = PROCESS_CLUSTER};
     struct link_callbacks callbacks = {
         .ctx = m, .on_up = on_up, .on_down = on_down, .on_frame = on_frame};
     (void)snprintf(self.name, sizeof self.name, "m%u", number_of(m));

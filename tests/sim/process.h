@@ -27,6 +27,12 @@ struct process {
     struct mount *mount; /* MOUNT; NULL: down (tests/sim/mount.h) */
 };
 
+/* The cluster of all of them: first bytes, the rest is zero. */
+#define PROCESS_CLUSTER                                                                            \
+    {                                                                                              \
+        0x51, 0x4d                                                                                 \
+    }
+
 struct process *process_of(uint32_t id); /* NULL: no such process */
 uint32_t process_count(void);
 uint32_t process_nodes(void);                     /* ids 1 .. this are nodes */

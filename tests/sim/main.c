@@ -1,0 +1,424 @@
+/* tally-sim: runs seeds, tells what it found, and makes a failing run smaller.
+ *
+ * Each seed runs in a forked worker, so that an assertion of the shipping code is a verdict like
+ * any other: the seed under way when a worker died is the one to look at. */
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tests/sim/farm.h"
+
+enum { EXIT_CLEAN = 0, EXIT_VIOLATION = 1, EXIT_USAGE = 2, SAMPLE = 100 };
+
+static const char usage[] =
+    "tally-sim --seed S | --seeds A..B | --file FILE\n"
+    "          [--minutes M] [--jobs J] [--json] [--counts] [--trace] [--shrink]\n"
+    "          [--off FAULT,..] [--mounts N] [--apps N]\n"
+    "\n"
+    "Runs whole clusters on virtual time, one per seed, and checks them.\n"
+    "--minutes M   virtual minutes with faults (5; fractions are fine)\n"
+    "--file FILE   lines of `seed [flags]  # why`\n"
+    "--off LIST    faults that are not injected; `all`: none is\n"
+    "--shrink      makes a failing seed's run as small as it still fails\n"
+    "--counts      what happened in all runs, by kind\n"
+    "--trace       one line per event on stderr\n"
+    "exit: 0 clean, 1 a violation, 2 usage\n";
+
+struct command {
+    struct sim_options options;
+    uint64_t first, last;
+    const char *file;
+    unsigned jobs;
+    bool json, counts, shrink, any_seed;
+};
+
+/* ---- arguments ------------------------------------------------------------------------------- */
+
+static bool parse_number(const char *text, uint64_t *ret)
+{
+    char *end;
+    errno = 0;
+    *ret = strtoull(text, &end, 10);
+    return !errno && end != text && !*end && text[0] != '-';
+}
+
+static bool parse_seeds(const char *text, uint64_t *first, uint64_t *last)
+{
+    char left[32];
+    const char *dots = strstr(text, "..");
+    if (!dots || (size_t)(dots - text) >= sizeof left)
+        return false;
+    memcpy(left, text, (size_t)(dots - text));
+    left[dots - text] = '\0';
+    return parse_number(left, first) && parse_number(dots + 2, last) && *first <= *last;
+}
+
+static bool parse_faults(const char *text, uint32_t *mask)
+{
+    char copy[512], *save, *word;
+    (void)snprintf(copy, sizeof copy, "%s", text);
+    for (word = strtok_r(copy, ",", &save); word; word = strtok_r(NULL, ",", &save)) {
+        uint32_t found = strcmp(word, "all") == 0 ? (1u << FAULT_COUNT) - 1 : 0;
+        for (uint32_t kind = 0; kind < FAULT_COUNT; kind++)
+            if (strcmp(word, sim_fault_name((enum sim_fault)kind)) == 0)
+                found = 1u << kind;
+        if (!found)
+            return false;
+        *mask |= found;
+    }
+    return true;
+}
+
+static bool parse_minutes(const char *text, time_us *ret)
+{
+    char *end;
+    double minutes = strtod(text, &end);
+    *ret = (time_us)(minutes * 60e6);
+    return end != text && !*end && minutes > 0 && minutes < 1e6;
+}
+
+static bool parse_option(struct command *c, int option, const char *arg)
+{
+    uint64_t n = 0;
+    switch (option) {
+    case 's':
+        c->any_seed = true;
+        return parse_number(arg, &c->first) && parse_number(arg, &c->last);
+    case 'r':
+        c->any_seed = true;
+        return parse_seeds(arg, &c->first, &c->last);
+    case 'f':
+        c->file = arg;
+        return true;
+    case 'm':
+        return parse_minutes(arg, &c->options.length);
+    case 'o':
+        return parse_faults(arg, &c->options.faults_off);
+    case 'j':
+        c->jobs = parse_number(arg, &n) && n <= FARM_JOBS_MAX ? (unsigned)n : 0;
+        return c->jobs > 0;
+    case 'M':
+        c->options.mounts_max = parse_number(arg, &n) && n <= SIM_MOUNTS_MAX ? (uint32_t)n : 0;
+        return c->options.mounts_max > 0;
+    case 'A':
+        c->options.apps_max = parse_number(arg, &n) && n <= SIM_APPS_MAX ? (uint32_t)n : 0;
+        return c->options.apps_max > 0;
+    case 'J':
+        return c->json = true;
+    case 'c':
+        return c->counts = true;
+    case 't':
+        return c->options.trace = true;
+    case 'S':
+        return c->shrink = true;
+    default:
+        return false;
+    }
+}
+
+static bool parse(int argc, char **argv, struct command *c)
+{
+    static const struct option longs[] = {
+        {"seed", required_argument, NULL, 's'},   {"seeds", required_argument, NULL, 'r'},
+        {"file", required_argument, NULL, 'f'},   {"minutes", required_argument, NULL, 'm'},
+        {"off", required_argument, NULL, 'o'},    {"jobs", required_argument, NULL, 'j'},
+        {"mounts", required_argument, NULL, 'M'}, {"apps", required_argument, NULL, 'A'},
+        {"json", no_argument, NULL, 'J'},         {"counts", no_argument, NULL, 'c'},
+        {"trace", no_argument, NULL, 't'},        {"shrink", no_argument, NULL, 'S'},
+        {"help", no_argument, NULL, 'h'},         {0}};
+    int option;
+    while ((option = getopt_long(argc, argv, "", longs, NULL)) != -1)
+        if (!parse_option(c, option, optarg))
+            return false;
+    return optind == argc;
+}
+
+/* ---- telling --------------------------------------------------------------------------------- */
+
+/* The command that runs this again. */
+static const char *replay(const struct sim_options *o)
+{
+    static char text[1024];
+    int n = snprintf(text, sizeof text, "tally-sim --seed %llu --minutes %g",
+                     (unsigned long long)o->seed, (double)o->length / 60e6);
+    const char *word = " --off ";
+    if (o->faults_off == (1u << FAULT_COUNT) - 1) {
+        n += snprintf(text + n, sizeof text - (size_t)n, " --off all");
+        word = NULL;
+    }
+    for (uint32_t kind = 0; word && kind < FAULT_COUNT; kind++)
+        if (o->faults_off >> kind & 1) {
+            n += snprintf(text + n, sizeof text - (size_t)n, "%s%s", word,
+                          sim_fault_name((enum sim_fault)kind));
+            word = ",";
+        }
+    if (o->mounts_max)
+        n += snprintf(text + n, sizeof text - (size_t)n, " --mounts %u", o->mounts_max);
+    if (o->apps_max)
+        (void)snprintf(text + n, sizeof text - (size_t)n, " --apps %u", o->apps_max);
+    return text;
+}
+
+static void print_json_string(const char *text)
+{
+    putchar('"');
+    for (; *text; text++)
+        if (*text == '"' || *text == '\\')
+            printf("\\%c", *text);
+        else
+            putchar((unsigned char)*text < ' ' ? ' ' : *text);
+    putchar('"');
+}
+
+static void tell_violation(const struct command *c, const struct farm_run *run)
+{
+    if (c->json) {
+        printf("{\"seed\":%llu,\"checker\":", (unsigned long long)run->options.seed);
+        print_json_string(run->result.checker);
+        printf(",\"detail\":");
+        print_json_string(run->result.detail);
+        printf(",\"at_s\":%.6f,\"replay\":", (double)run->result.virtual_us / 1e6);
+        print_json_string(replay(&run->options));
+        printf("}\n");
+    } else {
+        printf("VIOLATION seed=%llu checker=%s at=%.6fs\n  %s\n  replay: %s\n",
+               (unsigned long long)run->options.seed, run->result.checker,
+               (double)run->result.virtual_us / 1e6, run->result.detail, replay(&run->options));
+    }
+    fflush(stdout);
+}
+
+struct totals {
+    uint64_t seeds, violations, virtual_us, events;
+    struct sim_result sum;
+};
+
+static void add(struct totals *t, const struct sim_result *r)
+{
+    t->seeds++;
+    t->violations += r->failed;
+    t->virtual_us += r->virtual_us;
+    for (size_t i = 0; i < COUNT_MAX; i++)
+        t->sum.counts[i] += r->counts[i];
+    for (size_t i = 0; i < FAULT_COUNT; i++)
+        t->sum.faults[i] += r->faults[i];
+    for (size_t i = 0; i < 8; i++)
+        for (size_t k = 0; k < 8; k++)
+            t->sum.modes[i][k] += r->modes[i][k];
+}
+
+static const char *const counter_names[COUNT_MAX] = {
+    [COUNT_EVENTS] = "events",
+    [COUNT_OPS] = "ops",
+    [COUNT_ELECTIONS] = "elections",
+    [COUNT_RESCUES] = "rescues",
+    [COUNT_SESSIONS_ENDED] = "sessions_ended",
+    [COUNT_HOLDERS_BACK] = "holders_back",
+    [COUNT_DRAFTS] = "drafts",
+    [COUNT_DEMOTIONS] = "demotions",
+    [COUNT_DRAFTED_BLOCKS] = "drafted_blocks",
+    [COUNT_REPAIRS] = "repairs",
+    [COUNT_SNAPSHOTS] = "snapshots",
+    [COUNT_RECALLS] = "recalls",
+    [COUNT_COMMITS] = "commits",
+    [COUNT_READS_REDONE] = "reads_redone",
+    [COUNT_REFUSED_STORES] = "refused_stores",
+};
+
+static void tell_counts(const struct totals *t)
+{
+    static const char *const roles[8] = {
+        "copy rescue leader",    "copy follower",    "copy candidate",    "copy leader",
+        "witness rescue leader", "witness follower", "witness candidate", "witness leader"};
+    static const char *const modes[8] = {"plain", "drafted", "catching up", "snapshot", "missing"};
+    for (size_t i = 0; i < COUNT_MAX; i++)
+        if (counter_names[i])
+            printf("count %s %llu\n", counter_names[i], (unsigned long long)t->sum.counts[i]);
+    for (size_t i = 0; i < FAULT_COUNT; i++)
+        printf("fault %s %llu\n", sim_fault_name((enum sim_fault)i),
+               (unsigned long long)t->sum.faults[i]);
+    for (size_t i = 0; i < 8; i++)
+        for (size_t k = 0; k < 8; k++)
+            if (t->sum.modes[i][k])
+                printf("mode %s, %s %llu\n", roles[i] ? roles[i] : "?", modes[k] ? modes[k] : "?",
+                       (unsigned long long)t->sum.modes[i][k]);
+}
+
+static double seconds_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void tell_totals(const struct totals *t, double took)
+{
+    uint64_t faults = 0;
+    for (size_t i = 0; i < FAULT_COUNT; i++)
+        faults += t->sum.faults[i];
+    printf("seeds=%llu violations=%llu virtual_hours=%.2f faults=%llu elections=%llu "
+           "sessions_ended=%llu ops=%llu speed=%.0fx\n",
+           (unsigned long long)t->seeds, (unsigned long long)t->violations,
+           (double)t->virtual_us / 3600e6, (unsigned long long)faults,
+           (unsigned long long)t->sum.counts[COUNT_ELECTIONS],
+           (unsigned long long)t->sum.counts[COUNT_SESSIONS_ENDED],
+           (unsigned long long)t->sum.counts[COUNT_OPS], (double)t->virtual_us / 1e6 / took);
+}
+
+/* ---- making it smaller ----------------------------------------------------------------------- */
+
+static bool still_fails(const struct sim_options *o, struct farm_run *best)
+{
+    struct farm_run run = {.options = *o};
+    farm_run_one(&run);
+    printf("  %s %s\n", run.result.failed ? "fails" : "clean", replay(o));
+    fflush(stdout);
+    if (!run.result.failed)
+        return false;
+    *best = run;
+    if (run.result.virtual_us < best->options.length) /* what comes later plays no part */
+        best->options.length = run.result.virtual_us;
+    return true;
+}
+
+/* Drops halves of the kinds of faults, then single ones, then mounts and applications, then time;
+ * as long as anything still fails, whatever it is that fails. */
+static struct farm_run shrink(const struct farm_run *failed)
+{
+    struct farm_run best = *failed;
+    uint32_t all = (1u << FAULT_COUNT) - 1;
+    for (uint32_t width = FAULT_COUNT / 2; width > 0; width /= 2)
+        for (uint32_t from = 0; from < FAULT_COUNT; from += width) {
+            struct sim_options o = best.options;
+            o.faults_off |= ((1u << width) - 1) << from & all;
+            if (o.faults_off != best.options.faults_off)
+                (void)still_fails(&o, &best);
+        }
+    for (uint32_t mounts = 1; mounts < SIM_MOUNTS_MAX; mounts++) {
+        struct sim_options o = best.options;
+        o.mounts_max = mounts;
+        if (still_fails(&o, &best))
+            break;
+    }
+    for (uint32_t apps = 1; apps < SIM_APPS_MAX; apps++) {
+        struct sim_options o = best.options;
+        o.apps_max = apps;
+        if (still_fails(&o, &best))
+            break;
+    }
+    for (struct sim_options o = best.options; o.length > 5 * TIME_S;) {
+        o.length /= 2;
+        if (!still_fails(&o, &best))
+            break;
+        o = best.options;
+    }
+    return best;
+}
+
+/* ---- running --------------------------------------------------------------------------------- */
+
+struct sweep {
+    const struct command *command;
+    struct totals totals;
+};
+
+static void on_result(void *ctx, const struct farm_run *run)
+{
+    struct sweep *s = ctx;
+    add(&s->totals, &run->result);
+    if (run->result.failed)
+        tell_violation(s->command, run);
+    if (!run->result.failed || !s->command->shrink)
+        return;
+    printf("shrinking\n");
+    struct farm_run small = shrink(run);
+    printf("smallest: %s: %s\n  replay: %s\n", small.result.checker, small.result.detail,
+           replay(&small.options));
+    fflush(stdout);
+}
+
+/* A line of a seeds file: `seed [flags]  # why`. */
+static bool parse_line(char *line, const struct sim_options *defaults, struct sim_options *ret)
+{
+    char *words[16] = {(char *)(uintptr_t) "tally-sim", (char *)(uintptr_t) "--seed"}, *save;
+    int count = 2;
+    line[strcspn(line, "#\n")] = '\0';
+    for (char *w = strtok_r(line, " \t", &save); w && count < 15; w = strtok_r(NULL, " \t", &save))
+        words[count++] = w;
+    if (count == 2)
+        return true;
+    struct command c = {.options = *defaults};
+    optind = 0;
+    if (!parse(count, words, &c))
+        return false;
+    *ret = c.options;
+    ret->seed = c.first;
+    return true;
+}
+
+static bool add_file(struct farm *farm, const char *path, const struct sim_options *defaults)
+{
+    char line[512];
+    unsigned number = 0;
+    bool ok = true;
+    FILE *f = fopen(path, "r");
+    if (!f) {
+        fprintf(stderr, "tally-sim: %s: %s\n", path, strerror(errno));
+        return false;
+    }
+    while (ok && fgets(line, sizeof line, f)) {
+        struct sim_options o = {.length = 0};
+        number++;
+        ok = parse_line(line, defaults, &o);
+        if (!ok)
+            fprintf(stderr, "tally-sim: %s:%u is not `seed [flags]`\n", path, number);
+        else if (o.length)
+            farm_add(farm, &o, false);
+    }
+    (void)fclose(f);
+    return ok;
+}
+
+static bool fill(struct farm *farm, const struct command *c)
+{
+    struct sim_options o = c->options;
+    for (uint64_t seed = c->first; c->any_seed && seed <= c->last; seed++) {
+        o.seed = seed;
+        farm_add(farm, &o, (seed - c->first) % SAMPLE == 0 && !c->options.trace);
+        if (seed == UINT64_MAX)
+            break;
+    }
+    return !c->file || add_file(farm, c->file, &c->options);
+}
+
+int main(int argc, char **argv)
+{
+    struct command c = {.options = {.length = 5 * 60 * TIME_S}, .jobs = 1};
+    struct sweep sweep = {.command = &c};
+    struct farm farm = {0};
+    if (!parse(argc, argv, &c) || (!c.any_seed && !c.file)) {
+        fputs(usage, stderr);
+        return EXIT_USAGE;
+    }
+    if (!fill(&farm, &c)) {
+        farm_done(&farm);
+        return EXIT_USAGE;
+    }
+    if (!c.json) {
+        for (int i = 0; i < argc; i++)
+            printf("%s%c", argv[i], i + 1 < argc ? ' ' : '\n');
+        fflush(stdout);
+    }
+    double begun = seconds_now();
+    farm_work(&farm, c.jobs, on_result, &sweep);
+    farm_done(&farm);
+    if (c.counts)
+        tell_counts(&sweep.totals);
+    tell_totals(&sweep.totals, seconds_now() - begun);
+    return sweep.totals.violations ? EXIT_VIOLATION : EXIT_CLEAN;
+}
