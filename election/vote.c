@@ -170,13 +170,19 @@ static enum ballot_reason judge_vote(const struct ballot *b, const struct ballot
     return is_log_behind(b, m) ? BALLOT_LOG_BEHIND : BALLOT_OK;
 }
 
+/* Term and vote are durable, as far as they are known in memory. */
+static bool durable(const struct ballot *b)
+{
+    return b->persist_at == 0 || MUTANT(vote_not_synced);
+}
+
 /* Keeps the answer until term and vote are durable; the newest per asker wins. */
 static void hold_answer(struct ballot *b, struct ballot_update *out,
                         const struct ballot_message *answer)
 {
     b->held_answers[answer->to] = *answer;
     b->held |= quorum_bit(answer->to);
-    if (b->persist_at == 0 || MUTANT(vote_not_synced))
+    if (durable(b))
         ballot_flush_answers(b, out);
 }
 
@@ -245,7 +251,7 @@ void ballot_recv_vote(struct ballot *b, struct ballot_update *out, const struct 
  * higher term is a refusal by now, and says so. */
 void ballot_flush_answers(struct ballot *b, struct ballot_update *out)
 {
-    assert(b->persist_at == 0 || MUTANT(vote_not_synced));
+    assert(durable(b));
     for (uint32_t id = 1; id <= NODE_ID_MAX; id++) {
         struct ballot_message *answer = &b->held_answers[id];
 
