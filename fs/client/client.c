@@ -176,13 +176,13 @@ void client_free(struct client *c)
             op_fail(c, op, ESHUTDOWN);
         }
     }
+    cache_free(c); /* commits under way cancel their own requests */
     struct list *lists[] = {&c->queue, &c->queue_seq, &c->sent, &c->copies};
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
         while (!list_empty(lists[i])) {
             rpc_cancel(c, list_first(lists[i], struct rpc, link));
         }
     }
-    cache_free(c);
     recall_free(c);
     vec_done(&c->drop_inos);
     map_done(&c->ops_by_id);
