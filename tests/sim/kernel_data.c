@@ -439,7 +439,21 @@ static uint64_t fill_pages(struct call *c, struct knode *n)
     return at - pos;
 }
 
-/* fuse_perform_write(), or the direct way. */
+/* Before a direct write its pages go (since Linux 6.7); false: one is locked. */
+static bool drop_range(struct knode *n, uint64_t pos, uint64_t size)
+{
+    bool all = true;
+    for (uint64_t no = pos / PAGE; no < pages_of(pos + size); no++) {
+        struct kpage *p = map_get(&n->pages, no);
+        if (p && p->state == PAGE_READY)
+            page_free(n, p);
+        else if (p)
+            all = false;
+    }
+    return all;
+}
+
+/* fuse_perform_write(), or the direct way (fuse_direct_io()). */
 static void write_next(struct call *c)
 {
     struct knode *n = node_find(c->k, c->ino);
@@ -452,8 +466,12 @@ static void write_next(struct call *c)
             call_wait_pages(c, n, write_next);
             return;
         }
-    } else if (size > REQUEST_PAGES * PAGE) {
-        size = REQUEST_PAGES * PAGE;
+    } else {
+        size = size > REQUEST_PAGES * PAGE ? REQUEST_PAGES * PAGE : size;
+        if (!drop_range(n, pos, size)) {
+            call_wait_pages(c, n, write_next);
+            return;
+        }
     }
     blob_unref(c->chunk);
     c->chunk =
