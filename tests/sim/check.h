@@ -6,6 +6,7 @@
 #ifndef TALLY_TESTS_SIM_CHECK_H
 #define TALLY_TESTS_SIM_CHECK_H
 
+#include "repl/base/kv.h"
 #include "repl/core/entry.h"
 #include "repl/core/replica.h"
 #include "tests/sim/process.h"
@@ -34,6 +35,12 @@ void check_election_proposed(uint64_t term); /* an entry of this term exists */
 void check_election_lease(uint32_t node, uint64_t term, time_us until);
 /* `voter` acknowledged what the leader of `term` sent at the true time `sent`. */
 void check_election_ack(uint32_t voter, uint64_t term, time_us sent);
+/* It leads, and a majority answered it or it began to run freely (again) just now. */
+void check_election_quorum(uint32_t node);
+/* It still leads. */
+void check_election_still_leads(uint32_t node);
+/* One node led, ready and alive, from `from` to `to`. */
+bool check_election_steady(time_us from, time_us to);
 /* The leader of `term` sent TimeoutNow: promises to it are off (PROTOCOL 1.5). */
 void check_election_revoked(uint64_t term);
 
@@ -76,6 +83,10 @@ void check_leases_commit(uint64_t ino, uint64_t epoch, uint64_t session, uint64_
                          bool took_effect);
 /* `session` is promised the attributes and data of `ino`, whose write lease `holder` has. */
 void check_leases_promise(uint32_t node, uint64_t ino, uint64_t session, uint64_t holder);
+
+/* ---- check_rest.c: RULES L2, L7 -----------------------------------------------------------------
+ * When all has come to rest, the pairs of the state fit each other. */
+void check_rest(uint32_t node, struct kv *kv, int table);
 
 /* ---- check_progress.c ---------------------------------------------------------------------------
  * Called once at the end of the healed phase, which began at `since`: among the nodes that are up

@@ -4,18 +4,24 @@
  * finished writing to the file before the FSYNC began is durable. From the FSYNC's end on no read
  * shows anything older: a value whose write ended before the durable one began, or zeros when no
  * truncate can have come behind it. At consistency=session a read elsewhere may be late for other
- * reasons, so there only reads on the same mount count, in any of its lives (RULES L10, RYW). */
+ * reasons, so there only reads on the same mount count, in any of its lives (RULES L10, RYW).
+ *
+ * The same holds after a CLOSE for as long as one and the same leader leads: "Data closed but not
+ * fsynced survive the loss of the leader or the mount, not of both." */
+#include "tests/sim/check.h"
 #include "tests/sim/check_history.h"
 
 struct sync {
     uint32_t mount, life;
     time_us start, end;
+    bool close;
 };
 
 /* A write, and from when on it is durable. */
 struct durable {
     const struct event *write;
     time_us since;
+    time_us led_from; /* CLOSE: if one leader led from here on; 0: whatever happens */
 };
 
 struct durability {
@@ -45,22 +51,24 @@ static void find_syncs(struct durability *d, uint64_t file)
     vec_clear(&d->syncs);
     for (size_t i = 0; i < f->ops.count; i++) {
         const struct history_op *op = &v->h->ops.items[f->ops.items[i]];
-        if (op->kind == H_FSYNC && op_ok(op))
-            vec_push(&d->syncs, (struct sync){op->mount, op->life, op->start, op->end});
+        if ((op->kind == H_FSYNC || op->kind == H_CLOSE) && op_ok(op))
+            vec_push(&d->syncs,
+                     ((struct sync){op->mount, op->life, op->start, op->end, op->kind == H_CLOSE}));
     }
     if (d->syncs.count)
         qsort(d->syncs.items, d->syncs.count, sizeof d->syncs.items[0], by_end);
 }
 
-/* The end of the first FSYNC that covers the write. */
-static time_us durable_since(const struct durability *d, const struct event *w)
+/* The first FSYNC or CLOSE that covers the write; NULL: none. */
+static const struct sync *first_sync(const struct durability *d, const struct event *w, bool close)
 {
     for (size_t i = 0; i < d->syncs.count; i++) {
         const struct sync *s = &d->syncs.items[i];
-        if (s->mount == w->op->mount && s->life == w->op->life && s->start >= w->end)
-            return s->end;
+        if (s->close == close && s->mount == w->op->mount && s->life == w->op->life &&
+            s->start >= w->end)
+            return s;
     }
-    return TIME_NEVER;
+    return NULL;
 }
 
 static void find_durable(struct durability *d, const struct unit *u)
@@ -70,9 +78,11 @@ static void find_durable(struct durability *d, const struct unit *u)
         const struct event *e = &u->events[i];
         if (e->kind != EVENT_WRITE || e->end == TIME_NEVER)
             continue;
-        time_us since = durable_since(d, e);
-        if (since != TIME_NEVER)
-            vec_push(&d->writes, (struct durable){e, since});
+        const struct sync *sync = first_sync(d, e, false), *close = first_sync(d, e, true);
+        if (sync)
+            vec_push(&d->writes, ((struct durable){e, sync->end, 0}));
+        if (close)
+            vec_push(&d->writes, ((struct durable){e, close->end, close->start}));
     }
     if (d->writes.count)
         qsort(d->writes.items, d->writes.count, sizeof d->writes.items[0], by_since);
@@ -83,16 +93,20 @@ static void check_read(struct durability *d, const struct unit *u, const struct 
     const struct event *newest = NULL;
     for (size_t i = 0; i < d->writes.count && d->writes.items[i].since < read->start; i++) {
         const struct event *w = d->writes.items[i].write;
+        time_us led_from = d->writes.items[i].led_from;
+        if (newest && w->start <= newest->start)
+            continue;
+        if (led_from && !check_election_steady(led_from, read->start))
+            continue;
         if (d->view->h->session_consistency && w->op->mount != read->op->mount)
             continue;
-        if (!newest || w->start > newest->start)
-            newest = w;
+        newest = w;
     }
     char text[HISTORY_TEXT], other[HISTORY_TEXT];
     if (newest && unit_older(u, read, newest->op))
         sim_complain("durability",
-                     "synced write lost: unit %u of file %llu has %llu, not %s, at %s", u->number,
-                     (unsigned long long)u->file, (unsigned long long)read->value,
+                     "synced or closed write lost: unit %u of file %llu has %llu, not %s, at %s",
+                     u->number, (unsigned long long)u->file, (unsigned long long)read->value,
                      op_text(newest->op, text), op_text(read->op, other));
 }
 

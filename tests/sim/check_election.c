@@ -11,6 +11,10 @@
 
 #define RHO_PER_MILLE 1u
 #define PROMISE_US    (150 * TIME_MS) /* RULES E1 */
+/* Check-quorum (V7) deposes after T_base, adaptive up to 2 s, and lateness; see_quorum() begins
+ * anew after any pause. */
+#define ALONE_US (6 * TIME_S)
+#define PAUSE_US (500 * TIME_MS) /* a leader has a turn more often, unless it stands still */
 
 struct term_seen {
     uint32_t leader; /* 0: none yet */
@@ -31,19 +35,29 @@ struct node_seen {
     uint64_t lease_term;
     time_us lease_until;
     time_us acked_at[CHECK_NODES]; /* by the leader's clock, as last seen */
+    time_us turned_at, quorum_at;  /* true time */
+    uint64_t quorum;               /* by the leader's clock: the youngest round of a majority */
     /* as a voter: the newest heartbeat it acknowledged */
     uint64_t ack_term;
     time_us ack_sent;
 };
 
+/* A node led, ready. */
+struct reign {
+    uint32_t node;
+    time_us from, to;
+};
+
 static struct {
     struct node_seen nodes[CHECK_NODES];
     vec_of(struct term_seen) terms;
+    vec_of(struct reign) reigns; /* in the order of `from` */
 } state;
 
 void check_election_start(void)
 {
     vec_done(&state.terms);
+    vec_done(&state.reigns);
     memset(&state, 0, sizeof state);
 }
 
@@ -162,6 +176,27 @@ void check_election_ack(uint32_t voter, uint64_t term, time_us sent)
     check_promise(voter);
 }
 
+void check_election_quorum(uint32_t node)
+{
+    state.nodes[node].quorum_at = sim_now();
+}
+
+void check_election_still_leads(uint32_t node)
+{
+    time_us alone = sim_now() - state.nodes[node].quorum_at;
+    if (alone > ALONE_US)
+        sim_complain("election", "n%u leads, and no majority answered it for %llu ms (V7)", node,
+                     (unsigned long long)(alone / TIME_MS));
+}
+
+bool check_election_steady(time_us from, time_us to)
+{
+    for (size_t i = 0; i < state.reigns.count; i++)
+        if (state.reigns.items[i].from <= from && state.reigns.items[i].to >= to)
+            return true;
+    return false;
+}
+
 void check_election_revoked(uint64_t term)
 {
     term_of(term)->revoked = true;
@@ -169,6 +204,20 @@ void check_election_revoked(uint64_t term)
 
 /* ---- what a node shows ------------------------------------------------------------------------
  */
+
+/* The reign under way of a node is its last one. */
+static void see_reign(uint32_t node, const struct node_seen *n, bool ready)
+{
+    if (!ready)
+        return;
+    if (!n->ready)
+        vec_push(&state.reigns, (struct reign){.node = node, .from = sim_now()});
+    for (size_t i = state.reigns.count; i-- > 0;)
+        if (state.reigns.items[i].node == node) {
+            state.reigns.items[i].to = sim_now();
+            return;
+        }
+}
 
 static void see_role(struct process *p, struct node_seen *n, const struct replica *r)
 {
@@ -183,6 +232,7 @@ static void see_role(struct process *p, struct node_seen *n, const struct replic
     }
     if (r->role == REPLICA_LEADER && r->ready && !n->ready)
         sim_count(COUNT_ELECTIONS, 1);
+    see_reign(p->id, n, r->role == REPLICA_LEADER && r->ready);
     n->ready = r->role == REPLICA_LEADER && r->ready;
     n->role = r->role;
     n->role_term = leads ? r->role_term : 0;
@@ -217,11 +267,28 @@ static void see_acks(struct process *p, struct node_seen *n, const struct replic
     }
 }
 
+static void see_quorum(struct process *p, struct node_seen *n, const struct replica *r)
+{
+    uint64_t acked[NODE_SLOTS];
+    memcpy(acked, r->ballot.acked_at, sizeof acked);
+    acked[p->id] = UINT64_MAX;
+    uint64_t quorum = quorum_value(acked, r->voters);
+    if (quorum != n->quorum || n->role_term != r->role_term || quorum == UINT64_MAX ||
+        sim_now() > n->turned_at + PAUSE_US)
+        check_election_quorum(p->id);
+    check_election_still_leads(p->id);
+    n->quorum = quorum;
+}
+
 void check_election_turn(struct process *p)
 {
     struct node_seen *n = &state.nodes[p->id];
     const struct replica *r = p->node->replica;
     check_election_term(p->id, r->ballot.term);
+    bool leads = r->role == REPLICA_LEADER || r->role == REPLICA_RESCUE_LEADER;
+    if (leads)
+        see_quorum(p, n, r);
+    n->turned_at = sim_now();
     see_role(p, n, r);
     see_lease(p, n, r);
     if (r->ballot.role == BALLOT_LEADER || r->ballot.role == BALLOT_RESCUE_LEADER)

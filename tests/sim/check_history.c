@@ -50,7 +50,7 @@ static bool is_xattr(const struct history_op *op)
 
 static bool about_bytes(const struct history_op *op)
 {
-    return changes_bytes(op) || op->kind == H_READ || op->kind == H_FSYNC ||
+    return changes_bytes(op) || op->kind == H_READ || op->kind == H_FSYNC || op->kind == H_CLOSE ||
            op->kind == H_READ_ALL || is_xattr(op);
 }
 

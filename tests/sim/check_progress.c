@@ -53,6 +53,7 @@ void check_progress_healed(time_us since)
     for (uint32_t id = 1; id <= process_nodes(); id++)
         if (running(id))
             check_node(running(id), leader);
+    check_rest(leader->self->id, store_kv(leader->store), STORE_TABLE_STATE);
     size_t waiting = fs_app_stats(leader->app).waiting_requests;
     if (waiting)
         sim_complain("progress", "%zu requests still wait at n%u", waiting, leader->self->id);

@@ -4,7 +4,10 @@
 #include <string.h>
 
 #include "fs/app/internal.h"
+#include "fs/core/inode.h"
+#include "fs/core/keys.h"
 #include "node/internal.h"
+#include "repl/base/kv_mem.h"
 #include "repl/core/state.h"
 #include "tests/sim/check_internal.h"
 #include "tests/sim/test_run.h"
@@ -27,6 +30,7 @@ static void setup(void)
 {
     test_run_start();
     checks_start();
+    run.kv = kv_mem_new();
     memset(made, 0, sizeof made);
     for (uint32_t id = 1; id <= 3; id++) {
         struct hand_made *m = &made[id];
@@ -34,6 +38,7 @@ static void setup(void)
         m->replica.witness = m->member.witness = id == 3;
         m->replica.started = true;
         m->replica.role = REPLICA_FOLLOWER;
+        m->replica.voters = 1u << 1 | 1u << 2 | 1u << 3;
         m->replica.ballot.config.leader_lease = true;
         m->replica.ballot.config.promise_us = PROMISE;
         member_set_init(&m->replica.ballot.config.members);
@@ -53,6 +58,7 @@ static void setup(void)
 static void teardown(void)
 {
     checks_end();
+    kv_close(run.kv);
     for (uint32_t id = 1; id <= 3; id++)
         log_done(&made[id].replica.log);
 }
@@ -372,6 +378,40 @@ START_TEST(rescue_leader_proposes)
 }
 END_TEST
 
+START_TEST(leader_that_nobody_answers)
+{
+    lead(1, 3);
+    for (int i = 0; i < 20; i++) {
+        run.now += 200 * TIME_MS;
+        turn(1);
+    }
+    run.now += 60 * TIME_S; /* stood still: begins anew */
+    turn(1);
+    expect_silence();
+    for (int i = 0; i < 40; i++) {
+        run.now += 200 * TIME_MS;
+        turn(1);
+    }
+    expect_complaint("election", "no majority answered");
+}
+END_TEST
+
+START_TEST(steady_leaders)
+{
+    lead(1, 3);
+    turn(1);
+    time_us from = run.now;
+    run.now += 1000;
+    turn(1);
+    ck_assert(check_election_steady(from, from + 1000));
+    ck_assert(!check_election_steady(from, from + 1001));
+    check_node_died(&run.processes[1]);
+    run.now += 1000;
+    turn(1);
+    ck_assert(!check_election_steady(from, from + 2000));
+}
+END_TEST
+
 /* ---- state -------------------------------------------------------------------------------------
  */
 
@@ -445,6 +485,65 @@ START_TEST(promise_beside_a_write_lease)
 {
     check_leases_promise(1, 4, 11, 12);
     expect_complaint("leases", "L3");
+}
+END_TEST
+
+/* ---- at rest -----------------------------------------------------------------------------------
+ */
+
+/* A file with one name; bits of `what` spoil it. */
+enum { NO_NAME = 1, HELD = 2, ENDED_HOLDS = 4, ENDED_LEASES = 8, NO_INODE = 16 };
+
+static void put_pair(struct kv_batch *b, struct key k, struct bytes_writer *value)
+{
+    kv_batch_put(b, 0, k.data, k.size, value->data, value->size);
+    bytes_writer_done(value);
+    *value = (struct bytes_writer){0};
+}
+
+static void check_file(unsigned what)
+{
+    struct kv *kv = kv_mem_new();
+    struct kv_batch b = {0};
+    struct bytes_writer w = {0};
+    struct inode file = {.ino = 7, .mode = S_IFREG | 0644, .nlink = what & NO_NAME ? 0 : 1};
+    file.lease_session = what & ENDED_LEASES ? 12 : 11;
+    if (!(what & NO_INODE)) {
+        inode_encode(&file, &w);
+        put_pair(&b, key_of1(KEY_INODE, 7), &w);
+    }
+    bytes_put_u64(&w, 7);
+    if (!(what & NO_NAME))
+        put_pair(&b, key_of_name(KEY_ENTRY, 1, "a", 1), &w);
+    struct inode root = {.ino = 1, .mode = S_IFDIR | 0755, .nlink = 2};
+    bytes_writer_done(&w);
+    w = (struct bytes_writer){0};
+    inode_encode(&root, &w);
+    put_pair(&b, key_of1(KEY_INODE, 1), &w);
+    put_pair(&b, key_of1(KEY_SESSION, 11), &w);
+    if (what & (HELD | ENDED_HOLDS))
+        put_pair(&b, key_of2(KEY_HOLD, 7, what & HELD ? 11 : 12), &w);
+    if (!(what & NO_INODE))
+        put_pair(&b, key_of2(KEY_LEASE, file.lease_session, 7), &w);
+    ck_assert_int_eq(kv_write(kv, &b), 0);
+    kv_batch_done(&b);
+    check_rest(1, kv, 0);
+    kv_close(kv);
+}
+
+START_TEST(state_at_rest)
+{
+    check_file(0);
+    check_file(NO_NAME | HELD);
+    expect_silence();
+    check_file(NO_NAME);
+    expect_complaint("rest", "nobody holds it");
+    check_file(NO_NAME | ENDED_HOLDS);
+    expect_complaint("rest", "has ended and holds");
+    check_file(ENDED_LEASES);
+    expect_complaint("rest", "has ended and has the lease");
+    check_file(NO_INODE);
+    expect_complaint("rest", "is not there");
 }
 END_TEST
 
@@ -536,6 +635,8 @@ int main(void)
     tcase_add_test(tc, leases_read_from_ballots);
     tcase_add_test(tc, a_lease_that_ran_out);
     tcase_add_test(tc, rescue_leader_proposes);
+    tcase_add_test(tc, leader_that_nobody_answers);
+    tcase_add_test(tc, steady_leaders);
     tcase_add_test(tc, equal_states);
     tcase_add_test(tc, states_differ);
     tcase_add_test(tc, applied_before_it_was_synced);
@@ -544,6 +645,7 @@ int main(void)
     tcase_add_test(tc, epoch_goes_back);
     tcase_add_test(tc, stale_epoch_took_effect);
     tcase_add_test(tc, promise_beside_a_write_lease);
+    tcase_add_test(tc, state_at_rest);
     tcase_add_test(tc, healed_and_quiet);
     tcase_add_test(tc, nobody_leads);
     tcase_add_test(tc, two_lead);

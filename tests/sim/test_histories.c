@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "repl/base/hash.h"
+#include "tests/sim/check.h"
 #include "tests/sim/history.h"
 #include "tests/sim/test_run.h"
 #include "tests/unit/lib/run.h"
@@ -13,6 +14,7 @@
 enum { FILE_A = 5, FILE_B = 6, NEVER = 0 };
 
 static struct history h;
+static bool steady; /* one leader leads all the time */
 
 static void setup(void)
 {
@@ -22,6 +24,11 @@ static void setup(void)
 static void teardown(void)
 {
     history_done(&h);
+}
+
+bool check_election_steady(time_us from, time_us to)
+{
+    return steady;
 }
 
 /* ---- building ----------------------------------------------------------------------------------
@@ -367,7 +374,7 @@ START_TEST(synced_write_lost)
     killed(1, 60);
     got(2, 70, 80, 0, 1, 0);
     check_durability(&h);
-    expect_complaint("durability", "synced write lost");
+    expect_complaint("durability", "write lost");
 }
 END_TEST
 
@@ -379,7 +386,22 @@ START_TEST(synced_write_lost_to_an_older_one)
     killed(1, 60);
     got(2, 70, 80, 0, 1, 1);
     check_durability(&h);
-    expect_complaint("durability", "synced write lost");
+    expect_complaint("durability", "write lost");
+}
+END_TEST
+
+START_TEST(closed_write_lost)
+{
+    put(1, 10, 20, 0, 1, 1);
+    add(H_CLOSE, 1, 25, 30)->file = FILE_A;
+    killed(1, 60);
+    got(2, 70, 80, 0, 1, 0);
+    steady = true;
+    check_durability(&h);
+    expect_complaint("durability", "write lost");
+    steady = false; /* the leader was lost too */
+    check_durability(&h);
+    expect_silence();
 }
 END_TEST
 
@@ -962,6 +984,7 @@ int main(void)
     tcase_add_test(tc, synced_write_survives);
     tcase_add_test(tc, synced_write_lost);
     tcase_add_test(tc, synced_write_lost_to_an_older_one);
+    tcase_add_test(tc, closed_write_lost);
     tcase_add_test(tc, failed_sync_promises_nothing);
     tcase_add_test(tc, prefix_of_a_dead_mounts_writes);
     tcase_add_test(tc, mixture_of_two_commits);

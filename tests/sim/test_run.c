@@ -130,6 +130,11 @@ uint64_t store_missing_count(const struct store *s)
     return run.missing;
 }
 
+struct kv *store_kv(struct store *s)
+{
+    return run.kv;
+}
+
 /* Has a test of its own. */
 void check_blocks_turn(struct process *p)
 {

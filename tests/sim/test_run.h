@@ -15,6 +15,7 @@ struct test_run {
     uint32_t durable_entry, durable_block; /* masks of nodes */
     uint64_t durable_last[SIM_NODES_MAX + 1];
     uint64_t missing;
+    struct kv *kv; /* of every store */
 };
 extern struct test_run run;
 
