@@ -138,7 +138,8 @@ static void make(struct names *n, const struct history_op *op)
         add(n, op->path, op,
             (struct step){.wants = strict ? WANTS_FILE_OR_NONE : WANTS_NOTHING,
                           .file = op->file,
-                          .puts = strict,
+                          .puts = true,
+                          .may_stay = !strict, /* a late lookup may have found what is gone */
                           .value = op->file});
 }
 

@@ -949,6 +949,21 @@ START_TEST(answer_before_the_question)
 }
 END_TEST
 
+START_TEST(late_lookups_are_fine)
+{
+    on_path(H_CREATE, 1, 10, 20, "/a", 0)->file = 7;
+    h.ops.items[0].exclusive = false; /* made or opened: nobody knows */
+    on_path(H_STAT, 2, 21, 22, "/a", ENOENT);
+    on_path(H_UNLINK, 2, 23, 24, "/a", ENOENT);
+    on_path(H_UNLINK, 1, 30, 40, "/a", 0);
+    check_names(&h);
+    expect_silence();
+    on_path(H_UNLINK, 2, 50, 60, "/a", 0); /* but changes happen at the leader */
+    check_names(&h);
+    expect_complaint("names", "removed, and was not there");
+}
+END_TEST
+
 START_TEST(two_files_need_no_order)
 {
     put(1, 10, 20, 0, 1, 1);
@@ -1035,6 +1050,7 @@ int main(void)
     tcase_add_test(tc, writes_out_of_order);
     tcase_add_test(tc, answer_before_the_question);
     tcase_add_test(tc, two_files_need_no_order);
+    tcase_add_test(tc, late_lookups_are_fine);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }
