@@ -242,6 +242,7 @@ static void recv_leader_heard(struct ballot *b, struct ballot_update *out, uint3
     b->role = BALLOT_FOLLOWER;
     b->leader = from;
     detector_beat(&b->detector, from, first, b->now);
+    b->late_rounds = 0;
     ballot_calm(b, from);
     /* V3 and E1: the answer to this heartbeat is a promise, counted from its receipt. */
     b->promised_to = from;

@@ -189,7 +189,8 @@ struct ballot {
     uint64_t boot_until;
 
     struct ballot_round round;
-    node_mask held; /* vote answers waiting for SYNCED */
+    uint32_t late_rounds; /* in a row that ended before a majority had answered */
+    node_mask held;       /* vote answers waiting for SYNCED */
     struct ballot_message held_answers[NODE_SLOTS];
 
     /* Leader only. */

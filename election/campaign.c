@@ -11,6 +11,11 @@
 #include <assert.h>
 #include <string.h>
 
+enum {
+    LATE_ROUNDS_MAX = 8,
+    ROUND_US_MAX = 2 * 1000 * 1000,
+};
+
 static struct ballot_message request(const struct ballot *b, uint32_t to)
 {
     return (struct ballot_message){
@@ -48,6 +53,17 @@ static void round_begin(struct ballot *b, uint64_t ballot, uint64_t transfer_id,
     b->round.deadline = UINT64_MAX;
 }
 
+/* How long a round waits for answers. Round trips are measured between a leader and its followers
+ * alone, so before the first leader nobody knows R of PROTOCOL 1.4, and a round shorter than a trip
+ * never ends well: each that ends unanswered doubles the wait of the next. */
+static uint64_t round_limit(const struct ballot *b)
+{
+    uint64_t limit = ballot_delta(b, b->now)
+                     << (b->late_rounds < LATE_ROUNDS_MAX ? b->late_rounds : LATE_ROUNDS_MAX);
+
+    return limit < ROUND_US_MAX ? limit : ROUND_US_MAX;
+}
+
 /* Starts a pre-vote round (V5). Rescue campaigns use it too (RULES E2). */
 void ballot_begin_prevote(struct ballot *b, struct ballot_update *out, bool rescue)
 {
@@ -62,7 +78,7 @@ void ballot_begin_prevote(struct ballot *b, struct ballot_update *out, bool resc
     round_begin(b, b->term + 1, 0, rescue);
     b->round.granted = quorum_bit(self);
     b->round.ready_at[self] = b->now + ballot_promise_left(b, self, &why);
-    b->round.deadline = b->now + ballot_delta(b, b->now);
+    b->round.deadline = b->now + round_limit(b);
     ballot_note(out, (struct ballot_note){.kind = BALLOT_NOTE_PREVOTE, .term = b->round.ballot});
     ask_all(b, out);
 }
@@ -92,6 +108,12 @@ static void round_fail(struct ballot *b, struct ballot_update *out)
     ballot_step_down(b, out);
 }
 
+static void round_late(struct ballot *b, struct ballot_update *out)
+{
+    b->late_rounds++;
+    round_fail(b, out);
+}
+
 static void become_leader(struct ballot *b, struct ballot_update *out)
 {
     struct strategy_view view;
@@ -99,6 +121,7 @@ static void become_leader(struct ballot *b, struct ballot_update *out)
 
     b->role = b->round.rescue ? BALLOT_RESCUE_LEADER : BALLOT_LEADER;
     b->leader = b->config.self;
+    b->late_rounds = 0;
     ballot_calm(b, NODE_ID_NONE);
     ballot_leader_begin(b);
     ballot_note(out, (struct ballot_note){.kind = BALLOT_NOTE_ELECTED, .term = b->term});
@@ -112,7 +135,7 @@ void ballot_own_vote_synced(struct ballot *b, struct ballot_update *out)
 {
     assert(b->role == BALLOT_CAND && b->synced_vote == b->config.self);
     b->round.granted |= quorum_bit(b->config.self);
-    b->round.deadline = b->now + ballot_delta(b, b->now);
+    b->round.deadline = b->now + round_limit(b);
     if (quorum_reached(b->round.granted, ballot_voters(b))) {
         become_leader(b, out);
         return;
@@ -225,7 +248,7 @@ void ballot_round_timers(struct ballot *b, struct ballot_update *out)
         if (b->now >= at)
             ballot_begin_vote(b, out, 0);
         else if (at == UINT64_MAX && b->now >= b->round.deadline)
-            round_fail(b, out);
+            round_late(b, out);
         return;
     }
     if (b->role != BALLOT_CAND)
@@ -237,7 +260,7 @@ void ballot_round_timers(struct ballot *b, struct ballot_update *out)
         ask(b, out, id);
     }
     if (b->now >= b->round.deadline)
-        round_fail(b, out);
+        round_late(b, out);
 }
 
 uint64_t ballot_round_wake_at(const struct ballot *b)

@@ -294,6 +294,21 @@ START_TEST(forgotten_vote_is_noticed)
 }
 END_TEST
 
+/* Nobody has measured a round trip before the first leader, and here it is many times a round's
+ * first limit. */
+START_TEST(distant_nodes_elect_a_first_leader)
+{
+    for (uint32_t l = 1; l < LAYOUTS; l++)
+        for (uint64_t seed = 1; seed <= 20; seed++) {
+            cluster_init(&world, seed, layouts[l][0], layouts[l][1], FLAW_NONE);
+            world.delay_us_max = 200 * MS;
+            ck_assert_msg(cluster_settle(&world, 8 * S), "seed %llu, %u copies",
+                          (unsigned long long)seed, layouts[l][0]);
+            ck_assert_str_eq(world.complaint, "");
+        }
+}
+END_TEST
+
 /* Same seed, same run: the cores take nothing from outside. */
 START_TEST(one_seed_is_one_run)
 {
@@ -326,6 +341,7 @@ int main(void)
     tcase_add_test(tc, witness_rescues_what_only_it_has);
     tcase_add_test(tc, checks_object_to_flaws);
     tcase_add_test(tc, forgotten_vote_is_noticed);
+    tcase_add_test(tc, distant_nodes_elect_a_first_leader);
     tcase_add_test(tc, one_seed_is_one_run);
     suite_add_tcase(suite, tc);
     runner = srunner_create(suite);
