@@ -86,6 +86,7 @@ void check_appends(const struct history *h);    /* no record lost, torn, doubled
 void check_names(const struct history *h);      /* names are linearizable, operations happen once */
 void check_sessions(const struct history *h);   /* RYW, MR, MW, WFR at consistency=session */
 void check_sizes(const struct history *h);      /* no size that nobody made, none too old */
+void check_errors(const struct history *h);     /* open files stay, errors make sense */
 void check_times(const struct history *h);      /* mtime never goes back while bytes change */
 
 #endif

@@ -824,6 +824,37 @@ START_TEST(size_of_nobodys_writing)
 }
 END_TEST
 
+/* ---- errors ------------------------------------------------------------------------------------
+ */
+
+START_TEST(errors_with_a_reason)
+{
+    put(1, 10, 20, 0, 1, 1)->err = ENOSPC;
+    synced(1, 30, 40)->err = EIO;
+    add(H_SESSION_LOST, 1, 41, 41);
+    put(1, 45, 46, 0, 1, 2)->err = ETIMEDOUT;
+    on_path(H_STAT, 2, 50, 60, "/a", ENOENT);
+    check_errors(&h);
+    expect_silence();
+}
+END_TEST
+
+START_TEST(open_file_gone)
+{
+    got(1, 10, 20, 0, 0)->err = ESTALE;
+    check_errors(&h);
+    expect_complaint("errors", "open file is gone");
+}
+END_TEST
+
+START_TEST(senseless_error)
+{
+    on_path(H_STAT, 2, 50, 60, "/a", EBADMSG);
+    check_errors(&h);
+    expect_complaint("errors", "makes no sense");
+}
+END_TEST
+
 /* ---- attributes --------------------------------------------------------------------------------
  */
 
@@ -1037,6 +1068,9 @@ int main(void)
     tcase_add_test(tc, sizes_as_they_should_be);
     tcase_add_test(tc, size_before_the_write);
     tcase_add_test(tc, size_of_nobodys_writing);
+    tcase_add_test(tc, errors_with_a_reason);
+    tcase_add_test(tc, open_file_gone);
+    tcase_add_test(tc, senseless_error);
     tcase_add_test(tc, attributes_as_they_should_be);
     tcase_add_test(tc, stale_attribute);
     tcase_add_test(tc, lost_attribute);

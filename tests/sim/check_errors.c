@@ -1,0 +1,81 @@
+/* Errors that must not be.
+ *
+ * Model. What is open stays readable and writable until it is closed, whoever removes its name
+ * (RULES L7), for as long as the session lives. So READ, WRITE, TRUNCATE, FSYNC, APPEND, CLOSE and
+ * STAT of an open descriptor never end with ENOENT, ESTALE or EIO, unless the mount has lost a
+ * session in that life by then (RULES L2: "its descriptors get EIO once"); and nothing at all ends
+ * with an error that no application can make sense of. */
+#include <errno.h>
+
+#include "tests/sim/check_history.h"
+
+/* Learning of the loss and the error that it brings may come in either order. */
+#define NEAR (2 * TIME_S)
+
+static bool on_descriptor(const struct history_op *op)
+{
+    switch (op->kind) {
+    case H_WRITE:
+    case H_READ:
+    case H_FSYNC:
+    case H_CLOSE:
+    case H_TRUNCATE:
+    case H_APPEND:
+    case H_READ_ALL:
+        return true;
+    case H_STAT:
+        return op->path == NULL;
+    case H_CREATE:
+    case H_UNLINK:
+    case H_RENAME:
+    case H_LINK:
+    case H_MKDIR:
+    case H_RMDIR:
+    case H_LIST:
+    case H_SETXATTR:
+    case H_GETXATTR:
+    case H_MOUNT_KILLED:
+    case H_MOUNT_STARTED:
+    case H_OPEN:
+    case H_SESSION_LOST:
+        break;
+    }
+    return false;
+}
+
+static bool is_damage(int err)
+{
+    return err == ENOENT || err == ESTALE || err == EIO || err == EBADF;
+}
+
+/* E.g. what only nodes say to each other, or a mistake in a table. */
+static bool makes_no_sense(int err)
+{
+    return err < 0 || err == EBADMSG || err == EPROTO || err == EAGAIN || err == ENODEV ||
+           err == ENOTCONN || err == EFAULT;
+}
+
+static bool lost_session(const struct history *h, const struct history_op *op)
+{
+    for (size_t i = 0; i < h->ops.count; i++) {
+        const struct history_op *l = &h->ops.items[i];
+        if (l->kind == H_SESSION_LOST && same_life(l, op) && l->start <= op->end + NEAR)
+            return true;
+    }
+    return false;
+}
+
+void check_errors(const struct history *h)
+{
+    char text[HISTORY_TEXT];
+    for (size_t i = 0; i < h->ops.count; i++) {
+        const struct history_op *op = &h->ops.items[i];
+        if (op->end == 0 || op->err == 0)
+            continue;
+        if (makes_no_sense(op->err))
+            sim_complain("errors", "an error that makes no sense: %s", op_text(op, text));
+        else if (is_damage(op->err) && on_descriptor(op) && !lost_session(h, op))
+            sim_complain("errors", "an open file is gone, and the session lives: %s",
+                         op_text(op, text));
+    }
+}
