@@ -187,10 +187,42 @@ void inode_answer(struct client *c, struct inode *i, struct Fs__Attr *ret_attr, 
     }
 }
 
+/* An inode that is new to the kernel exists there once its caller has taken the answer in. A
+ * notification that comes before finds nothing, and the attributes count from then on. */
+void inode_answer_lookup(struct client *c, struct inode *i, struct Fs__Attr *ret_attr,
+                         time_us *ret_valid)
+{
+    inode_answer(c, i, ret_attr, ret_valid);
+    if (i->nlookup++ == 0) {
+        i->unconfirmed = *ret_valid != 0;
+        i->recheck = false;
+    }
+}
+
+void inode_confirm(struct client *c, uint64_t ino)
+{
+    struct inode *i = ino != 0 ? inode_find(c, ino) : NULL;
+    if (i == NULL) {
+        return;
+    }
+    if (i->recheck) {
+        effect_add(c, CLIENT_NOTIFY_ATTR)->ino = ino;
+    }
+    i->unconfirmed = i->recheck = false;
+}
+
+/* What may not have reached the kernel yet is told again by the next request for it, and the names
+ * being stale, nobody finds it without such a request. */
 void inode_invalidate_kernel(struct client *c, struct inode *i)
 {
     if (i->kernel_until > c->now) {
         effect_add(c, CLIENT_NOTIFY_ATTR)->ino = i->ino;
+        if (i->unconfirmed) {
+            i->recheck = true;
+            if (c->config.name_cache) {
+                (void)effect_add(c, CLIENT_NOTIFY_NAMES);
+            }
+        }
     }
     i->kernel_until = 0;
 }

@@ -219,6 +219,8 @@ struct inode {
     uint64_t nlookup;
     time_us kernel_until; /* the kernel may use attributes it was given until then ... */
     time_us names_until;  /* ... and names of this directory */
+    bool unconfirmed;     /* given with a name, and nothing shows yet that the kernel has it */
+    bool recheck;         /* they went stale before that */
     bool sent;            /* attributes were given to the kernel: these */
     uint64_t sent_version, sent_size;
     int64_t sent_mtime;
@@ -252,6 +254,11 @@ bool inode_data_fresh(const struct client *c, const struct inode *i);
 time_us inode_attr_valid(const struct client *c, const struct inode *i);
 /* Fills the answer's attributes and remembers what the kernel now knows (RULES L6). */
 void inode_answer(struct client *c, struct inode *i, struct Fs__Attr *ret_attr, time_us *ret_valid);
+/* The same of an inode that is looked up. */
+void inode_answer_lookup(struct client *c, struct inode *i, struct Fs__Attr *ret_attr,
+                         time_us *ret_valid);
+/* The kernel names it in a request: it has taken in what it was told about it. */
+void inode_confirm(struct client *c, uint64_t ino);
 void inode_invalidate_kernel(struct client *c, struct inode *i);
 void cache_drop_attr(struct client *c, uint64_t ino);
 void cache_drop_names(struct client *c, uint64_t dir);

@@ -145,6 +145,9 @@ void op_start(struct client *c, const struct client_op *a)
         timer_set(c, TIMER_ROOT, &op->root, time_max(c->now, from + STALE_ROOT_DELAY),
                   op_root_timeout);
     }
+    inode_confirm(c, a->ino);
+    inode_confirm(c, a->parent);
+    inode_confirm(c, a->newparent);
     int err = check(c, a);
     if (err != 0) {
         op_fail(c, op, err);

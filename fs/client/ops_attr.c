@@ -53,6 +53,9 @@ void op_answer_attr(struct client *c, struct op *op, struct inode *i)
     if (!op->answered) {
         inode_answer(c, i, &result.attr, &result.attr_valid_us);
     }
+    if (op->a.kind == CLIENT_SETATTR) {
+        result.attr_valid_us = 0; /* as below */
+    }
     op_finish(c, op, &result);
 }
 
@@ -71,8 +74,11 @@ void op_answer_entry(struct client *c, struct op *op, uint64_t dir, struct inode
     struct client_result result = {.fh = fh, .direct_io = fh != 0 && handle_is_direct(op->a.flags)};
     if (!op->answered) {
         result.entry_valid_us = op_entry_valid(c, dir);
-        inode_answer(c, i, &result.attr, &result.attr_valid_us);
-        i->nlookup++;
+        inode_answer_lookup(c, i, &result.attr, &result.attr_valid_us);
+    }
+    if (op->a.kind != CLIENT_LOOKUP) {
+        result.attr_valid_us = 0; /* the kernel takes these also when a notification overtakes them
+                                     (fuse_iget() without a version) */
     }
     op_finish(c, op, &result);
 }

@@ -117,8 +117,7 @@ static void add_entry(struct client *c, const struct rpc *r, const struct Fs__Re
     struct inode *i = cache_learn(c, e->attr, grant_counts_entry(c, r, reply, e));
     if (op->a.plus && !op->answered) {
         to->has_attr = true;
-        inode_answer(c, i, &to->attr, &to->attr_valid_us);
-        i->nlookup++;
+        inode_answer_lookup(c, i, &to->attr, &to->attr_valid_us);
     }
 }
 

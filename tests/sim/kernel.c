@@ -78,6 +78,10 @@ void kernel_reply(struct kernel *k, uint64_t op_id, const struct client_result *
     if (!p)
         return;
     sim_mix(op_id, (uint64_t)result->err);
+    sim_trace("m%u answer kind %d ino %llu %s err %d attr ino %llu size %llu mtime %lld valid %llu",
+              k->process->id, p->op.kind, (unsigned long long)p->op.ino, p->name, result->err,
+              (unsigned long long)result->attr.ino, (unsigned long long)result->attr.size,
+              (long long)result->attr.mtime, (unsigned long long)result->attr_valid_us);
     (void)map_del(&k->pending, op_id);
     if (p->answered)
         p->answered(k, p, result);
@@ -458,6 +462,8 @@ void kernel_notify_attr(struct kernel *k, uint64_t ino)
 {
     struct knode *n = node_find(k, ino);
     sim_mix(ino, 1);
+    sim_trace("m%u notify attr %llu%s", k->process->id, (unsigned long long)ino,
+              n ? "" : " ENOENT");
     if (!n)
         return; /* ENOENT */
     n->attr_version = ++k->attr_version;

@@ -689,6 +689,59 @@ START_TEST(unlinked_while_open_elsewhere)
 }
 END_TEST
 
+START_TEST(attributes_overtaken_by_a_notification)
+{
+    /* Goal: what the kernel takes in although a notification came first has no validity, or is told
+     * again: an inode new to it is not there when the notification comes. */
+    struct client_op make = {.kind = CLIENT_MAKE,
+                             .parent = WORLD_ROOT,
+                             .name = "a",
+                             .mode = S_IFREG | 0644,
+                             .open = true,
+                             .flags = O_RDWR | O_CREAT};
+    const struct world_answer *a = world_do(&w, 0, make);
+    struct file f = {a->attr.ino, a->fh};
+    ck_assert_uint_eq(a->attr_valid_us, 0);
+    ck_assert_int_eq(simple(0, CLIENT_RELEASE, f), 0);
+    world_pass(&w, 3 * TIME_S); /* its lease is back */
+    struct client_op chmod = {
+        .kind = CLIENT_SETATTR, .ino = f.ino, .set = FS_SETATTR_MODE, .mode = 0600};
+    ck_assert_uint_eq(world_do(&w, 0, chmod)->attr_valid_us, 0);
+    (void)lookup(1, "a");
+    ck_assert_uint_gt(lookup(1, "a")->attr_valid_us, 0);
+    struct client_op forget = {.kind = CLIENT_FORGET, .ino = f.ino, .nlookup = 2};
+    (void)world_start(&w, 1, forget);
+    ck_assert_uint_gt(lookup(1, "a")->attr_valid_us, 0); /* new to the kernel again */
+    unsigned attrs = w.mounts[1].notified_attr, names = w.mounts[1].notified_names;
+    ck_assert_int_eq(world_do(&w, 0, chmod)->err, 0);
+    ck_assert_uint_eq(w.mounts[1].notified_attr, attrs + 1);
+    ck_assert_uint_eq(w.mounts[1].notified_names, names + 1);
+    struct client_op open = {.kind = CLIENT_OPEN, .ino = f.ino, .flags = O_RDWR};
+    ck_assert_int_eq(world_do(&w, 1, open)->err, 0);
+    ck_assert_uint_eq(w.mounts[1].notified_attr, attrs + 2);
+    ck_assert_int_eq(world_do(&w, 1, open)->err, 0);
+    ck_assert_uint_eq(w.mounts[1].notified_attr, attrs + 2);
+}
+END_TEST
+
+START_TEST(opened_after_it_was_removed)
+{
+    /* Goal: an open that comes behind the removal of the last name fails, though somebody else still
+     * holds the file: nobody would keep it for this one (simulator seed 17). */
+    struct file f = create(0, "a");
+    put_text(0, f, 0, "kept");
+    struct client_op lookup = {.kind = CLIENT_LOOKUP, .parent = WORLD_ROOT, .name = "a"};
+    ck_assert_int_eq(world_do(&w, 1, lookup)->err, 0);
+    struct client_op unlink = {.kind = CLIENT_UNLINK, .parent = WORLD_ROOT, .name = "a"};
+    ck_assert_int_eq(world_do(&w, 0, unlink)->err, 0);
+    struct client_op open = {.kind = CLIENT_OPEN, .ino = f.ino, .flags = O_RDONLY};
+    ck_assert_int_eq(world_do(&w, 1, open)->err, ESTALE);
+    expect_text(0, f, 0, "kept");
+    open.ino = f.ino; /* who holds it may open it again */
+    ck_assert_int_eq(world_do(&w, 0, open)->err, 0);
+}
+END_TEST
+
 START_TEST(written_while_being_read)
 {
     /* Goal: RULES L6: a READ that waits for a copy is not answered with less than a WRITE that was
@@ -1027,6 +1080,8 @@ int main(void)
     tcase_add_loop_test(t, crowd_losing_sessions, 0, 10);
     tcase_add_test(t, recall_while_dirty);
     tcase_add_test(t, unlinked_while_open_elsewhere);
+    tcase_add_test(t, opened_after_it_was_removed);
+    tcase_add_test(t, attributes_overtaken_by_a_notification);
     tcase_add_test(t, written_while_being_read);
     tcase_add_test(t, unlinked_and_written_by_two);
     tcase_add_test(t, unlinked_while_silent);

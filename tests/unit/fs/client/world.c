@@ -267,7 +267,8 @@ static void carry_out(struct world *w, int m, const struct client_effect *e)
                                                         .written = r->written,
                                                         .bytes = flatten(r),
                                                         .entries = r->entries_count,
-                                                        .entry_valid_us = r->entry_valid_us});
+                                                        .entry_valid_us = r->entry_valid_us,
+                                                        .attr_valid_us = r->attr_valid_us});
         break;
     }
     case CLIENT_NOTIFY_ATTR:

@@ -20,7 +20,7 @@ struct world_answer {
     uint64_t fh, written;
     struct blob *bytes; /* of slices or data; NULL: none */
     size_t entries;
-    time_us entry_valid_us;
+    time_us entry_valid_us, attr_valid_us;
 };
 
 struct world_mount {
