@@ -90,6 +90,11 @@ static int getattr(struct answer *a, const Fs__Getattr *m)
         }
     }
     int r = fs_get_attr(a->app->config.state, m->ino, &attr);
+    /* RULES L7: without a name it lives only for those that held it open then, and only until they
+     * close it. Who comes later is told that it is gone. */
+    if (r == 0 && m->open && a->session && attr.nlink == 0 &&
+        !fs_holds(a->app->config.state, m->ino, a->session->id))
+        return -ENOENT;
     if (r == 0 && settled(a, &attr))
         put_attr(a, &attr);
     return r;

@@ -251,6 +251,15 @@ size_t fs_session_holds(const struct fs_state *s, uint64_t id, uint64_t *ret_ino
     return count;
 }
 
+bool fs_holds(const struct fs_state *s, uint64_t ino, uint64_t id)
+{
+    struct bytes_writer v = {0};
+    struct key k = key_of2(KEY_HOLD, ino, id);
+    bool holds = kv_get(s->kv, s->table, k.data, k.size, &v) == 0;
+    bytes_writer_done(&v);
+    return holds;
+}
+
 void fs_each_session(const struct fs_state *s, fs_session_fn *each, void *ctx)
 {
     struct key prefix = key_of(KEY_SESSION);

@@ -150,6 +150,8 @@ void fs_each_session(const struct fs_state *s, fs_session_fn *each, void *ctx);
 /* The stored reply of (session, seq), to be freed with fs__op_reply__free_unpacked; NULL when none.
  */
 struct Fs__OpReply *fs_session_reply(const struct fs_state *s, uint64_t id, uint64_t seq);
+/* Session `id` holds `ino`, which has lost its last name, open (RULES L7). */
+bool fs_holds(const struct fs_state *s, uint64_t ino, uint64_t id);
 /* The last c applied for the inode's current lease epoch (0: none); -ENOENT. */
 int fs_lease_last_c(const struct fs_state *s, uint64_t ino, uint64_t *ret_last_c);
 /* Unlinked inodes that are kept because session `id` has them open, or was silent when asked (RULES

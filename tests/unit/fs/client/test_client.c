@@ -726,8 +726,8 @@ END_TEST
 
 START_TEST(opened_after_it_was_removed)
 {
-    /* Goal: an open that comes behind the removal of the last name fails, though somebody else still
-     * holds the file: nobody would keep it for this one (simulator seed 17). */
+    /* Goal: an open that comes behind the removal of the last name fails, though somebody else
+     * still holds the file: nobody would keep it for this one (simulator seed 17). */
     struct file f = create(0, "a");
     put_text(0, f, 0, "kept");
     struct client_op lookup = {.kind = CLIENT_LOOKUP, .parent = WORLD_ROOT, .name = "a"};
