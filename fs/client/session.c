@@ -42,6 +42,7 @@ static void on_probe_answer(struct client *c, struct rpc *r, const struct Fs__Re
 /* Asks the next reachable node but the present leader; its answer names the leader and the term. */
 static void probe(struct client *c)
 {
+    c->probed_at = c->now; /* also when there is nobody to ask: not again at once */
     if (c->probe != NULL) {
         if (time_since(c->now, c->probe->sent_at) < LEADER_SILENCE) {
             return;
@@ -65,7 +66,6 @@ static void probe(struct client *c)
         fs__renew__init(r->req->renew);
         r->req->renew->term = c->term;
         c->probe = r;
-        c->probed_at = c->now;
         rpc_start(c, r);
         return;
     }
