@@ -77,8 +77,10 @@ void op_answer_entry(struct client *c, struct op *op, uint64_t dir, struct inode
         inode_answer_lookup(c, i, &result.attr, &result.attr_valid_us);
     }
     if (op->a.kind != CLIENT_LOOKUP) {
-        result.attr_valid_us = 0; /* the kernel takes these also when a notification overtakes them
-                                     (fuse_iget() without a version) */
+        /* The kernel takes these also when a notification overtakes them (fuse_iget() without a
+         * version). A recheck would make it ignore its first question on the new descriptor. */
+        result.attr_valid_us = 0;
+        i->unconfirmed = false;
     }
     op_finish(c, op, &result);
 }
