@@ -52,6 +52,14 @@ static void drop_base(struct op *op)
     }
 }
 
+/* Read under an earlier lease: another mount may have changed or cut it in between. */
+static void drop_old_base(const struct file *f, struct op *op)
+{
+    if (op->base_epoch != f->epoch) {
+        drop_base(op);
+    }
+}
+
 /* What page `no` holds now. False: not known yet. */
 static bool current_page(const struct file *f, const struct op *op, uint64_t no, struct page *ret)
 {
@@ -86,9 +94,6 @@ static void on_base(struct client *c, struct op *op, int err)
 static bool base_ready(struct client *c, struct file *f, struct op *op, uint64_t no)
 {
     struct page page;
-    if (op->base_count != 0 && op->base_epoch != f->epoch) {
-        drop_base(op); /* another mount may have changed it in between */
-    }
     if (current_page(f, op, no, &page)) {
         return true;
     }
@@ -152,6 +157,7 @@ static bool write_step(struct client *c, struct file *f, struct op *op)
         !file_lease_ready(c, f, op)) {
         return false;
     }
+    drop_old_base(f, op);
     /* FUSE.md 4: the kernel's idea of the end is stale. */
     uint64_t offset = op->a.flags & O_APPEND ? f->size : op->a.offset;
     if (size > SIZE_MAX_BYTES - offset) {
@@ -207,6 +213,7 @@ static bool truncate_step(struct client *c, struct file *f, struct op *op)
     if (!space_ready(c, f, op, 2 * FS_PAGE + COMMIT_OVERHEAD) || !file_lease_ready(c, f, op)) {
         return false;
     }
+    drop_old_base(f, op);
     if (size < f->size && size % FS_PAGE != 0 && !base_ready(c, f, op, size / FS_PAGE)) {
         return false;
     }

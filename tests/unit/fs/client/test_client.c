@@ -742,6 +742,37 @@ START_TEST(opened_after_it_was_removed)
 }
 END_TEST
 
+START_TEST(cut_while_part_of_a_page_is_written)
+{
+    /* Goal: what was read to complete a page does not outlive the write lease: another mount cuts
+     * the file before the write gets its turn. */
+    struct file f = create(0, "a");
+    uint8_t old[8192], zeros[8192] = {0};
+    fill(old, sizeof old, 1);
+    put_bytes(0, f, 0, old, sizeof old);
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    struct file g = open_name(1, "a");
+    put_bytes(0, f, 0, old, 4096);
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    w.mounts[0].silent = true;
+    uint64_t write = world_start(&w, 0, op_write(f, 4096 + 100, "new", 3));
+    uint64_t cut = world_start(
+        &w, 1, (struct client_op){.kind = CLIENT_SETATTR, .ino = g.ino, .set = CLIENT_SET_SIZE});
+    world_settle(&w);
+    ck_assert_ptr_null(world_find(&w, 0, write));
+    ck_assert_ptr_null(world_find(&w, 1, cut));
+    w.mounts[0].silent = false;
+    world_pass(&w, 1 * TIME_S);
+    ck_assert_int_eq(world_find(&w, 1, cut)->err, 0);
+    ck_assert_int_eq(world_find(&w, 0, write)->err, 0);
+    ck_assert_uint_eq(size_of(1, g), 4096 + 103);
+    const struct blob *b = get_bytes(1, g, 0, 8192);
+    ck_assert_uint_eq(b->size, 4096 + 103);
+    ck_assert_int_eq(memcmp(b->data, zeros, 4096 + 100), 0);
+    ck_assert_int_eq(memcmp(b->data + 4096 + 100, "new", 3), 0);
+}
+END_TEST
+
 START_TEST(written_while_being_read)
 {
     /* Goal: RULES L6: a READ that waits for a copy is not answered with less than a WRITE that was
@@ -1082,6 +1113,7 @@ int main(void)
     tcase_add_test(t, unlinked_while_open_elsewhere);
     tcase_add_test(t, opened_after_it_was_removed);
     tcase_add_test(t, attributes_overtaken_by_a_notification);
+    tcase_add_test(t, cut_while_part_of_a_page_is_written);
     tcase_add_test(t, written_while_being_read);
     tcase_add_test(t, unlinked_and_written_by_two);
     tcase_add_test(t, unlinked_while_silent);
