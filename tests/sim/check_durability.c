@@ -59,13 +59,15 @@ static void find_syncs(struct durability *d, uint64_t file)
         qsort(d->syncs.items, d->syncs.count, sizeof d->syncs.items[0], by_end);
 }
 
-/* The first FSYNC or CLOSE that covers the write; NULL: none. */
+/* The first FSYNC or CLOSE that covers the write; NULL: none. What the loss of a session took is
+ * not there any more for those that come behind. */
 static const struct sync *first_sync(const struct durability *d, const struct event *w, bool close)
 {
+    const struct loss *loss = view_later_loss(d->view, w->op);
     for (size_t i = 0; i < d->syncs.count; i++) {
         const struct sync *s = &d->syncs.items[i];
         if (s->close == close && s->mount == w->op->mount && s->life == w->op->life &&
-            s->start >= w->end)
+            s->start >= w->end && !(loss && loss->at <= s->end))
             return s;
     }
     return NULL;

@@ -417,6 +417,18 @@ START_TEST(failed_sync_promises_nothing)
 }
 END_TEST
 
+START_TEST(sync_under_a_new_session)
+{
+    put(1, 10, 20, 0, 1, 1);
+    add(H_SESSION_LOST, 1, 30, 30);
+    synced(1, 40, 50)->session = 99;
+    got(1, 60, 70, 0, 1, 0);
+    check_durability(&h);
+    check_registers(&h);
+    expect_silence();
+}
+END_TEST
+
 START_TEST(prefix_of_a_dead_mounts_writes)
 {
     put(1, 10, 20, 0, 2, 1);
@@ -1032,6 +1044,7 @@ int main(void)
     tcase_add_test(tc, synced_write_lost_to_an_older_one);
     tcase_add_test(tc, closed_write_lost);
     tcase_add_test(tc, failed_sync_promises_nothing);
+    tcase_add_test(tc, sync_under_a_new_session);
     tcase_add_test(tc, prefix_of_a_dead_mounts_writes);
     tcase_add_test(tc, mixture_of_two_commits);
     tcase_add_test(tc, half_of_a_write);
