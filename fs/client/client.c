@@ -202,6 +202,7 @@ static void on_link_up(struct client *c, uint32_t node, uint64_t boot)
     }
     bool new_store = c->links[node].boot != boot;
     c->links[node].up = true;
+    c->links[node].silent_until = 0;
     c->links[node].boot = boot;
     commit_on_link_up(c, node, new_store);
     rpc_on_link_up(c, node);

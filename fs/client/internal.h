@@ -28,6 +28,7 @@
 #define HEDGE_DELAY                                                                                \
     (300 * TIME_MS) /* a copy that says nothing for so long: ask the next one too                  \
                      */
+#define SILENT_COPY    (5 * TIME_S)
 #define LEADER_SILENCE (300 * TIME_MS)
 #define PUT_PATIENCE   (20 * TIME_MS) /* RULES B5: then the leader pushes the bytes itself */
 #define COMMIT_DELAY   (1 * TIME_S)   /* RULES B9 */
@@ -543,6 +544,7 @@ struct client {
     struct {
         bool up;
         uint64_t boot;
+        time_us silent_until; /* a copy that said nothing is asked last until then */
     } links[NODES_MAX];
 
     struct list ops;

@@ -254,13 +254,16 @@ void rpc_new_leader(struct client *c)
 static void on_hedge(struct client *c, struct timer *t);
 static void on_copy_retry(struct client *c, struct timer *t);
 
-/* The next reachable copy in order, wrapping; 0: none. */
+/* The next reachable copy in order, wrapping, those that lately said nothing last; 0: none. */
 static uint32_t next_copy(struct client *c, struct rpc *r)
 {
     uint32_t count = c->config.read_order_count;
-    for (uint32_t tries = 0; tries < count; tries++) {
-        uint32_t node = c->config.read_order[r->position++ % count];
-        if (node < NODES_MAX && c->links[node].up && node != r->older_node) {
+    for (uint32_t tries = 0; tries < 2 * count; tries++) {
+        uint32_t node = c->config.read_order[(r->position + tries) % count];
+        bool silent_too = tries >= count;
+        if (node < NODES_MAX && c->links[node].up && node != r->older_node &&
+            (silent_too || c->links[node].silent_until <= c->now)) {
+            r->position += tries % count + 1;
             return node;
         }
     }
@@ -295,6 +298,7 @@ static void on_copy_retry(struct client *c, struct timer *t)
 static void on_hedge(struct client *c, struct timer *t)
 {
     struct rpc *r = container_of(t, struct rpc, timer);
+    c->links[r->node].silent_until = c->now + SILENT_COPY;
     if (r->older_id != 0) {
         (void)map_del(&c->rpcs, r->older_id);
     }

@@ -114,6 +114,7 @@ static void new_term(struct client *c, uint64_t term, uint32_t leader)
 
 void session_note_reply(struct client *c, uint32_t node, const struct Fs__Reply *reply)
 {
+    c->links[node].silent_until = 0;
     if (reply->term > c->term) {
         new_term(c, reply->term, reply->leader);
     } else if (reply->term == c->term && reply->leader != 0 && !session_leader_usable(c)) {

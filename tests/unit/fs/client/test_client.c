@@ -773,6 +773,26 @@ START_TEST(cut_while_part_of_a_page_is_written)
 }
 END_TEST
 
+START_TEST(silent_copy)
+{
+    /* Goal: a copy that says nothing costs the first who asks it a pause, not everybody. */
+    struct file f = create(0, "a");
+    put_text(0, f, 0, "text");
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    struct file g = open_name(1, "a");
+    world_new_leader(&w, 2, true);
+    world_settle(&w);
+    w.mute = 1;
+    expect_text(1, g, 0, "text");
+    world_pass(&w, 1 * TIME_S);
+    time_us before = w.now;
+    for (int i = 0; i < 3; i++)
+        expect_text(1, g, 0, "text");
+    ck_assert_uint_eq(w.now, before);
+    w.mute = 0;
+}
+END_TEST
+
 START_TEST(written_while_being_read)
 {
     /* Goal: RULES L6: a READ that waits for a copy is not answered with less than a WRITE that was
@@ -1114,6 +1134,7 @@ int main(void)
     tcase_add_test(t, opened_after_it_was_removed);
     tcase_add_test(t, attributes_overtaken_by_a_notification);
     tcase_add_test(t, cut_while_part_of_a_page_is_written);
+    tcase_add_test(t, silent_copy);
     tcase_add_test(t, written_while_being_read);
     tcase_add_test(t, unlinked_and_written_by_two);
     tcase_add_test(t, unlinked_while_silent);
