@@ -29,6 +29,7 @@ enum {
     OPEN_MAX = 64, /* operations open at once on one path: bits of a configuration */
     CONFIGS_MAX = 512,
 };
+#define LATE_ROOT  (900 * TIME_MS)
 #define VALUE_NONE 0u
 #define VALUE_ANY  UINT64_MAX       /* some file: which one is not known */
 #define VALUE_OPEN (UINT64_MAX - 1) /* some file or none */
@@ -347,9 +348,16 @@ static void list_path(struct names *n, size_t path, const char *name, const stru
     vec_push(&p->steps, s);
 }
 
+/* docs/consistency.md: without a leader `ls` of the root answers from what was last known, after a
+ * second. */
+static bool may_be_late(const struct history_op *op)
+{
+    return strcmp(op->path, "/") == 0 && (op->leaderless || op->end - op->start >= LATE_ROOT);
+}
+
 static void take_in_list(struct names *n, const struct history_op *op)
 {
-    if (op->kind != H_LIST || !op_ok(op) || !op->path)
+    if (op->kind != H_LIST || !op_ok(op) || !op->path || may_be_late(op))
         return;
     size_t known = 0;
     for (size_t i = 0; i < n->paths.count; i++) {

@@ -58,6 +58,7 @@ struct history_op {
     uint64_t size, nlink;
     int64_t mtime;
     bool torn;
+    bool leaderless;    /* LIST: the mount knew of no leader when it began */
     bool exclusive;     /* RENAME: NOREPLACE; CREATE: O_EXCL */
     char *path, *path2; /* owned */
     uint64_t *stamps;   /* READ: per unit; READ_ALL: per record; LIST: per name; owned */

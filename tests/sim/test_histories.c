@@ -712,6 +712,16 @@ START_TEST(listing_has_a_ghost)
 }
 END_TEST
 
+START_TEST(root_listed_without_a_leader)
+{
+    on_path(H_CREATE, 1, 10, 20, "/a", 0)->file = 7;
+    listed(2, 30, 40, 0)->leaderless = true;
+    listed(2, 30, 30 + 1 * TIME_S, 0);
+    check_names(&h);
+    expect_silence();
+}
+END_TEST
+
 START_TEST(listing_has_a_name_twice)
 {
     on_path(H_CREATE, 1, 10, 20, "/a", 0)->file = 7;
@@ -1071,6 +1081,7 @@ int main(void)
     tcase_add_test(tc, half_a_rename);
     tcase_add_test(tc, listing_lacks_a_name);
     tcase_add_test(tc, listing_has_a_ghost);
+    tcase_add_test(tc, root_listed_without_a_leader);
     tcase_add_test(tc, listing_has_a_name_twice);
     tcase_add_test(tc, listing_has_a_name_of_nobody);
     tcase_add_test(tc, moved_directories_tell_nothing);

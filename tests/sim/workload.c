@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "fs/client/internal.h"
 #include "repl/base/hash.h"
 #include "tests/sim/kernel.h"
 #include "tests/sim/mount.h"
@@ -428,7 +429,8 @@ static void on_list(void *ctx, const struct sys_result *r)
 
 static void list(struct app *a, const char *path)
 {
-    (void)begin_path(a, H_LIST, path, NULL);
+    begin_path(a, H_LIST, path, NULL)->leaderless =
+        mount_client(mount_of(a))->leaderless_since != 0;
     sys_readdir(kernel_of(a), path, on_list, a);
 }
 
