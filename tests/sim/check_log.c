@@ -133,12 +133,23 @@ static bool holds_bytes(const struct disk *d, const struct entry *e)
     return true;
 }
 
+/* Committed and applied in one turn with what makes its blocks dead again (RULES B12). */
+static bool dead_already(const struct node *n, const struct entry *e)
+{
+    for (uint32_t i = 0; i < e->blocks_count; i++)
+        if (!n || !n->state || n->applied < e->index ||
+            fs_block_named(n->state, e->blocks[i].name, NULL))
+            return false;
+    return true;
+}
+
 static uint32_t holders_of(const struct entry *e)
 {
     uint32_t holders = 0;
     for (uint32_t id = 1; id <= process_nodes(); id++) {
         const struct disk *d = disk_of(id);
-        if (process_of(id)->gone || (disk_durable_entry(d, e->index, e->term) && holds_bytes(d, e)))
+        if (process_of(id)->gone || (disk_durable_entry(d, e->index, e->term) &&
+                                     (holds_bytes(d, e) || dead_already(process_of(id)->node, e))))
             holders |= 1u << id;
     }
     return holders;

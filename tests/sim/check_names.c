@@ -45,6 +45,7 @@ struct step {
     } wants;
     bool puts;     /* the register becomes `value` ... */
     bool may_stay; /* ... or stays as it was */
+    bool at_rest;  /* counts only if nobody else changed the name meanwhile */
     uint64_t file, value;
     const struct history_op *op;
 };
@@ -175,6 +176,8 @@ static void move(struct names *n, const struct history_op *op)
     }
 }
 
+/* The file is looked up, then linked. When it has lost its last name in between the answer is
+ * ENOENT (vfs_link()), though another file may have the name by then. */
 static void link_to(struct names *n, const struct history_op *op)
 {
     bool strict = !n->h->session_consistency;
@@ -185,7 +188,7 @@ static void link_to(struct names *n, const struct history_op *op)
     if (!op_unknown(op) && op->err == EEXIST && strict)
         add_file(n, op->path2, op, 0);
     if (!op_unknown(op) && op->err == ENOENT && strict && in_root(op->path2))
-        add_none(n, op->path, op);
+        add(n, op->path, op, (struct step){.wants = WANTS_NONE, .at_rest = true});
 }
 
 static void look(struct names *n, const struct history_op *op)
@@ -234,6 +237,16 @@ static void take_in(struct names *n, const struct history_op *op)
     case H_SESSION_LOST:
         break;
     }
+}
+
+/* Nothing changed the name during the operation. */
+static bool at_rest(const struct path *p, const struct history_op *op)
+{
+    for (size_t i = 0; i < p->steps.count; i++)
+        if (p->steps.items[i].puts && p->steps.items[i].start <= op->end &&
+            p->steps.items[i].end >= op->start)
+            return false;
+    return true;
 }
 
 /* ---- directories renamed ------------------------------------------------------------------------
@@ -311,16 +324,6 @@ static size_t times_listed(const struct history_op *list, uint64_t hash)
     while (low + n < list->stamps_count && list->stamps[low + n] == hash)
         n++;
     return n;
-}
-
-/* Nothing changed the name while it was listed. */
-static bool at_rest(const struct path *p, const struct history_op *list)
-{
-    for (size_t i = 0; i < p->steps.count; i++)
-        if (p->steps.items[i].puts && p->steps.items[i].start <= list->end &&
-            p->steps.items[i].end >= list->start)
-            return false;
-    return true;
 }
 
 /* The directory may have been moved while it was listed. */
@@ -515,7 +518,7 @@ static void check_path(struct names *n, const struct path *p)
     vec_of(struct moment) moments = {0};
     for (size_t i = 0; i < p->steps.count; i++) {
         const struct step *s = &p->steps.items[i];
-        if (s->wants == WANTS_NOTHING && !s->puts)
+        if ((s->wants == WANTS_NOTHING && !s->puts) || (s->at_rest && !at_rest(p, s->op)))
             continue; /* tells nothing */
         vec_push(&moments, (struct moment){s->start, i, false});
         if (s->end != TIME_NEVER)

@@ -755,6 +755,20 @@ START_TEST(moved_directories_tell_nothing)
 }
 END_TEST
 
+START_TEST(linked_while_replaced)
+{
+    on_path(H_CREATE, 1, 10, 20, "/a", 0)->file = 7;
+    on_path(H_CREATE, 1, 21, 22, "/b", 0)->file = 8;
+    on_path(H_RENAME, 1, 30, 40, "/b", 0)->path2 = xstrdup("/a");
+    on_path(H_LINK, 2, 31, 41, "/a", ENOENT)->path2 = xstrdup("/c");
+    check_names(&h);
+    expect_silence();
+    on_path(H_LINK, 2, 51, 61, "/a", ENOENT)->path2 = xstrdup("/c");
+    check_names(&h);
+    expect_complaint("names", "ENOENT, and it was there");
+}
+END_TEST
+
 START_TEST(renamed_link_may_stay)
 {
     on_path(H_CREATE, 1, 10, 20, "/a", 0)->file = 7;
@@ -1085,6 +1099,7 @@ int main(void)
     tcase_add_test(tc, listing_has_a_name_twice);
     tcase_add_test(tc, listing_has_a_name_of_nobody);
     tcase_add_test(tc, moved_directories_tell_nothing);
+    tcase_add_test(tc, linked_while_replaced);
     tcase_add_test(tc, renamed_link_may_stay);
     tcase_add_test(tc, times_that_go_on);
     tcase_add_test(tc, time_goes_back);
