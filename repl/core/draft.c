@@ -61,6 +61,16 @@ static void drop_unreachable(struct replica *r)
     }
 }
 
+/* One that is reached and says nothing (frozen, or its disk hangs) helps no more than that. */
+static uint32_t count_helping(const struct replica *r)
+{
+    uint32_t helping = 0;
+    for (uint32_t id = 1; id < NODE_SLOTS; id++) {
+        helping += (r->draft_mask & quorum_bit(id)) != 0 && !peer_behind(r, id);
+    }
+    return helping;
+}
+
 void draft_run(struct replica *r)
 {
     if (!is_leader(r)) {
@@ -68,19 +78,23 @@ void draft_run(struct replica *r)
     }
     uint32_t wanted = count_lacking(r);
     drop_unreachable(r);
+    uint32_t helping = count_helping(r);
     for (uint32_t id = 1; id < NODE_SLOTS; id++) {
         node_mask bit = quorum_bit(id);
         if ((r->witnesses & bit) == 0 || !r->peers[id].link_up) {
             continue;
         }
-        uint32_t drafted = quorum_count(r->draft_mask);
-        if ((r->draft_mask & bit) == 0 && drafted < wanted) {
+        if ((r->draft_mask & bit) == 0 && helping < wanted) {
             r->draft_mask |= bit;
             r->drafted_at[id] = r->now;
             r->peers[id].watched_since = r->now;
-        } else if ((r->draft_mask & bit) != 0 && drafted > wanted &&
-                   r->now >= r->drafted_at[id] + DRAFT_US_MIN) {
-            r->draft_mask &= ~bit;
+            helping++;
+        } else if ((r->draft_mask & bit) != 0 && r->now >= r->drafted_at[id] + DRAFT_US_MIN) {
+            bool helps = !peer_behind(r, id);
+            if (helping >= wanted + helps) {
+                r->draft_mask &= ~bit;
+                helping -= helps;
+            }
         }
     }
 }
@@ -108,8 +122,14 @@ time_us draft_wake_at(const struct replica *r)
         if ((r->copies & bit) != 0 && !r->peers[id].lacking) {
             at = time_min(at, behind_at(r, id));
         }
-        if ((r->draft_mask & bit) != 0 && r->drafted_at[id] + DRAFT_US_MIN > r->now) {
+        if ((r->draft_mask & bit) == 0) {
+            continue;
+        }
+        if (r->drafted_at[id] + DRAFT_US_MIN > r->now) {
             at = time_min(at, r->drafted_at[id] + DRAFT_US_MIN);
+        }
+        if (!peer_behind(r, id)) {
+            at = time_min(at, behind_at(r, id));
         }
     }
     return at;

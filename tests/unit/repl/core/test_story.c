@@ -74,6 +74,29 @@ START_TEST(copy_dies_and_witness_is_drafted)
 }
 END_TEST
 
+/* RULES B4, E4: "freeze or silent cut: within 1 s", also when the witness that is drafted first
+ * stands still together with the copy. */
+START_TEST(frozen_witness_is_no_help)
+{
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        uint32_t leader;
+        struct world *w = begin(3, 2, seed, &leader);
+        uint32_t copy = leader == 1 ? 2 : 1;
+        (void)must_commit(w, leader, FORM_BY_PARTS, 50 * TIME_MS);
+        cluster_freeze(w, copy);
+        cluster_freeze(w, 4);
+        for (int form = FORM_PLAIN; form <= FORM_BY_PARTS; form++)
+            (void)must_commit(w, leader, (enum cluster_form)form, 1 * TIME_S);
+        ck_assert_uint_eq(cluster_leader(w), leader);
+        cluster_pass(w, 6 * TIME_S);
+        (void)must_commit(w, leader, FORM_BY_PARTS, 100 * TIME_MS);
+        cluster_thaw(w, copy);
+        cluster_thaw(w, 4);
+        end(w, seed);
+    }
+}
+END_TEST
+
 /* RULES E4: "leader SIGKILL to next commit within 250 ms". */
 START_TEST(leader_dies_and_the_other_copy_commits)
 {
@@ -339,6 +362,7 @@ int main(void)
     tcase_set_timeout(tc, 300);
     tcase_add_test(tc, lone_copy_commits_at_once);
     tcase_add_test(tc, copy_dies_and_witness_is_drafted);
+    tcase_add_test(tc, frozen_witness_is_no_help);
     tcase_add_test(tc, leader_dies_and_the_other_copy_commits);
     tcase_add_test(tc, both_copies_die_and_come_back);
     tcase_add_test(tc, witness_hands_over_what_a_copy_lacks);
