@@ -17,6 +17,8 @@ struct disk;
 /* One per node, made before the node first starts; survives its lives. */
 struct disk *disk_of(uint32_t node);
 
+void disk_free_all(void);
+
 /* What death does to it. */
 void disk_killed(struct disk *d, bool power);
 void disk_wipe(struct disk *d);

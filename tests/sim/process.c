@@ -280,6 +280,20 @@ static void host_fall(void *ctx)
     _longjmp(host_of(p)->fell, 1);
 }
 
+static void die_of_disk(void *ctx, uint64_t life)
+{
+    struct process *p = ctx;
+    if (p->up && p->life == life)
+        process_kill(p, false);
+}
+
+void process_io_death(uint32_t node, const char *what)
+{
+    struct process *p = process_of(node);
+    sim_trace("n%u: its disk failed a %s", node, what);
+    sim_at(sim_now(), die_of_disk, p, p->life);
+}
+
 /* ---- starting -------------------------------------------------------------------------------- */
 
 static void trace_line(void *ctx, const char *text)

@@ -93,6 +93,7 @@ static void judge(const struct history *h)
     check_sessions(h);
     check_times(h);
     check_sizes(h);
+    check_errors(h);
 }
 
 struct sim_result sim_run(const struct sim_options *options)
@@ -112,6 +113,7 @@ struct sim_result sim_run(const struct sim_options *options)
         judge(&history);
     process_free_all();
     net_free();
+    disk_free_all();
     workload_free();
     checks_end();
     history_done(&history);

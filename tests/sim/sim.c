@@ -246,7 +246,8 @@ void sim_count_mode(uint32_t role, uint32_t mode)
 
 /* ---- the log of the shipping code ------------------------------------------------------------ */
 
-static void log_line(const char *word, const char *format, va_list args)
+__attribute__((format(printf, 2, 0))) static void log_line(const char *word, const char *format,
+                                                           va_list args)
 {
     if (!sim_tracing())
         return;

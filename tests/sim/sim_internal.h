@@ -34,6 +34,9 @@ void process_last_words(const char *text);
 /* Its machine has no power: nobody answers there. */
 bool process_powerless(const struct process *p);
 
+/* The node's process ends itself for what its disk said (a few microseconds later). */
+void process_io_death(uint32_t node, const char *what);
+
 /* A machine that was without power is back: peers' streams to its earlier life are reset. */
 void net_machine_up(struct process *p);
 /* A process was thawed: what waits for it comes. */

@@ -96,7 +96,7 @@ void sim_draw_swarm(uint64_t seed, struct sim_swarm *ret)
     ret->leader_lease = !one_in(5);
     (void)strcpy(ret->election, "candidate");
     draw_faults(ret);
-    ret->think_us = PICK(5, 20, 20, 50, 200, 1000) * TIME_MS;
+    ret->think_us = PICK(20, 50, 100, 100, 200, 500, 1000) * TIME_MS;
     ret->buffer_bytes = PICK(64 << 10, 1 << 20, 8 << 20, 64 << 20);
     ret->disk_bytes = PICK(96 << 20, 256 << 20, UINT64_C(1) << 30, UINT64_C(1) << 30);
     ret->log_segment = (uint32_t)PICK(64 << 10, 256 << 10, 1 << 20, 16 << 20);
