@@ -163,10 +163,11 @@ void commit_run(struct fs_app *app, struct request *r, struct session *s)
     const uint64_t ino = m->ino; /* the request may be gone at the end */
     Fs__Attr attr = FS__ATTR__INIT;
     uint64_t last_c = 0;
-    if (fs_get_attr(app->config.state, m->ino, &attr) < 0 ||
-        (attr.lease_session != s->id && !MUTANT(wrong_holder)) ||
-        (attr.lease_epoch != m->epoch && !MUTANT(stale_epoch)) ||
-        fs_lease_last_c(app->config.state, m->ino, &last_c) < 0) {
+    bool there = fs_get_attr(app->config.state, m->ino, &attr) == 0 &&
+                 fs_lease_last_c(app->config.state, m->ino, &last_c) == 0;
+    bool foreign = attr.lease_session != s->id;
+    bool old = attr.lease_epoch != m->epoch && !MUTANT(stale_epoch);
+    if (!there || ((foreign || old) && !MUTANT(wrong_holder))) {
         request_fail(app, r, EIO, "the write lease of the file ended (fenced)");
         return;
     }

@@ -23,6 +23,17 @@ static void unask(struct object *o, const struct session *s)
     }
 }
 
+static void release_for(struct fs_app *app, struct session *s, uint64_t ino);
+
+/* RULES L2: a silent holder's lease ends with its session. */
+static void end_silent_holder(struct fs_app *app, struct session *s, const struct object *o)
+{
+    if (MUTANT(wrong_holder))
+        release_for(app, s, object_ino(o));
+    else
+        session_propose_end(app, s);
+}
+
 void recall_ask(struct fs_app *app, struct session *s, struct object *o)
 {
     if (asked(o, s))
@@ -38,7 +49,7 @@ void recall_ask(struct fs_app *app, struct session *s, struct object *o)
     }
     vec_push(&s->gathering, o);
     if (s->expires <= app->now)
-        session_propose_end(app, s);
+        end_silent_holder(app, s, o);
 }
 
 static Fs__Object__Kind wire_kind(enum object_kind kind)
@@ -201,7 +212,7 @@ void recall_on_ack(struct fs_app *app, struct session *s, const Fs__RecallAck *a
 static void unanswered(struct fs_app *app, struct session *s, struct object *o)
 {
     if (object_kind(o) == OBJECT_LEASE && map_get(&app->sessions, s->id)) {
-        session_propose_end(app, s); /* the answer is its end in the log */
+        end_silent_holder(app, s, o); /* the answer is its end in the log */
         return;
     }
     unask(o, s);

@@ -141,7 +141,7 @@ static void build(struct client *c, struct commit *k)
     m->atime = k->atime;
     const struct layer *l = &k->layer;
     k->blocks = xcalloc(l->pages.count + 1, sizeof(struct block_out *));
-    if (l->cut_from != PAGE_NONE) {
+    if (l->cut_from != PAGE_NONE && !MUTANT(cut_forgotten)) {
         add_edit(m, FS__EDIT__KIND__CUT, l->cut_from, 0, 0, 0);
     }
     struct pack *pack = xcalloc(1, sizeof(*pack));

@@ -277,7 +277,7 @@ static void edit_extents(const Fs__Commit *m, uint64_t old_size, extents *x)
                     e->kind == FS__EDIT__KIND__CUT ? UINT64_MAX : e->first_page + e->pages);
         }
     }
-    if (m->size < old_size && !MUTANT(shrink_keeps_pages))
+    if (m->size < old_size && !MUTANT(cut_forgotten))
         cut_out(x, (m->size + FS_PAGE_SIZE - 1) / FS_PAGE_SIZE, UINT64_MAX);
 }
 
@@ -419,8 +419,9 @@ int apply_commit(struct apply *a, const Fs__Commit *m)
     struct fs_session session;
     if (inode_load(a, m->ino, &inode) < 0 || session_load(a, a->session, &session) < 0)
         return EIO;
-    bool old_epoch = inode.lease_epoch != m->epoch && !MUTANT(stale_epoch);
-    if ((inode.lease_session != a->session && !MUTANT(wrong_holder)) || old_epoch)
+    bool foreign = inode.lease_session != a->session;
+    bool old = inode.lease_epoch != m->epoch && !MUTANT(stale_epoch);
+    if ((foreign || old) && !MUTANT(wrong_holder))
         return EIO; /* the fence */
     if (m->c <= inode.last_c) {
         a->result->duplicate = true;

@@ -166,12 +166,11 @@ static void recv_start(struct replica *r, const struct replica_event *ev)
     r->position = log_position(&r->log);
     /* An installed snapshot may end in a term we never voted in: its record is as good as a vote
      * record of that term without a vote. */
-    bool newer = r->position.term > ev->start.term;
-    ballots_feed(
-        r, (struct ballot_event){.kind = BALLOT_EV_START,
-                                 .term = newer ? r->position.term : ev->start.term,
-                                 .voted_for = newer || MUTANT(vote_forgotten) ? 0 : ev->start.vote,
-                                 .last = r->position});
+    bool newer = r->position.term > ev->start.term || MUTANT(vote_forgotten);
+    ballots_feed(r, (struct ballot_event){.kind = BALLOT_EV_START,
+                                          .term = newer ? r->position.term : ev->start.term,
+                                          .voted_for = newer ? 0 : ev->start.vote,
+                                          .last = r->position});
 }
 
 /* ---- one step -------------------------------------------------------------------------------- */

@@ -5,8 +5,8 @@
  *
  * Every mutation of mutants.def runs seed after seed until one objects, at most N (1,000); with
  * --all-seeds always N of them, counting. A run is a child of its own, since an assertion or an
- * endless loop is an objection as well. Before a seed counts it runs once more without the
- * mutation and must be clean. Exit 0 only when all are caught. */
+ * endless loop is an objection as well. A seed that objects without any mutation counts for none:
+ * when the first one objects in it, it runs once more without. Exit 0 only when all are caught. */
 #include "tests/sim/mutants.h"
 
 #include <errno.h>
@@ -27,7 +27,7 @@
 
 enum {
     JOBS_MAX = 64,
-    SEED_CPU_S = 120, /* a run that needs more does not end */
+    SEED_CPU_S = 20, /* for a virtual minute: a run that needs more does not end */
     WORDS_MAX = 8,
 };
 
@@ -55,7 +55,7 @@ struct verdict {
 struct job {
     pid_t pid; /* 0: idle */
     enum mutant mutant;
-    uint64_t seed;
+    uint64_t number;      /* of the seed, from 0 */
     struct verdict found; /* of the mutant, when this job runs the seed without it */
     struct verdict *shared;
     int words; /* stderr of the child */
@@ -71,12 +71,13 @@ static struct {
 
 static void run_child(const struct job *j, enum mutant mutant)
 {
-    struct rlimit cpu = {SEED_CPU_S, SEED_CPU_S + 1}, core = {0, 0};
+    rlim_t limit = SEED_CPU_S * (options.length / (60 * TIME_S));
+    struct rlimit cpu = {limit, limit + 1}, core = {0, 0};
     (void)setrlimit(RLIMIT_CPU, &cpu);
     (void)setrlimit(RLIMIT_CORE, &core);
     (void)dup2(j->words, STDERR_FILENO);
     mutant_active = mutant;
-    struct sim_options so = {.seed = j->seed, .length = options.length};
+    struct sim_options so = {.seed = options.first + j->number, .length = options.length};
     struct sim_result r = sim_run(&so);
     j->shared->failed = r.failed;
     memcpy(j->shared->checker, r.checker, sizeof r.checker);
@@ -131,29 +132,35 @@ static struct verdict verdict_of(const struct job *j, int status)
 
 struct score {
     bool wanted;
-    uint64_t next; /* seed to be run, counted from 0 */
-    uint64_t running;
+    uint64_t next;          /* number of the seed to be run, from 0 */
+    uint64_t seeds;         /* that count */
     uint64_t caught, first; /* seeds that objected; number of the first one, from 1 */
-    uint64_t dirty;         /* seeds that object without it as well */
     char checkers[WORDS_MAX][32];
     uint64_t by[WORDS_MAX];
     char detail[512];
 };
 
+/* What a seed says without any mutation. */
+enum bare { BARE_UNKNOWN, BARE_CLEAN, BARE_OBJECTS };
+
+static enum bare *bare; /* per seed */
+static uint64_t bare_objects;
 static struct score scores[MUTANT_COUNT];
 static struct job jobs[JOBS_MAX];
 static uint64_t runs;
 
-static bool wants_more(const struct score *s)
+/* Seeds that object anyway are no use. */
+static bool wants_more(struct score *s)
 {
+    while (s->next < options.seeds && bare[s->next] == BARE_OBJECTS)
+        s->next++;
     return s->wanted && s->next < options.seeds && (options.all_seeds || !s->caught);
 }
 
-static void note_caught(struct score *s, uint64_t seed, const struct verdict *v)
+static void note_caught(struct score *s, uint64_t number, const struct verdict *v)
 {
-    uint64_t number = seed - options.first + 1;
-    if (!s->caught || number < s->first) {
-        s->first = number;
+    if (!s->caught || number + 1 < s->first) {
+        s->first = number + 1;
         memcpy(s->detail, v->detail, sizeof s->detail);
     }
     s->caught++;
@@ -181,10 +188,11 @@ static bool job_next(struct job *j)
     enum mutant m = pick();
     if (m == MUTANT_none || (options.deadline && time(NULL) >= options.deadline))
         return false;
+    struct score *s = &scores[m];
     j->mutant = m;
-    j->seed = options.first + scores[m].next++;
+    j->number = s->next++;
+    s->seeds++;
     j->found = (struct verdict){0};
-    scores[m].running++;
     job_start(j, m);
     return true;
 }
@@ -196,16 +204,19 @@ static void job_ended(struct job *j, int status)
     runs++;
     j->pid = 0;
     if (j->found.failed) { /* that was the run without the mutation */
-        if (v.failed)
-            s->dirty++;
-        else
-            note_caught(s, j->seed, &j->found);
-    } else if (v.failed) {
+        bare[j->number] = v.failed ? BARE_OBJECTS : BARE_CLEAN;
+        bare_objects += v.failed;
+        v = j->found;
+    }
+    if (v.failed && bare[j->number] == BARE_UNKNOWN) {
         j->found = v;
         job_start(j, MUTANT_none);
         return;
     }
-    s->running--;
+    if (bare[j->number] == BARE_OBJECTS)
+        s->seeds--;
+    else if (v.failed)
+        note_caught(s, j->number, &v);
 }
 
 /* ---- what people see ------------------------------------------------------------------------- */
@@ -247,19 +258,14 @@ static void print_table(void)
         if (!s->wanted)
             continue;
         (void)snprintf(in, sizeof in, "%llu/%llu", (unsigned long long)s->caught,
-                       (unsigned long long)s->next);
+                       (unsigned long long)s->seeds);
         if (s->caught)
             printf("%-30s %-8s %6llu %11s %5.1f%%  ", table[m].name, table[m].rule,
-                   (unsigned long long)s->first, in, 100.0 * (double)s->caught / (double)s->next);
+                   (unsigned long long)s->first, in, 100.0 * (double)s->caught / (double)s->seeds);
         else
             printf("%-30s %-8s %6s %11s %6s  ", table[m].name, table[m].rule, "-", in, "-");
         print_checkers(s);
-        if (s->dirty)
-            printf("%s(%llu seeds object without it)", s->caught ? " " : "NOT CAUGHT ",
-                   (unsigned long long)s->dirty);
-        else if (!s->caught)
-            printf("NOT CAUGHT");
-        printf("\n");
+        puts(s->caught ? "" : "NOT CAUGHT");
     }
 }
 
@@ -375,8 +381,12 @@ int main(int argc, char **argv)
         return usage();
     for (enum mutant m = MUTANT_none + 1; m < MUTANT_COUNT && !only; m++)
         scores[m].wanted = true;
+    bare = xcalloc(options.seeds, sizeof *bare);
     run_all();
     print_table();
+    if (bare_objects)
+        printf("%llu seeds object without any mutation and count for none\n",
+               (unsigned long long)bare_objects);
     printf("mutants: %u of %u caught\n", count(true), count(false));
     return count(true) == count(false) ? 0 : 1;
 }
