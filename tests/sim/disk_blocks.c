@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "repl/base/hash.h"
+#include "repl/base/mutant.h"
 #include "tests/sim/check.h"
 #include "tests/sim/disk_internal.h"
 #include "tests/sim/nemesis.h"
@@ -59,6 +60,7 @@ void disk_store_bytes(struct disk *d, const struct block_ref *ref, const uint8_t
     block_run_hashes(bytes, ref->size, b->hashes);
     d->block_bytes += ref->size;
     (void)map_put(&d->blocks, disk_key(ref->name), b);
+    (void)map_del(&d->spoilt, disk_key(ref->name));
 }
 
 void disk_note_missing(struct disk *d, const struct block_ref *ref, bool durable)
@@ -152,6 +154,7 @@ void disk_blocks_done(struct disk *d)
         free(value);
     map_done(&d->blocks);
     map_done(&d->missing);
+    map_done(&d->spoilt);
     vec_done(&d->dropped);
     d->block_bytes = 0;
 }
@@ -296,7 +299,7 @@ void store_drop(struct store *s, struct kv_txn *txn, struct block_name name)
     struct disk_block *b = map_get(&d->blocks, key);
     struct disk_missing *m = map_get(&d->missing, key);
     check_blocks_dropped(d->node, name);
-    if (!txn) {
+    if (!txn || MUTANT(freed_before_flush)) {
         if (b && b->state != BLOCK_WRITING)
             disk_forget_block(d, key);
         free(map_del(&d->missing, key));
@@ -404,6 +407,7 @@ static bool spoil(struct disk *d)
     if (!chosen)
         return false;
     chosen->spoilt = true;
+    (void)map_put(&d->spoilt, disk_key(chosen->ref.name), d);
     return true;
 }
 
@@ -433,6 +437,5 @@ bool disk_written_block(const struct disk *d, const struct block_ref *ref)
 
 bool disk_damaged(const struct disk *d, struct block_name name)
 {
-    const struct disk_block *b = find(d, name);
-    return (b && b->spoilt) || find_missing(d, name);
+    return map_get(&d->spoilt, disk_key(name)) || find_missing(d, name);
 }

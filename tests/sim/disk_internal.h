@@ -74,6 +74,7 @@ struct disk {
     uint64_t base_index, base_term, whole_index;
     vec_of(struct entry *) log;
     struct map blocks, missing; /* by hash of the name */
+    struct map spoilt;          /* names whose bytes the nemesis has spoilt and nobody mended */
     vec_of(uint64_t) dropped;   /* keys of blocks and missing names whose drop is not durable yet */
     struct kv *kv;
     uint64_t applied;
@@ -110,6 +111,7 @@ void disk_wake(struct store *s);
 void disk_append(struct store *s, const struct disk_record *r);
 void disk_apply_group(struct store *s, size_t count, bool tell);
 void disk_release_log(struct disk *d, uint64_t index);
+void disk_cut_log(struct disk *d, size_t count); /* keeps so many */
 void disk_record_done(struct disk_record *r);
 /* disk_blocks.c */
 uint64_t disk_key(struct block_name name);
