@@ -163,12 +163,15 @@ static void move(struct names *n, const struct history_op *op)
     if (op_unknown(op) || op->err == 0) {
         if (op->path && op->path2 && strcmp(op->path, op->path2) == 0)
             return;
-        add_take(n, op->path, op, op->file);
+        if (strict)
+            add_take(n, op->path, op, op->file);
+        else /* late lookups may find one file under both names, and then nothing is done */
+            add(n, op->path, op, (struct step){.puts = true, .may_stay = true});
         if (op->exclusive)
             add_put(n, op->path2, op, some(op->file));
         else
             add(n, op->path2, op,
-                (struct step){.wants = WANTS_NOTHING, .puts = true, .value = some(op->file)});
+                (struct step){.puts = true, .may_stay = !strict, .value = some(op->file)});
     } else if (op->err == EEXIST && op->exclusive && strict) {
         add_file(n, op->path2, op, 0);
     } else if (op->err == ENOENT && strict && in_root(op->path2)) {

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/client/internal.h"
 #include "repl/io/link.h"
 #include "repl/wire/frame.h"
 #include "tests/sim/history.h"
@@ -183,6 +184,7 @@ static void carry_out(struct mount *m, const struct client_effect *e)
         sim_trace("m%u log %s", m->process->id, e->text);
         break;
     case CLIENT_STOPPED:
+        m->ended_dirty |= m->client->state != SESSION_LIVE; /* lost with what was in it */
         finish(m);
         break;
     }
