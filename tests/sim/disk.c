@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "repl/base/kv_mem.h"
+#include "repl/base/mutant.h"
 #include "tests/sim/disk_internal.h"
 #include "tests/sim/sim_internal.h"
 
@@ -102,6 +103,10 @@ static uint64_t find_damaged_entries(struct disk *d, bool copy)
         }
         if (!bad)
             continue;
+        if (MUTANT(corruption_taken_for_end)) {
+            disk_cut_log(d, i);
+            break;
+        }
         d->log_bytes -= entry_size(e);
         d->log.items[i] = entry_without_bytes(e);
         d->log_bytes += entry_size(d->log.items[i]);
@@ -187,18 +192,17 @@ void disk_killed(struct disk *d, bool power)
 }
 
 /* Nobody waits any more; what the waiters keep is theirs to free. */
-static void end_jobs(struct store *s, struct disk_job *job)
+static void end_jobs(struct disk_job *job)
 {
     while (job) {
         struct disk_job *next = job->next;
         if (job->read_done)
             job->read_done(job->ctx, -EIO, NULL);
-        else if (job->done)
+        else if (job->owes)
             job->done(job->ctx, -EIO);
         free(job);
         job = next;
     }
-    (void)s;
 }
 
 void store_drain(struct store *s)
@@ -218,8 +222,8 @@ void store_close(struct store *s)
         disk_flush_now(s, s->batches.count);
         detach(s);
     }
-    end_jobs(s, s->jobs);
-    end_jobs(s, s->done);
+    end_jobs(s->jobs);
+    end_jobs(s->done);
     disk_close_kv(s);
     vec_done(&s->queue);
     vec_done(&s->group);

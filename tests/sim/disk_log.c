@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/sim/check.h"
 #include "tests/sim/disk_internal.h"
 #include "tests/sim/sim_internal.h"
 
@@ -19,6 +20,12 @@ static void pop_entry(struct disk *d)
     struct entry *e = vec_pop(&d->log);
     d->log_bytes -= entry_size(e);
     entry_unref(e);
+}
+
+void disk_cut_log(struct disk *d, size_t count)
+{
+    while (d->log.count > count)
+        pop_entry(d);
 }
 
 /* An overwritten entry's inline blocks were never part of any file. */
@@ -75,6 +82,7 @@ static void apply_record(struct store *s, struct disk_record *r, bool tell)
     case RECORD_VOTE:
         d->term = r->term;
         d->vote = r->vote;
+        check_election_vote(d->node, d->term, d->vote);
         break;
     case RECORD_ENTRY:
         apply_entry(s, r, tell);
