@@ -221,6 +221,7 @@ void store_put(struct store *s, const struct block_ref *ref, struct blob *bytes,
     struct disk_job *job = disk_job_new(s, refused ? finish_soon : finish_put, takes);
     job->done = done;
     job->ctx = ctx;
+    job->owes = true;
     job->status = status;
     job->ref = *ref;
 }
@@ -287,6 +288,7 @@ void store_read(struct store *s, struct block_name name, uint32_t offset, uint32
     struct disk_job *job = disk_job_new(s, finish_read, disk_latency(s->disk, size) / 2);
     job->read_done = done;
     job->ctx = ctx;
+    job->owes = true;
     job->ref.name = name;
     job->offset = offset;
     job->size = size;

@@ -96,6 +96,7 @@ struct disk_job {
     store_done_fn *done;
     store_read_fn *read_done;
     void *ctx;
+    bool owes; /* the waiter keeps memory until it hears of the end */
     int status;
     struct block_ref ref;
     uint32_t offset, size;

@@ -277,6 +277,7 @@ static void host_ended(void *ctx)
 static void host_fall(void *ctx)
 {
     struct process *p = ctx;
+    assert(current == p->id); /* else nobody waits for the fall */
     _longjmp(host_of(p)->fell, 1);
 }
 
