@@ -43,6 +43,7 @@ void check_log_start(void)
 void check_log_opened(uint32_t node)
 {
     memset(&state.nodes[node], 0, sizeof state.nodes[node]);
+    state.nodes[node].last = disk_durable_last(disk_of(node)); /* of an earlier life: seen then */
 }
 
 uint64_t check_log_last(void)
