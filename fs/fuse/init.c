@@ -81,7 +81,7 @@ void init_negotiate(void *userdata, struct fuse_conn_info *conn)
         conn->capable & (FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_AUTO_INVAL_DATA |
                          FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
                          FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_CACHE_SYMLINKS);
-    k->no_opendir = (conn->capable & FUSE_CAP_NO_OPENDIR_SUPPORT) != 0;
+    conn->want &= ~(unsigned)FUSE_CAP_NO_OPENDIR_SUPPORT; /* as told at op_opendir() */
 }
 
 /* "MAJ:MIN" of what is mounted at `mountpoint`, from the mount table: a stat() would be a request

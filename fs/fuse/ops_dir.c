@@ -9,16 +9,15 @@
  * little: those that do not fit are asked for again. */
 enum { ENTRY_BYTES = 24 + 16, ENTRY_PLUS_BYTES = 128 + ENTRY_BYTES };
 
-/* Stateless listings: the kernel never asks again, and caches them until the directory's mtime
- * changes (FUSE.md §2). */
+/* No FOPEN_CACHE_DIR, and no ENOSYS either, which would mean the same for good. The kernel compares
+ * mtimes to tell whether its listing still holds, and it drops the answer to that question when a
+ * notification overtakes it (fuse_change_attributes()): then it lists what was there before, though
+ * the change was answered for long ago. */
 static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    const struct kernel *k = fuse_req_userdata(req);
     (void)ino;
-    if (k->no_opendir)
-        fuse_reply_err(req, ENOSYS);
-    else
-        (void)fuse_reply_open(req, fi);
+    fi->keep_cache = fi->cache_readdir = 0;
+    (void)fuse_reply_open(req, fi);
 }
 
 static void list_dir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, bool plus)

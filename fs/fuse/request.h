@@ -60,7 +60,6 @@ struct kernel {
     uint64_t init_unique;
     uint32_t init_flags, init_minor;
     bool init_done;
-    bool no_opendir;
 
     struct notifier notifier;
     uv_work_t detach_work;
