@@ -321,13 +321,6 @@ void page_free(struct knode *n, struct kpage *p)
     free(p);
 }
 
-static void listing_clear(struct knode *n)
-{
-    for (size_t i = 0; i < n->listing.names.count; i++)
-        free(n->listing.names.items[i]);
-    vec_done(&n->listing.names);
-}
-
 static void node_free(struct kernel *k, struct knode *n)
 {
     size_t cursor = 0;
@@ -338,7 +331,6 @@ static void node_free(struct kernel *k, struct knode *n)
         free(p);
     }
     map_done(&n->pages);
-    listing_clear(n);
     (void)map_del(&k->nodes, n->ino);
     free(n);
 }
@@ -407,10 +399,15 @@ bool node_attr_valid(const struct kernel *k, const struct knode *n, uint32_t mas
     return !(n->invalid & mask) && process_clock(k->process) < n->valid_until;
 }
 
+void node_changed_here(struct kernel *k, struct knode *n)
+{
+    n->attr_version = n->own_version = ++k->attr_version;
+}
+
 void node_change_attributes(struct kernel *k, struct knode *n, const struct Fs__Attr *attr,
                             time_us valid, uint64_t version)
 {
-    if ((version != 0 && n->attr_version > version) || n->unstable)
+    if (version != 0 && n->attr_version > version)
         return;
     bool stale = n->size != attr->size || n->mtime != attr->mtime;
     n->size = attr->size;
@@ -424,9 +421,21 @@ void node_change_attributes(struct kernel *k, struct knode *n, const struct Fs__
         node_drop_pages(n);
 }
 
+static void on_attributes(struct call *c);
+
+static void ask_attributes(struct call *c)
+{
+    struct client_op op = {.kind = CLIENT_GETATTR, .ino = c->update_ino, .fh = c->update_fh};
+    call_submit(c, &op, on_attributes);
+}
+
 static void on_attributes(struct call *c)
 {
     struct knode *n = node_find(c->k, c->update_ino);
+    if (c->a.err == 0 && !c->update_applied && n->own_version > c->attr_version) {
+        ask_attributes(c);
+        return;
+    }
     if (c->a.err == 0 && !c->update_applied) {
         c->update_applied = true;
         node_change_attributes(c->k, n, &c->a.attr, c->a.attr_valid, c->attr_version);
@@ -452,8 +461,8 @@ void call_update_attributes(struct call *c, uint64_t ino, uint64_t fh, uint32_t 
     c->update_ino = ino;
     c->update_applied = false;
     c->updated = step;
-    struct client_op op = {.kind = CLIENT_GETATTR, .ino = ino, .fh = fh};
-    call_submit(c, &op, on_attributes);
+    c->update_fh = fh;
+    ask_attributes(c);
 }
 
 /* ---- notifications --------------------------------------------------------------------------- */

@@ -168,8 +168,7 @@ static void note_end(struct kernel *k, struct io *io, uint64_t got)
 {
     struct knode *n = io->node;
     uint64_t end = io->first * PAGE + got;
-    if (got < (uint64_t)io->pages * PAGE && io->attr_version >= n->attr_version && !n->unstable &&
-        end < n->size) {
+    if (got < (uint64_t)io->pages * PAGE && io->attr_version >= n->attr_version && end < n->size) {
         n->attr_version = ++k->attr_version;
         n->size = end;
     }
@@ -350,11 +349,10 @@ void sys_read(struct kernel *k, uint64_t fd, uint64_t offset, uint64_t size, sys
 static void written(struct call *c, int err)
 {
     struct knode *n = node_find(c->k, c->ino);
-    n->attr_version = ++c->k->attr_version;
+    node_changed_here(c->k, n);
     if (c->progress && c->offset + c->progress > n->size)
         n->size = c->offset + c->progress;
     n->invalid |= INVALID_SIZE;
-    n->unstable = false;
     c->result.value = c->progress;
     call_end(c, c->progress ? 0 : err);
 }
@@ -492,7 +490,6 @@ static void write_begin(struct call *c)
     struct knode *n = node_find(c->k, c->ino);
     if (file_of(c)->flags & O_APPEND)
         c->offset = n->size;
-    n->unstable = c->offset + c->size > n->size && !file_of(c)->direct;
     write_next(c);
 }
 
@@ -554,7 +551,6 @@ static void end_ok(struct call *c)
 static void truncated(struct call *c)
 {
     struct knode *n = node_find(c->k, c->ino);
-    n->unstable = false;
     if (c->a.err) {
         call_end(c, c->a.err);
         return;
@@ -566,7 +562,7 @@ static void truncated(struct call *c)
     n->mode = a->mode;
     n->invalid = 0;
     n->valid_until = c->a.attr_valid ? process_clock(c->k->process) + c->a.attr_valid : 0;
-    n->attr_version = ++c->k->attr_version;
+    node_changed_here(c->k, n);
     n->size = a->size;
     if (before != n->size)
         node_drop_pages(n);
@@ -578,8 +574,6 @@ static void truncated(struct call *c)
 
 static void truncate_locked(struct call *c)
 {
-    struct knode *n = node_find(c->k, c->ino);
-    n->unstable = true;
     struct client_op op = {.kind = CLIENT_SETATTR,
                            .ino = c->ino,
                            .fh = file_of(c)->fh,

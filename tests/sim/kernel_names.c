@@ -89,7 +89,6 @@ static void dir_changed(struct kernel *k, uint64_t dir)
 {
     struct knode *n = node_get(k, dir);
     n->invalid = INVALID_ALL;
-    n->iversion++;
 }
 
 /* An entry of an answer: one more look-up of its inode. */
@@ -331,7 +330,7 @@ static void entry_unlinked(struct kernel *k, uint64_t dir, const char *name, uin
 {
     struct knode *n = node_find(k, ino);
     if (n) {
-        n->attr_version = ++k->attr_version;
+        node_changed_here(k, n);
         n->nlink -= n->nlink > 0;
         n->invalid |= INVALID_OTHER;
     }
@@ -626,27 +625,7 @@ void sys_getxattr(struct kernel *k, const char *path, const char *name, sys_done
 
 /* ---- listings -------------------------------------------------------------------------------- */
 
-static void copy_names(struct call *c, const struct knode *n)
-{
-    for (size_t i = 0; i < n->listing.names.count; i++)
-        vec_push(&c->names, xstrdup(n->listing.names.items[i]));
-}
-
-/* The whole listing was read while nothing changed here: it may be kept. */
-static void keep_listing(struct call *c, struct knode *n)
-{
-    if (n->iversion != c->dir_iversion)
-        return;
-    for (size_t i = 0; i < n->listing.names.count; i++)
-        free(n->listing.names.items[i]);
-    vec_clear(&n->listing.names);
-    for (size_t i = 0; i < c->names.count; i++)
-        vec_push(&n->listing.names, xstrdup(c->names.items[i]));
-    n->listing.whole = true;
-    n->listing.mtime = c->dir_mtime;
-    n->listing.iversion = c->dir_iversion;
-}
-
+/* The kernel keeps no listings (fs/fuse/ops_dir.c). */
 static void list_page(struct call *c);
 
 /* fuse_direntplus_link() */
@@ -661,7 +640,6 @@ static void link_entry(struct call *c, const struct kentry *e)
 
 static void listed(struct call *c)
 {
-    struct knode *n = node_find(c->k, c->ino);
     if (c->a.err) {
         call_end(c, c->a.err);
         return;
@@ -678,7 +656,6 @@ static void listed(struct call *c)
         list_page(c);
         return;
     }
-    keep_listing(c, n);
     call_end(c, 0);
 }
 
@@ -692,25 +669,6 @@ static void list_page(struct call *c)
     call_submit(c, &op, listed);
 }
 
-/* fuse_readdir_cached() */
-static void list_attributes(struct call *c)
-{
-    struct knode *n = node_find(c->k, c->ino);
-    if (c->a.err) {
-        call_end(c, c->a.err);
-        return;
-    }
-    if (n->listing.whole && n->listing.iversion == n->iversion && n->listing.mtime == n->mtime) {
-        copy_names(c, n);
-        call_end(c, 0);
-        return;
-    }
-    n->listing.whole = false;
-    c->dir_mtime = n->mtime;
-    c->dir_iversion = n->iversion;
-    list_page(c);
-}
-
 static void list_walked(struct call *c)
 {
     if (c->ino == 0) {
@@ -718,7 +676,7 @@ static void list_walked(struct call *c)
         return;
     }
     c->cookie = 0;
-    call_update_attributes(c, c->ino, 0, INVALID_SIZE, list_attributes);
+    list_page(c);
 }
 
 static void list_begin(struct call *c)
