@@ -383,6 +383,17 @@ void store_on_missing(struct store *s, store_missing_fn *fn, void *ctx)
 
 /* ---- faults ---------------------------------------------------------------------------------- */
 
+/* Of an entry that may not be committed: nobody else need have its bytes, and a leader that has lost
+ * them can neither send the entry nor know that it may go. */
+static bool is_uncommitted(const struct disk *d, const struct block_ref *ref)
+{
+    for (size_t i = d->log.count; i-- > 0 && d->log.items[i]->index > check_log_last();)
+        for (uint32_t k = 0; k < d->log.items[i]->blocks_count; k++)
+            if (block_name_compare(d->log.items[i]->blocks[k].name, ref->name) == 0)
+                return true;
+    return false;
+}
+
 /* Spoils one durable block that the atlas allows, chosen by chance: from a random point on, the
  * first that fits in the order of the table. */
 static bool spoil(struct disk *d)
@@ -401,7 +412,7 @@ static bool spoil(struct disk *d)
             continue;
         if (tries++ > 20)
             break;
-        if (nemesis_may_spoil(d->node, b->ref.name)) {
+        if (nemesis_may_spoil(d->node, b->ref.name) && !is_uncommitted(d, &b->ref)) {
             chosen = b;
             break;
         }
