@@ -21,7 +21,7 @@ enum {
 
 static ssize_t hook_read(int fd, void *buf, size_t size, void *userdata)
 {
-    struct kernel *k = userdata;
+    (void)userdata;
     ssize_t n = read(fd, buf, size);
     const struct fuse_in_header *in = buf;
     if (!k->init_done && n >= (ssize_t)(sizeof *in + offsetof(struct fuse_init_in, flags2)) &&
