@@ -21,7 +21,7 @@ enum {
 
 static ssize_t hook_read(int fd, void *buf, size_t size, void *userdata)
 {
-    (void)userdata;
+    struct kernel *k = userdata;
     ssize_t n = read(fd, buf, size);
     const struct fuse_in_header *in = buf;
     if (!k->init_done && n >= (ssize_t)(sizeof *in + offsetof(struct fuse_init_in, flags2)) &&
@@ -64,7 +64,7 @@ bool init_has_epoch(const struct kernel *k)
 
 void init_negotiate(void *userdata, struct fuse_conn_info *conn)
 {
-    struct kernel *k = userdata;
+    (void)userdata;
     conn->max_write = KERNEL_MAX_WRITE;
     conn->max_background = BACKGROUND_MAX;
     conn->congestion_threshold = BACKGROUND_MAX * 3 / 4;
