@@ -469,7 +469,8 @@ static void open_app(struct node *n)
 
 static int start(struct node *n)
 {
-    struct replica_config rc = {.self = n->config.self, .trace = n->trace};
+    struct replica_config rc = {
+        .self = n->config.self, .keep_entries = n->config.log_keep_entries, .trace = n->trace};
     read_clocks(n);
     set_members(n, &rc.members);
     assert(n->self);

@@ -31,6 +31,7 @@ struct node_config {
     uint64_t capacity_bytes; /* 0: as much as the disk has */
     bool create;             /* the node's first start: make the store */
     bool leader_lease;       /* RULES E1: on; off uses ReadIndex alone */
+    uint64_t log_keep_entries; /* kept for late peers; 0: the default of repl/core */
     uint64_t random_seed;
     struct trace trace;
 };

@@ -24,7 +24,8 @@ struct host {
     time_us timer;                 /* by its clock; 0: none */
     time_us timer_planned;         /* true time of the earliest planned look at it; 0: none */
     vec_of(struct sim_event) held; /* while frozen */
-    uint32_t mode_seen;
+    uint32_t mode_seen, draft_seen;
+    uint64_t sessions_ended_seen;
     char name[8], address[16];
 };
 
@@ -157,26 +158,39 @@ static int64_t host_wall_ns(void *ctx)
     return process_wall_ns(ctx);
 }
 
-/* Catching up, snapshot and missing blocks say how far the node is, drafting what a witness holds.
+enum { BEHIND = 100 /* entries */ };
+
+/* Catching up, snapshot and missing blocks say how far the node is, drafted what a witness holds.
  */
-static void count_mode(struct process *p)
+static uint32_t mode_of(const struct node *n)
 {
     enum { PLAIN, DRAFTED, CATCHING_UP, SNAPSHOT, MISSING };
-    const struct node *n = p->node;
     bool witness = n->self->witness;
-    uint32_t mode = PLAIN;
     if (n->install.from)
-        mode = SNAPSHOT;
-    else if (!witness && store_missing_count(n->store))
-        mode = MISSING;
-    else if (!witness && n->applied < n->advance)
-        mode = CATCHING_UP;
-    else if (n->draft_mask)
-        mode = DRAFTED;
-    uint32_t role = (uint32_t)n->role % 4 + (witness ? 4 : 0), seen = role << 8 | mode | 1u << 31;
-    if (host_of(p)->mode_seen != seen)
+        return SNAPSHOT;
+    if (!witness && store_missing_count(n->store))
+        return MISSING;
+    if (replica_commit(n->replica) + BEHIND < check_log_last())
+        return CATCHING_UP;
+    return n->draft_mask ? DRAFTED : PLAIN;
+}
+
+static void count_what_happened(struct process *p)
+{
+    const struct node *n = p->node;
+    struct host *h = host_of(p);
+    uint32_t role = (uint32_t)n->role % 4 + (n->self->witness ? 4 : 0), mode = mode_of(n);
+    if (h->mode_seen != (role << 8 | mode | 1u << 31))
         sim_count_mode(role, mode);
-    host_of(p)->mode_seen = seen;
+    h->mode_seen = role << 8 | mode | 1u << 31;
+    if (n->leading && n->draft_mask & ~h->draft_seen)
+        sim_count(COUNT_DRAFTS, 1);
+    h->draft_seen = n->draft_mask;
+    if (n->leading) {
+        uint64_t ended = fs_app_stats(n->app).sessions_ended;
+        sim_count(COUNT_SESSIONS_ENDED, ended - h->sessions_ended_seen);
+        h->sessions_ended_seen = ended;
+    }
 }
 
 static void turn(void *ctx, uint64_t arg)
@@ -184,7 +198,7 @@ static void turn(void *ctx, uint64_t arg)
     struct process *p = ctx;
     (void)arg;
     node_turn(p->node);
-    count_mode(p);
+    count_what_happened(p);
     check_node_turn(p);
 }
 
@@ -327,6 +341,7 @@ static void open_node(void *ctx, uint64_t arg)
                             .store_dir = dirs[p->id],
                             .capacity_bytes = sim_swarm()->disk_bytes,
                             .create = p->life == 1,
+                            .log_keep_entries = sim_swarm()->keep_entries,
                             .leader_lease = sim_swarm()->leader_lease,
                             .random_seed = sim_random(RND_PROCESS)};
     struct node_host host = {.ctx = p,
@@ -373,7 +388,8 @@ void process_start(struct process *p)
     sim_trace("%s %u starts, life %u", p->kind == PROCESS_NODE ? "node" : "mount", p->id, p->life);
     h->store_planned = h->ended = false;
     h->timer = h->timer_planned = 0;
-    h->mode_seen = 0;
+    h->mode_seen = h->draft_seen = 0;
+    h->sessions_ended_seen = 0;
     h->last_words[0] = '\0';
     if (h->powerless)
         net_machine_up(p);

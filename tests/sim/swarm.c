@@ -100,7 +100,7 @@ void sim_draw_swarm(uint64_t seed, struct sim_swarm *ret)
     ret->buffer_bytes = PICK(64 << 10, 1 << 20, 8 << 20, 64 << 20);
     ret->disk_bytes = PICK(96 << 20, 256 << 20, UINT64_C(1) << 30, UINT64_C(1) << 30);
     ret->log_segment = (uint32_t)PICK(64 << 10, 256 << 10, 1 << 20, 16 << 20);
-    ret->keep_entries = PICK(0, 0, 64, 1000);
+    ret->keep_entries = PICK(0, 0, 64, 300, 1000);
     ret->net_min_us = PICK(20, 100, 100, 1000);
     ret->net_max_us = ret->net_min_us * PICK(1, 3, 10, 30);
     ret->disk_min_us = PICK(20, 100, 500);
