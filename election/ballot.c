@@ -34,12 +34,36 @@ struct ballot_config ballot_config_default(uint32_t self, const struct member_se
     };
 }
 
+/* Lays the voters out in the order of standing. */
+static void arrange_nodes(struct ballot *b)
+{
+    const struct member_set *members = &b->config.members;
+    uint32_t copies = quorum_count(member_copies(members)), witnesses = 0;
+
+    for (uint32_t id = 1; id <= NODE_ID_MAX; id++) {
+        bool copy = member_kind_of(members, id) == MEMBER_COPY;
+
+        b->node_kind[id] = MEMBER_NONE;
+        if (!member_votes(members, id))
+            continue;
+        b->node_kind[id] = (uint8_t)member_kind_of(members, id);
+        b->node_place[id] = copy ? member_position(members, id) : copies + witnesses++;
+        b->node_at[b->node_place[id]] = id;
+    }
+    b->nodes = (struct strategy_nodes){.count = NODE_ID_MAX,
+                                       .placed = copies + witnesses,
+                                       .kind = b->node_kind,
+                                       .place = b->node_place,
+                                       .at = b->node_at};
+}
+
 void ballot_init(struct ballot *b, const struct ballot_config *config)
 {
     assert(config->self != NODE_ID_NONE && config->self <= NODE_ID_MAX);
     assert(config->strategy != NULL && config->promise_us > 0 && config->delta_us_min > 0);
     memset(b, 0, sizeof *b);
     b->config = *config;
+    arrange_nodes(b);
     detector_init(&b->detector, &config->detector);
     config->strategy->init(b->strategy_state);
     b->strategy_at = UINT64_MAX;
@@ -129,8 +153,13 @@ struct strategy_view ballot_view(const struct ballot *b)
         .leader = ballot_sees_leader(b, b->now),
         .delta_us = ballot_delta(b, b->now),
         .rtt_us = detector_rtt_max(&b->detector, ballot_voters(b), b->now),
-        .members = &b->config.members,
+        .nodes = &b->nodes,
     };
+}
+
+struct strategy_output ballot_strategy_output(struct ballot *b)
+{
+    return (struct strategy_output){.room = NODE_SLOTS, .messages = b->strategy_messages};
 }
 
 uint32_t ballot_position(const struct ballot *b, uint32_t id)
@@ -158,7 +187,7 @@ void ballot_run_strategy(struct ballot *b, struct ballot_update *out,
 void ballot_retry(struct ballot *b, struct ballot_update *out, uint64_t hold_until, bool failed)
 {
     struct strategy_view view = ballot_view(b);
-    struct strategy_output so;
+    struct strategy_output so = ballot_strategy_output(b);
 
     b->config.strategy->on_retry(b->strategy_state, &view, hold_until, failed, &so);
     ballot_run_strategy(b, out, &so);
@@ -249,7 +278,7 @@ static void recv_leader_heard(struct ballot *b, struct ballot_update *out, uint3
     b->promise_until = b->now + b->config.promise_us;
     if (first) {
         struct strategy_view view = ballot_view(b);
-        struct strategy_output so;
+        struct strategy_output so = ballot_strategy_output(b);
 
         b->config.strategy->on_leader(b->strategy_state, &view, &so);
         ballot_run_strategy(b, out, &so);
@@ -278,6 +307,7 @@ static void recv_members(struct ballot *b, struct ballot_update *out,
 
     assert(members != NULL);
     b->config.members = *members;
+    arrange_nodes(b);
     kind = member_kind_of(members, b->config.self);
     /* A copy that became a witness, or left, must not go on in a role it may not have. */
     if ((b->role == BALLOT_LEADER && kind != MEMBER_COPY) ||
@@ -291,7 +321,7 @@ static void recv_strategy_message(struct ballot *b, struct ballot_update *out,
                                   const struct ballot_message *m)
 {
     struct strategy_view view = ballot_view(b);
-    struct strategy_output so;
+    struct strategy_output so = ballot_strategy_output(b);
 
     if (!member_votes(&b->config.members, b->config.self) || ballot_leads(b))
         return;
@@ -329,6 +359,15 @@ static void recv_message(struct ballot *b, struct ballot_update *out,
     case BALLOT_MSG_NOMINATE_QUERY:
     case BALLOT_MSG_NOMINATE_ANSWER:
     case BALLOT_MSG_NOMINATE:
+    case BALLOT_MSG_ELECTION:
+    case BALLOT_MSG_ELECTION_OK:
+    case BALLOT_MSG_COORDINATOR:
+    case BALLOT_MSG_PROBE:
+    case BALLOT_MSG_ALIVE:
+    case BALLOT_MSG_TOKEN:
+    case BALLOT_MSG_INVITE:
+    case BALLOT_MSG_ACCEPT:
+    case BALLOT_MSG_JOINED:
         recv_strategy_message(b, out, m);
         break;
     case BALLOT_MSG_NONE:
@@ -340,7 +379,7 @@ static void recv_message(struct ballot *b, struct ballot_update *out,
 static void begin_suspicion(struct ballot *b, struct ballot_update *out)
 {
     struct strategy_view view = ballot_view(b);
-    struct strategy_output so;
+    struct strategy_output so = ballot_strategy_output(b);
     bool cut = detector_cut(&b->detector, b->expected);
     uint64_t silence = cut ? 0 : detector_clock(&b->detector, b->now) - b->contact_at;
 
@@ -366,7 +405,7 @@ static void recv_tick(struct ballot *b, struct ballot_update *out)
         begin_suspicion(b, out);
     if (b->suspect && b->role == BALLOT_FOLLOWER && b->now >= b->strategy_at) {
         struct strategy_view view = ballot_view(b);
-        struct strategy_output so;
+        struct strategy_output so = ballot_strategy_output(b);
 
         b->config.strategy->on_timer(b->strategy_state, &view, &so);
         ballot_run_strategy(b, out, &so);
@@ -491,6 +530,7 @@ void ballot_check(const struct ballot *b)
     assert(b->persist_at != 0 || (b->synced_term == b->term && b->synced_vote == b->voted_for));
     assert(b->promise_until <= b->now + b->config.promise_us);
     assert((b->held & (quorum_bit(self) | 1)) == 0);
+    assert(b->nodes.at == b->node_at); /* not moved since ballot_init */
     if (b->role == BALLOT_PRECAND)
         assert(b->leader == NODE_ID_NONE && b->suspect); /* V5 */
     if (b->role == BALLOT_CAND)

@@ -207,9 +207,15 @@ struct ballot {
 
     uint64_t now; /* of the event being handled, and its random word */
     uint64_t random;
-    uint64_t wake_at; /* as last told to the caller; lateness is measured against it */
-    uint64_t strategy_at;
+    uint64_t wake_at;     /* as last told to the caller; lateness is measured against it */
+    uint64_t strategy_at; /* when the strategy wants on_timer; UINT64_MAX: never */
     uint64_t strategy_state[STRATEGY_STATE_WORDS];
+
+    /* The members as strategies see them, and room for what they say. */
+    struct strategy_nodes nodes;
+    uint8_t node_kind[NODE_SLOTS];
+    uint32_t node_place[NODE_SLOTS], node_at[NODE_SLOTS];
+    struct ballot_message strategy_messages[NODE_SLOTS];
 };
 
 /* T_promise 150 ms, T_base 600 ms..2 s, delta floor 15 ms, lease on, candidate strategy.

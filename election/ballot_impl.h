@@ -22,6 +22,7 @@ void ballot_calm(struct ballot *b, uint32_t expected);
 void ballot_run_strategy(struct ballot *b, struct ballot_update *out,
                          const struct strategy_output *so);
 struct strategy_view ballot_view(const struct ballot *b);
+struct strategy_output ballot_strategy_output(struct ballot *b);
 void ballot_retry(struct ballot *b, struct ballot_update *out, uint64_t hold_until, bool failed);
 
 /* vote.c */

@@ -117,7 +117,7 @@ static void round_late(struct ballot *b, struct ballot_update *out)
 static void become_leader(struct ballot *b, struct ballot_update *out)
 {
     struct strategy_view view;
-    struct strategy_output so;
+    struct strategy_output so = ballot_strategy_output(b);
 
     b->role = b->round.rescue ? BALLOT_RESCUE_LEADER : BALLOT_LEADER;
     b->leader = b->config.self;

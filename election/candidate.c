@@ -61,15 +61,15 @@ static uint32_t candidate_position(const void *state, const struct strategy_view
     const struct candidate *c = state;
     uint32_t at = listed_at(c, id);
 
-    if (member_kind_of(view->members, id) != MEMBER_COPY)
-        return quorum_count(member_copies(view->members));
+    if (!strategy_may_lead(view, id))
+        return strategy_copies(view);
     if (at < c->order_count)
         return at;
     /* Not in the list: no list yet, or `id` was the leader. It comes after those listed. */
-    for (uint32_t other = 1; other <= NODE_ID_MAX; other++)
-        if (other != id && member_kind_of(view->members, other) == MEMBER_COPY &&
-            listed_at(c, other) == c->order_count &&
-            member_position(view->members, other) < member_position(view->members, id))
+    if (c->order_count == 0)
+        return view->nodes->place[id];
+    for (uint32_t place = 0; place < view->nodes->place[id]; place++)
+        if (listed_at(c, view->nodes->at[place]) == c->order_count)
             at++;
     return at;
 }
@@ -127,31 +127,18 @@ static void candidate_on_retry(void *state, const struct strategy_view *view, ui
     output_reset(c, out);
 }
 
-static struct ballot_message *push(struct strategy_output *out, const struct strategy_view *view,
-                                   enum ballot_message_kind kind, uint32_t to)
-{
-    struct ballot_message *m = &out->messages[out->message_count++];
-
-    assert(out->message_count <= STRATEGY_MESSAGES_MAX);
-    *m = (struct ballot_message){.kind = kind,
-                                 .from = view->self,
-                                 .to = to,
-                                 .term = view->term,
-                                 .last = view->last,
-                                 .leader = view->leader};
-    return m;
-}
-
 static void ask_copies(struct candidate *c, const struct strategy_view *view,
                        struct strategy_output *out)
 {
+    uint32_t copies = strategy_copies(view);
+
     c->phase = PHASE_COLLECT;
     c->due = view->now + view->rtt_us + COLLECT_MARGIN_US;
     c->best = NODE_ID_NONE;
     output_reset(c, out);
-    for (uint32_t id = 1; id <= NODE_ID_MAX; id++)
-        if (id != view->self && member_kind_of(view->members, id) == MEMBER_COPY)
-            push(out, view, BALLOT_MSG_NOMINATE_QUERY, id);
+    for (uint32_t place = 0; place < copies; place++)
+        if (view->nodes->at[place] != view->self)
+            strategy_push(out, view, BALLOT_MSG_NOMINATE_QUERY, view->nodes->at[place]);
 }
 
 /* Names the best copy that answered, and waits before doing it all again. */
@@ -166,7 +153,7 @@ static void nominate_best(struct candidate *c, const struct strategy_view *view,
     output_reset(c, out);
     if (best == NODE_ID_NONE)
         return;
-    push(out, view, BALLOT_MSG_NOMINATE, best);
+    strategy_push(out, view, BALLOT_MSG_NOMINATE, best);
     out->nominate = best;
 }
 
@@ -182,7 +169,7 @@ static void candidate_on_timer(void *state, const struct strategy_view *view,
         nominate_best(c, view, out);
         return;
     }
-    if (member_kind_of(view->members, view->self) != MEMBER_COPY) {
+    if (!strategy_may_lead(view, view->self)) {
         ask_copies(c, view, out);
         return;
     }
@@ -197,8 +184,7 @@ static void on_answer(struct candidate *c, const struct strategy_view *view,
 {
     int newer;
 
-    if (c->phase != PHASE_COLLECT || m->leader != NODE_ID_NONE ||
-        member_kind_of(view->members, m->from) != MEMBER_COPY)
+    if (c->phase != PHASE_COLLECT || m->leader != NODE_ID_NONE || !strategy_may_lead(view, m->from))
         return;
     newer = log_position_compare(m->last, c->best_last);
     if (c->best == NODE_ID_NONE || newer > 0 ||
@@ -213,31 +199,17 @@ static void candidate_on_message(void *state, const struct strategy_view *view,
                                  const struct ballot_message *m, struct strategy_output *out)
 {
     struct candidate *c = state;
-    bool copy = member_kind_of(view->members, view->self) == MEMBER_COPY;
 
     output_reset(c, out);
-    switch (m->kind) {
-    case BALLOT_MSG_NOMINATE_QUERY:
-        push(out, view, BALLOT_MSG_NOMINATE_ANSWER, m->from);
-        break;
-    case BALLOT_MSG_NOMINATE_ANSWER:
+    if (m->kind == BALLOT_MSG_NOMINATE_QUERY) {
+        strategy_push(out, view, BALLOT_MSG_NOMINATE_ANSWER, m->from);
+    } else if (m->kind == BALLOT_MSG_NOMINATE_ANSWER) {
         on_answer(c, view, m);
-        break;
-    case BALLOT_MSG_NOMINATE:
-        if (copy && view->leader == NODE_ID_NONE) {
-            c->phase = PHASE_IDLE;
-            output_reset(c, out);
-            out->nominate = view->self;
-        }
-        break;
-    case BALLOT_MSG_NONE:
-    case BALLOT_MSG_PREVOTE:
-    case BALLOT_MSG_PREVOTE_RESP:
-    case BALLOT_MSG_VOTE:
-    case BALLOT_MSG_VOTE_RESP:
-    case BALLOT_MSG_TIMEOUT_NOW:
-    case BALLOT_MSG_KINDS:
-        break;
+    } else if (m->kind == BALLOT_MSG_NOMINATE && view->leader == NODE_ID_NONE &&
+               strategy_may_lead(view, view->self)) {
+        c->phase = PHASE_IDLE;
+        output_reset(c, out);
+        out->nominate = view->self;
     }
 }
 
@@ -249,6 +221,15 @@ static void candidate_on_leader(void *state, const struct strategy_view *view,
     c->phase = PHASE_IDLE;
     c->failed = 0;
     output_reset(c, out);
+}
+
+static void candidate_announce(void *state, const struct strategy_view *view,
+                               struct strategy_output *out)
+{
+    output_reset(state, out);
+    for (uint32_t place = 0; place < view->nodes->placed; place++)
+        if (view->nodes->at[place] != view->self)
+            strategy_push(out, view, BALLOT_MSG_COORDINATOR, view->nodes->at[place]);
 }
 
 static void candidate_on_successors(void *state, const uint8_t *ids, uint32_t count)
@@ -268,6 +249,7 @@ const struct strategy_ops strategy_candidate = {
     .on_message = candidate_on_message,
     .on_timer = candidate_on_timer,
     .on_leader = candidate_on_leader,
+    .announce = candidate_announce,
     .on_successors = candidate_on_successors,
     .position = candidate_position,
 };

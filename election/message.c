@@ -23,7 +23,8 @@ bool ballot_message_valid(const struct ballot_message *m)
 
     if (kind == BALLOT_MSG_NONE || kind >= BALLOT_MSG_KINDS || reason >= BALLOT_REASONS)
         return false;
-    if (!is_node(m->from) || !is_node(m->to) || m->from == m->to || m->leader > NODE_ID_MAX)
+    if (!is_node(m->from) || !is_node(m->to) || m->from == m->to || m->leader > NODE_ID_MAX ||
+        m->subject > NODE_ID_MAX)
         return false;
     /* A term that cannot be followed by another one would end all elections for ever. */
     return m->term < UINT64_MAX - 1 && m->ballot < UINT64_MAX - 1;
@@ -50,6 +51,24 @@ const char *ballot_message_text(enum ballot_message_kind kind)
         return "nominate_answer";
     case BALLOT_MSG_NOMINATE:
         return "nominate";
+    case BALLOT_MSG_ELECTION:
+        return "election";
+    case BALLOT_MSG_ELECTION_OK:
+        return "election_ok";
+    case BALLOT_MSG_COORDINATOR:
+        return "coordinator";
+    case BALLOT_MSG_PROBE:
+        return "probe";
+    case BALLOT_MSG_ALIVE:
+        return "alive";
+    case BALLOT_MSG_TOKEN:
+        return "token";
+    case BALLOT_MSG_INVITE:
+        return "invite";
+    case BALLOT_MSG_ACCEPT:
+        return "accept";
+    case BALLOT_MSG_JOINED:
+        return "joined";
     case BALLOT_MSG_KINDS:
         break;
     }

@@ -26,6 +26,15 @@ enum ballot_message_kind {
                                 */
     BALLOT_MSG_NOMINATE_ANSWER, /* last, leader (0: sees none) */
     BALLOT_MSG_NOMINATE,        /* ordinary node to the best copy: please stand */
+    BALLOT_MSG_ELECTION,        /* bully: to all higher nodes, is one of you there? */
+    BALLOT_MSG_ELECTION_OK,     /* bully: I am, and take over */
+    BALLOT_MSG_COORDINATOR,     /* without ballots: `subject` leads. Ring: passed on by each node */
+    BALLOT_MSG_PROBE,           /* successor: the leader is gone and you are next */
+    BALLOT_MSG_ALIVE,           /* answer to PROBE and TOKEN: got it */
+    BALLOT_MSG_TOKEN,  /* ring: the best so far is `leader` with `last`; `round` of `subject` */
+    BALLOT_MSG_INVITE, /* invitation: join the group of `subject`, in its `round` */
+    BALLOT_MSG_ACCEPT, /* I do */
+    BALLOT_MSG_JOINED, /* you have */
     BALLOT_MSG_KINDS,
 };
 
@@ -53,7 +62,9 @@ struct ballot_message {
     struct log_position last; /* end of the sender's log; TIMEOUT_NOW: what the target must have */
     uint64_t transfer_id;     /* VOTE, TIMEOUT_NOW */
     uint64_t wait_us;         /* *_RESP: what is left of the responder's promise, also on a grant */
-    uint32_t leader;          /* PREVOTE_RESP, NOMINATE_ANSWER: leader the sender sees, or 0 */
+    uint32_t leader;          /* PREVOTE_RESP, strategies: leader the sender sees, or 0 */
+    uint32_t subject;         /* strategies: the node it is about, or 0 */
+    uint64_t round;           /* strategies: which attempt of `subject` */
     bool granted;             /* *_RESP */
     enum ballot_reason reason; /* *_RESP */
 };

@@ -2,7 +2,8 @@
  *
  * A strategy only proposes. When it nominates its own node the ballot layer runs pre-vote and vote,
  * so a wrong or stale nomination costs time and never safety (PROTOCOL 2.1). State lives in a blob
- * owned by the caller; time and randomness are passed in; nothing allocates. */
+ * owned by the caller; time and randomness are passed in; nothing allocates. The ballot layer has
+ * 31 nodes at most, `tally elect` runs the same code with thousands. */
 #ifndef ELECTION_STRATEGY_H
 #define ELECTION_STRATEGY_H
 
@@ -13,8 +14,18 @@
 #include <stdint.h>
 
 enum {
-    STRATEGY_MESSAGES_MAX = NODE_SLOTS,
-    STRATEGY_STATE_WORDS = 256, /* room for the state of any strategy, in 8-byte words */
+    STRATEGY_STATE_WORDS = 128, /* room for the state of any strategy, in 8-byte words */
+    STRATEGY_NODES_MAX = 4096,
+};
+
+/* The voters by id, and in the order of standing when nothing else is known: copies by (rank, id),
+ * then witnesses by id. "Higher" in the book is "earlier in order" here. */
+struct strategy_nodes {
+    uint32_t count;        /* ids are 1..count; a gap has MEMBER_NONE */
+    uint32_t placed;       /* how many there are */
+    const uint8_t *kind;   /* [id]: enum member_kind */
+    const uint32_t *place; /* [id]: from 0 */
+    const uint32_t *at;    /* [place]: id */
 };
 
 /* What a strategy may know at the moment it is asked. */
@@ -27,14 +38,15 @@ struct strategy_view {
     uint32_t leader;   /* leader this node sees (heard within its bound, link not closed), or 0 */
     uint64_t delta_us; /* longer than one whole ballot: max(floor, 2R + S + margin), PROTOCOL 1.4 */
     uint64_t rtt_us;   /* R */
-    const struct member_set *members;
+    const struct strategy_nodes *nodes;
 };
 
+/* The caller sets `messages` and `room`: a message to each node and one more. */
 struct strategy_output {
     uint32_t nominate; /* node to stand now, or 0. Only the node itself runs its ballot */
     uint64_t wake_at;  /* call on_timer then; UINT64_MAX: no timer. Set by every call */
-    uint32_t message_count;
-    struct ballot_message messages[STRATEGY_MESSAGES_MAX];
+    uint32_t message_count, room;
+    struct ballot_message *messages;
 };
 
 struct strategy_ops {
@@ -48,12 +60,16 @@ struct strategy_ops {
      */
     void (*on_retry)(void *state, const struct strategy_view *view, uint64_t hold_until,
                      bool failed, struct strategy_output *out);
-    /* NOMINATE_QUERY, NOMINATE_ANSWER or NOMINATE from another node. */
+    /* Any message of a strategy (message.h) from another node, whether or not there is suspicion.
+     */
     void (*on_message)(void *state, const struct strategy_view *view,
                        const struct ballot_message *m, struct strategy_output *out);
     void (*on_timer)(void *state, const struct strategy_view *view, struct strategy_output *out);
     /* A leader was heard: suspicion and failed rounds are forgotten. */
     void (*on_leader)(void *state, const struct strategy_view *view, struct strategy_output *out);
+    /* The messages by which the book's new leader makes itself known. For runs without ballots:
+     * with them the first Append does it. */
+    void (*announce)(void *state, const struct strategy_view *view, struct strategy_output *out);
     /* The leader published whom it would like to follow it, best first (PROTOCOL 1.5). */
     void (*on_successors)(void *state, const uint8_t *ids, uint32_t count);
     /* Place of `id` in the order of campaigns, from 0: the published list, else the rank. */
@@ -63,5 +79,18 @@ struct strategy_ops {
 /* Candidate/ordinary: copies stand in the order of the successor list, each a whole ballot after
  * the one before; a witness nominates the best copy it can find. Source: PROTOCOL 1.4, 1.5. */
 extern const struct strategy_ops strategy_candidate;
+
+/* The strategy called `name`; NULL when there is none. */
+const struct strategy_ops *strategy_find(const char *name);
+
+/* ---- for strategies -------------------------------------------------------------------------- */
+
+enum member_kind strategy_kind(const struct strategy_view *view, uint32_t id);
+bool strategy_may_lead(const struct strategy_view *view, uint32_t id); /* is a copy */
+uint32_t strategy_copies(const struct strategy_view *view);
+
+/* One more message, with what every message of a strategy tells of its sender. */
+struct ballot_message *strategy_push(struct strategy_output *out, const struct strategy_view *view,
+                                     enum ballot_message_kind kind, uint32_t to);
 
 #endif

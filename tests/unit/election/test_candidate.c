@@ -7,16 +7,19 @@
 enum { DELTA = 20000, NOW = 5000000 };
 
 static uint64_t state[STRATEGY_STATE_WORDS];
-static struct member_set members;
+static const uint8_t kinds[] = {MEMBER_NONE, MEMBER_COPY,    MEMBER_COPY,
+                                MEMBER_COPY, MEMBER_WITNESS, MEMBER_WITNESS};
+static const uint32_t places[] = {0, 0, 1, 2, 3, 4}, ids[] = {1, 2, 3, 4, 5};
+static const struct strategy_nodes nodes = {
+    .count = 5, .placed = 5, .kind = kinds, .place = places, .at = ids};
+static struct ballot_message messages[8];
 static struct strategy_output out;
 static const struct strategy_ops *const ops = &strategy_candidate;
 
 static void setup(void)
 {
     memset(state, 0xff, sizeof state);
-    member_set_init(&members);
-    for (uint32_t id = 1; id <= 5; id++)
-        member_set_put(&members, id, id <= 3 ? MEMBER_COPY : MEMBER_WITNESS, id);
+    out = (struct strategy_output){.room = 8, .messages = messages};
     ops->init(state);
 }
 
@@ -29,7 +32,7 @@ static struct strategy_view view(uint32_t self, uint64_t now)
                                   .last = {4, 9},
                                   .delta_us = DELTA,
                                   .rtt_us = 1000,
-                                  .members = &members};
+                                  .nodes = &nodes};
 }
 
 static uint64_t delay_of(uint32_t self)
