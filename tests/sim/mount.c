@@ -76,12 +76,50 @@ static void set_wake(struct mount *m, time_us at)
 
 /* ---- effects --------------------------------------------------------------------------------- */
 
+/* Leases asked for and given back: what is hardest to follow. */
+static void trace_request(const struct mount *m, uint32_t node, const Fs__Request *q)
+{
+    if (q->body_case == FS__REQUEST__BODY_RECALL_ACK) {
+        const Fs__RecallAck *a = q->recall_ack;
+        sim_trace("m%u to n%u ack %llu", m->process->id, node, (unsigned long long)a->n);
+        for (size_t i = 0; i < a->n_leases; i++)
+            sim_trace("m%u gives back ino %llu epoch %llu last_c %llu", m->process->id,
+                      (unsigned long long)a->leases[i]->ino,
+                      (unsigned long long)a->leases[i]->epoch,
+                      (unsigned long long)a->leases[i]->last_c);
+    } else if (q->body_case == FS__REQUEST__BODY_OP && q->op->body_case == FS__OP__BODY_COMMIT) {
+        const Fs__Commit *k = q->op->commit;
+        sim_trace("m%u to n%u commit ino %llu epoch %llu c %llu", m->process->id, node,
+                  (unsigned long long)k->ino, (unsigned long long)k->epoch,
+                  (unsigned long long)k->c);
+    } else if (q->body_case == FS__REQUEST__BODY_OP && q->op->body_case == FS__OP__BODY_LEASE) {
+        sim_trace("m%u to n%u lease of ino %llu, request %llu", m->process->id, node,
+                  (unsigned long long)q->op->lease->ino, (unsigned long long)q->id);
+    }
+}
+
+static void trace_reply(const struct mount *m, uint32_t node, const Fs__Reply *r)
+{
+    if (r->body_case == FS__REPLY__BODY_RECALL)
+        for (size_t i = 0; i < r->recall->n_objects; i++)
+            sim_trace("m%u from n%u recall %llu kind %d ino %llu", m->process->id, node,
+                      (unsigned long long)r->recall->n, r->recall->objects[i]->kind,
+                      (unsigned long long)r->recall->objects[i]->ino);
+    else if (r->body_case == FS__REPLY__BODY_OP && r->op->attr && r->op->attr->lease_session)
+        sim_trace("m%u from n%u request %llu: ino %llu leased to %llu epoch %llu", m->process->id,
+                  node, (unsigned long long)r->id, (unsigned long long)r->op->attr->ino,
+                  (unsigned long long)r->op->attr->lease_session,
+                  (unsigned long long)r->op->attr->lease_epoch);
+}
+
 static void send_frame(struct mount *m, const struct client_effect *e)
 {
     struct link *link = m->links[e->node];
     if (!link)
         return; /* the core has heard it, or is about to */
     bool put = e->kind == CLIENT_PUT;
+    if (!put && sim_tracing())
+        trace_request(m, e->node, e->request);
     size_t size =
         put ? fs__block_put__get_packed_size(e->put) : fs__request__get_packed_size(e->request);
     uint8_t stack[4096], *packed = size <= sizeof stack ? stack : xmalloc(size);
@@ -266,6 +304,8 @@ static void on_reply(struct mount *m, struct link *link, const uint8_t *control,
 {
     Fs__Reply *reply = fs__reply__unpack(NULL, size, control);
     assert(reply);
+    if (sim_tracing())
+        trace_reply(m, link_peer(link)->node_id, reply);
     struct client_event ev = {
         .kind = CLIENT_EV_REPLY, .node = link_peer(link)->node_id, .reply = reply, .bulk = bulk};
     feed(m, &ev);
