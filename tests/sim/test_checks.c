@@ -51,7 +51,9 @@ static void setup(void)
         m->node.app = &m->app;
         list_init(&m->app.requests);
         run.processes[id].node = &m->node;
+        run.durable_last[id] = 0; /* a new store */
         check_node_opened(&run.processes[id]);
+        run.durable_last[id] = UINT64_MAX;
     }
 }
 
