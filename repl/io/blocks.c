@@ -322,14 +322,27 @@ static bool all_dead(const struct block_segment *s, uint64_t epoch)
     return s->live == 0;
 }
 
+static bool may_shrink(const struct block_segment *s)
+{
+    /* A hole in the open segment would do no harm, but it is most often about to be closed. */
+    return s->pins == 0 &&
+           (s->closed ? s->live == 0 || s->dead.count > 0 : s->live == 0 && s->dead.count > 0);
+}
+
+bool blocks_reclaimable(const struct blocks *b)
+{
+    list_each(it, &b->segments) {
+        if (may_shrink(list_entry(it, struct block_segment, link)))
+            return true;
+    }
+    return false;
+}
+
 void blocks_reclaim(struct blocks *b, uint64_t epoch)
 {
     list_each(it, &b->segments) {
         struct block_segment *s = list_entry(it, struct block_segment, link);
-        if (s->pins > 0)
-            continue;
-        /* A hole in the open segment would do no harm, but it is most often about to be closed. */
-        if (!s->closed && !(s->live == 0 && s->dead.count > 0))
+        if (!may_shrink(s))
             continue;
         if (all_dead(s, epoch)) {
             char *path = segment_file(b, s->number);

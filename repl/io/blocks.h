@@ -45,6 +45,8 @@ void blocks_unpin(struct blocks *b, struct block_segment *segment);
  * flush began. */
 uint64_t blocks_epoch(struct blocks *b);
 void blocks_reclaim(struct blocks *b, uint64_t epoch);
+/* blocks_reclaim has something to do once the scan_from allows. */
+bool blocks_reclaimable(const struct blocks *b);
 /* A closed segment less than a quarter live and worth copying out, 0 when there is none. */
 uint32_t blocks_find_sparse(struct blocks *b);
 /* Closes the open segment, so that its space can be reclaimed. */

@@ -483,7 +483,7 @@ void store_demote(struct store *s, uint64_t index)
     index_each(&s->index, any_block, &held);
     if (index > log_last(s))
         index = log_last(s);
-    if (!held && !holds_bytes(s, index))
+    if (!held && !holds_bytes(s, index) && !blocks_reclaimable(s->blocks))
         return;
     for (uint64_t i = s->base + 1; i <= log_last(s); i++)
         if (!log_at(s, i)->lsn)
@@ -500,7 +500,8 @@ void store_demote(struct store *s, uint64_t index)
         (void)index_del(&s->index, NULL, d.gone.items[i].ref.name, NULL);
         store_give_back(s, &d.gone.items[i]);
     }
-    if (d.gone.count || holds_bytes(s, index))
+    /* Blocks that came late and were dropped unnamed leave dead space too. */
+    if (d.gone.count || holds_bytes(s, index) || blocks_reclaimable(s->blocks))
         move_entries(s, index);
     if (!s->moving)
         give_space_back(s);

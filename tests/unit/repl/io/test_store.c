@@ -326,6 +326,31 @@ START_TEST(a_demoted_witness_holds_no_bytes)
 }
 END_TEST
 
+/* A drafted witness is sent blocks that no entry of its log names any more: dropped, their space
+ * comes back too. */
+START_TEST(blocks_that_came_late_leave_no_space_behind)
+{
+    struct world w;
+    struct store_stats stats;
+    world_open(&w, STORE_WITNESS);
+    ck_assert_int_eq(write_entry(&w, 1, 1, NULL, false, 0), 0);
+    for (uint64_t i = 1; i <= 20; i++) {
+        struct block_ref late = ref_of(i, 300000);
+        put(&w, &late);
+    }
+    for (uint64_t i = 1; i <= 20; i++)
+        store_drop(w.store, NULL, ref_of(i, 300000).name);
+    store_drain(w.store);
+    store_demote(w.store, 1);
+    store_drain(w.store);
+    store_stats(w.store, &stats);
+    ck_assert_uint_eq(stats.block_bytes, 0);
+    reopen(&w);
+    ck_assert_uint_eq(w.info.last_index, 1);
+    world_close(&w);
+}
+END_TEST
+
 /* ---- snapshots ------------------------------------------------------------------------------- */
 
 START_TEST(a_snapshot_replaces_state_and_log)
@@ -395,6 +420,7 @@ int main(void)
     tcase_add_loop_test(tc, state_and_applied_index_flush_together, 0, 3);
     tcase_add_test(tc, truncation_and_drops_give_space_back);
     tcase_add_test(tc, a_demoted_witness_holds_no_bytes);
+    tcase_add_test(tc, blocks_that_came_late_leave_no_space_behind);
     tcase_add_test(tc, a_snapshot_replaces_state_and_log);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
