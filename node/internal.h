@@ -68,7 +68,7 @@ struct node_sending; /* a snapshot on its way out: node_snapshot.c */
 struct node_install {
     uint32_t from; /* 0: none */
     uint64_t id, index, term, chunks;
-    bool committing;
+    bool whole, committing; /* all of it is here; it is being made the state */
 };
 
 struct node {
@@ -197,6 +197,8 @@ void node_snapshot_chunk_frame(struct node *n, uint32_t from, struct link *link,
                                const uint8_t *control, size_t size, struct blob *bulk);
 void node_snapshot_ack_frame(struct node *n, uint32_t from, struct link *link,
                              const uint8_t *control, size_t size);
+/* At the end of a turn: one that is whole becomes the state. */
+void node_snapshot_switch(struct node *n);
 void node_snapshot_link_down(struct node *n, uint32_t peer);
 
 /* ---- status.c -------------------------------------------------------------------------------- */

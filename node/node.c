@@ -193,6 +193,7 @@ void node_turn(struct node *n)
             feed_ticks(n);
         apply_more = node_apply_some(n);
     } while (n->replica_queue.count || n->app_queue.count);
+    node_snapshot_switch(n);
     n->pumping = false;
     if (apply_more)
         node_wake(n);

@@ -141,6 +141,7 @@ static void install_abort(struct node *n, const char *why)
     send_control(n, n->install.from, FRAME_SNAPSHOT_ACK, CHUNK_REFUSED, n->install.id, 0, 0, NULL);
     store_snapshot_abort(n->store);
     n->install.from = 0;
+    n->install.whole = false;
     node_wake(n); /* what was committed meanwhile may be applied again */
 }
 
@@ -237,6 +238,21 @@ static void install_end(struct node *n, uint64_t chunks)
     if (!MUTANT(snapshot_without_missing))
         fs_each_block(state, need_block, n);
     fs_state_free(state);
+    n->install.whole = true;
+    node_wake(n);
+}
+
+/* A node that was frozen as leader hears of its successor, takes in that one's snapshot and still
+ * has its mounts' requests to answer, all in one turn: only when all input was fed does it know
+ * that it leads no more, and may go without a state for a while. */
+void node_snapshot_switch(struct node *n)
+{
+    if (!n->install.whole || n->install.committing)
+        return;
+    if (n->leading) {
+        install_abort(n, "this node leads");
+        return;
+    }
     n->install.committing = true;
     node_apply_close(n); /* the key-value store is about to be another one */
     fs_app_set_state(n->app, NULL);
@@ -258,8 +274,8 @@ void node_snapshot_chunk_frame(struct node *n, uint32_t from, struct link *link,
         install_begin(n, from, id, a, b);
         return;
     }
-    if (n->install.from != from || n->install.id != id || n->install.committing)
-        return; /* of one that was given up */
+    if (n->install.from != from || n->install.id != id || n->install.whole)
+        return; /* of one that was given up, or more than all of it */
     if (kind == CHUNK_PAIRS)
         install_pairs(n, a, bulk);
     else
