@@ -20,6 +20,7 @@ extern const struct command command_status;
 extern const struct command command_explain;
 extern const struct command command_lab;
 extern const struct command command_demo;
+extern const struct command command_elect;
 
 /* Ends the list. */
 extern const struct command *const commands[];
