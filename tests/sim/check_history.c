@@ -185,8 +185,8 @@ static void settle_loss(struct view *v, const struct file_ops *f, size_t loss, c
     for (size_t i = 0; i < f->ops.count; i++) {
         uint32_t at = f->ops.items[i];
         const struct history_op *op = &v->h->ops.items[at];
-        if (!changes_bytes(op) || v->fates[at] == FATE_NEVER || seen[at] || !in_loss(l, op) ||
-            (op->end <= upto && !op_unknown(op)))
+        if (!changes_bytes(op) || v->losses_of[at] || v->fates[at] == FATE_NEVER || seen[at] ||
+            !in_loss(l, op) || (op->end <= upto && !op_unknown(op)))
             continue;
         v->fates[at] = op->kind == H_TRUNCATE ? FATE_MAYBE : FATE_LOST;
         v->losses_of[at] = (uint32_t)loss + 1;

@@ -429,6 +429,17 @@ START_TEST(sync_under_a_new_session)
 }
 END_TEST
 
+START_TEST(session_lost_and_killed_later)
+{
+    put(1, 10, 20, 0, 1, 1);
+    add(H_SESSION_LOST, 1, 30, 30);
+    got(1, 40, 50, 0, 1, 0)->session = 99;
+    killed(1, 60); /* what was lost before is not there until now */
+    check_registers(&h);
+    expect_silence();
+}
+END_TEST
+
 START_TEST(prefix_of_a_dead_mounts_writes)
 {
     put(1, 10, 20, 0, 2, 1);
@@ -1069,6 +1080,7 @@ int main(void)
     tcase_add_test(tc, closed_write_lost);
     tcase_add_test(tc, failed_sync_promises_nothing);
     tcase_add_test(tc, sync_under_a_new_session);
+    tcase_add_test(tc, session_lost_and_killed_later);
     tcase_add_test(tc, prefix_of_a_dead_mounts_writes);
     tcase_add_test(tc, mixture_of_two_commits);
     tcase_add_test(tc, half_of_a_write);
