@@ -132,16 +132,30 @@ static const char *const kind_names[] = {
     "append", "readall",  "unlink",   "rename", "link",    "mkdir",    "rmdir",
     "list",   "setxattr", "getxattr", "killed", "started", "open",     "lost"};
 
+/* "7*3 0*2": runs of equal stamps. */
+static void stamps_text(const struct history_op *op, char *text, size_t size)
+{
+    size_t used = 0;
+    text[0] = '\0';
+    for (size_t i = 0, run; i < op->stamps_count && used + 48 < size; i += run) {
+        run = 1;
+        while (i + run < op->stamps_count && op->stamps[i + run] == op->stamps[i])
+            run++;
+        used += (size_t)snprintf(text + used, size - used, "%s%llu*%zu", i ? " " : "",
+                                 (unsigned long long)op->stamps[i], run);
+    }
+}
+
 static void trace_op(const struct history_op *op)
 {
-    sim_trace("app m%u.%u %s %s%s%s file=%llu page=%u+%u stamp=%llu first=%llx bytes=%llu "
-              "size=%llu err=%d from=%llu",
+    char seen[512];
+    stamps_text(op, seen, sizeof seen);
+    sim_trace("app m%u.%u %s %s%s%s file=%llu page=%u+%u stamp=%llu bytes=%llu size=%llu err=%d "
+              "from=%llu saw %s",
               op->mount, op->app, kind_names[op->kind], op->path ? op->path : "",
               op->path2 ? " " : "", op->path2 ? op->path2 : "", (unsigned long long)op->file,
-              op->page, op->pages, (unsigned long long)op->stamp,
-              op->stamps_count ? (unsigned long long)op->stamps[0] : 0,
-              (unsigned long long)op->bytes, (unsigned long long)op->size, op->err,
-              (unsigned long long)op->start);
+              op->page, op->pages, (unsigned long long)op->stamp, (unsigned long long)op->bytes,
+              (unsigned long long)op->size, op->err, (unsigned long long)op->start, seen);
 }
 
 static struct history_op *finish(struct app *a, const struct sys_result *r)
@@ -773,6 +787,7 @@ static void event(uint32_t mount, enum history_kind kind, uint64_t session)
     struct history_op *op = new_op(kind, mount);
     op->end = op->start;
     op->session = session;
+    sim_trace("app m%u %s session=%llu", mount, kind_names[kind], (unsigned long long)session);
 }
 
 void workload_start(struct history *h)
