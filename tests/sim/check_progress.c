@@ -1,7 +1,10 @@
 /* Liveness (PROTOCOL 1.9 E11): what a healed majority must have come to within its budget. */
+#include "fs/app/internal.h"
 #include "node/internal.h"
 #include "repl/core/state.h"
 #include "tests/sim/check_internal.h"
+
+#define REQUEST_MAX (2 * TIME_S)
 
 static const struct node *running(uint32_t id)
 {
@@ -45,6 +48,19 @@ static void check_node(const struct node *n, const struct node *leader)
                      (unsigned long long)store_missing_count(n->store));
 }
 
+/* Mounts ask a little now and then even when nobody uses them. */
+static void check_requests(const struct node *n)
+{
+    time_us now = process_clock(process_of(n->self->id));
+    list_each(it, &n->app->requests) {
+        const struct request *r = container_of(it, struct request, all);
+        if (time_since(now, r->since) > REQUEST_MAX)
+            sim_complain("progress", "a request of session %llu waits at n%u for %llu ms",
+                         (unsigned long long)r->session, n->self->id,
+                         (unsigned long long)(time_since(now, r->since) / TIME_MS));
+    }
+}
+
 void check_progress_healed(time_us since)
 {
     const struct node *leader = only_leader(since);
@@ -54,7 +70,5 @@ void check_progress_healed(time_us since)
         if (running(id))
             check_node(running(id), leader);
     check_rest(leader->self->id, store_kv(leader->store), STORE_TABLE_STATE);
-    size_t waiting = fs_app_stats(leader->app).waiting_requests;
-    if (waiting)
-        sim_complain("progress", "%zu requests still wait at n%u", waiting, leader->self->id);
+    check_requests(leader);
 }

@@ -595,6 +595,19 @@ START_TEST(one_lags)
 }
 END_TEST
 
+START_TEST(a_request_waits)
+{
+    struct request r = {.session = 11, .since = run.now};
+    settled();
+    list_push_back(&made[1].app.requests, &r.all);
+    check_progress_healed(0);
+    expect_silence();
+    run.now += 3 * TIME_S;
+    check_progress_healed(0);
+    expect_complaint("progress", "waits at n1");
+}
+END_TEST
+
 START_TEST(blocks_stay_missing)
 {
     settled();
@@ -652,6 +665,7 @@ int main(void)
     tcase_add_test(tc, nobody_leads);
     tcase_add_test(tc, two_lead);
     tcase_add_test(tc, one_lags);
+    tcase_add_test(tc, a_request_waits);
     tcase_add_test(tc, blocks_stay_missing);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
