@@ -231,7 +231,7 @@ void ballot_recv_vote(struct ballot *b, struct ballot_update *out, const struct 
         refuse_vote(b, out, m, why, left);
         return;
     }
-    if (m->ballot > b->term && !(MUTANT(term_not_adopted) && is_log_behind(b, m))) {
+    if (m->ballot > b->term) {
         bool handed_over = ballot_leads(b) && b->transfer_sent && b->transfer_to == m->from &&
                            b->transfer_id == m->transfer_id;
 

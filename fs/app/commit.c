@@ -165,9 +165,8 @@ void commit_run(struct fs_app *app, struct request *r, struct session *s)
     uint64_t last_c = 0;
     bool there = fs_get_attr(app->config.state, m->ino, &attr) == 0 &&
                  fs_lease_last_c(app->config.state, m->ino, &last_c) == 0;
-    bool foreign = attr.lease_session != s->id;
-    bool old = attr.lease_epoch != m->epoch && !MUTANT(stale_epoch);
-    if (!there || ((foreign || old) && !MUTANT(wrong_holder))) {
+    bool fenced = attr.lease_session != s->id || attr.lease_epoch != m->epoch;
+    if (!there || (fenced && !MUTANT(stale_epoch))) {
         request_fail(app, r, EIO, "the write lease of the file ended (fenced)");
         return;
     }

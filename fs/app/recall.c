@@ -28,7 +28,7 @@ static void release_for(struct fs_app *app, struct session *s, uint64_t ino);
 /* RULES L2: a silent holder's lease ends with its session. */
 static void end_silent_holder(struct fs_app *app, struct session *s, const struct object *o)
 {
-    if (MUTANT(wrong_holder))
+    if (MUTANT(stale_epoch))
         release_for(app, s, object_ino(o));
     else
         session_propose_end(app, s);

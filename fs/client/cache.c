@@ -369,13 +369,20 @@ void cache_drop_all(struct client *c)
     }
 }
 
+/* RULES L5: of an earlier term, asked for before all was dropped, or numbered below a recall. */
+static bool grant_is_late(const struct client *c, const struct rpc *r,
+                          const struct Fs__Reply *reply, Fs__Object__Kind kind, uint64_t ino)
+{
+    return reply->term != c->term || r->cache_epoch != c->cache_epoch ||
+           reply->grant <= recall_last(c, kind, ino);
+}
+
 static bool grant_valid(const struct client *c, const struct rpc *r, const struct Fs__Reply *reply,
                         Fs__Object__Kind kind, uint64_t ino)
 {
     return reply->grant != 0 && c->config.consistency == CLIENT_LINEARIZABLE &&
-           c->state == SESSION_LIVE && reply->term == c->term &&
-           (r->cache_epoch == c->cache_epoch || MUTANT(stale_grant)) &&
-           (reply->grant > recall_last(c, kind, ino) || MUTANT(grant_crosses_recall));
+           c->state == SESSION_LIVE &&
+           (MUTANT(grant_crosses_recall) || !grant_is_late(c, r, reply, kind, ino));
 }
 
 bool grant_counts(struct client *c, const struct rpc *r, const struct Fs__Reply *reply,

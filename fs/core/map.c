@@ -419,9 +419,8 @@ int apply_commit(struct apply *a, const Fs__Commit *m)
     struct fs_session session;
     if (inode_load(a, m->ino, &inode) < 0 || session_load(a, a->session, &session) < 0)
         return EIO;
-    bool foreign = inode.lease_session != a->session;
-    bool old = inode.lease_epoch != m->epoch && !MUTANT(stale_epoch);
-    if ((foreign || old) && !MUTANT(wrong_holder))
+    bool fenced = inode.lease_session != a->session || inode.lease_epoch != m->epoch;
+    if (fenced && !MUTANT(stale_epoch))
         return EIO; /* the fence */
     if (m->c <= inode.last_c) {
         a->result->duplicate = true;

@@ -1,7 +1,6 @@
 #include <assert.h>
 #include <string.h>
 
-#include "repl/base/mutant.h"
 #include "repl/core/state.h"
 
 /* A fresh word for every feed out of the one the event brought (splitmix64). */
@@ -46,7 +45,7 @@ static void trace_notes(struct replica *r, const struct ballot_update *u)
 static void cut_unwritten(struct replica *r)
 {
     uint64_t keep = r->log.submitted > r->commit ? r->log.submitted : r->commit;
-    if (keep < r->log.last && !MUTANT(unwritten_kept)) {
+    if (keep < r->log.last) {
         matched_cut(r, keep + 1);
     }
     if (r->matched > r->log.last) {
