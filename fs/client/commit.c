@@ -193,10 +193,12 @@ static uint64_t lowest_wanted(const struct client *c)
 {
     list_each(it, &c->commits) {
         const struct commit *k = container_of(it, struct commit, all);
+        uint64_t lowest = UINT64_MAX;
+        for (size_t b = 0; b < k->blocks_count; b++) { /* in no order: a packed one closes late */
+            lowest = k->blocks[b]->pb.n < lowest ? k->blocks[b]->pb.n : lowest;
+        }
         if (k->blocks_count != 0 && !MUTANT(wanted_blocks_dropped)) {
-            return k->blocks[0]->pb.n < k->blocks[k->blocks_count - 1]->pb.n
-                       ? k->blocks[0]->pb.n
-                       : k->blocks[k->blocks_count - 1]->pb.n;
+            return lowest;
         }
     }
     return c->next_block;
