@@ -53,7 +53,7 @@ struct world {
     bool no_commit;                     /* nothing is applied for now */
     struct list messages;
     struct map blocks; /* hash of name -> struct blob */
-    uint32_t mute;    /* what this node says arrives nowhere for now; 0: none */
+    uint32_t mute;     /* what this node says arrives nowhere for now; 0: none */
     unsigned corrupt;  /* so many READ answers get a wrong bit */
     unsigned commits_seen;
     uint64_t link[WORLD_MOUNTS][WORLD_NODES + 1]; /* number of the link; 0: down */
