@@ -13,7 +13,6 @@ enum {
     COLLECT_MARGIN_US = 5 * 1000,
     RETRY_US_MAX = 200 * 1000, /* a pre-vote is cheap; waiting longer would cost failover time */
     JITTER_DELTAS_MAX = 4,
-    DECAY_ROUNDS_MAX = 32, /* 0.8^32 brings any position below 1 */
 };
 
 enum phase {
@@ -74,20 +73,12 @@ static uint32_t candidate_position(const void *state, const struct strategy_view
     return at;
 }
 
-/* position * 0.8^failed, rounded down. Source: PROTOCOL 1.4. */
-static uint32_t decayed(uint32_t position, uint32_t failed)
-{
-    for (uint32_t k = 0; k < failed && k < DECAY_ROUNDS_MAX; k++)
-        position = position * 4 / 5;
-    return position;
-}
-
 /* position x delta + jitter: U(0, delta/4) at first, as PROTOCOL 1.4 says, but none for the first
  * in order, who has nobody to be told apart from; up to several deltas after failed rounds, because
  * decay has by then put different ranks at the same moment. */
 static uint64_t delay_us(const struct candidate *c, const struct strategy_view *view)
 {
-    uint32_t position = decayed(candidate_position(c, view, view->self), c->failed);
+    uint32_t position = strategy_decayed(candidate_position(c, view, view->self), c->failed);
     uint32_t deltas = c->failed < JITTER_DELTAS_MAX ? c->failed : JITTER_DELTAS_MAX;
     uint64_t jitter = view->delta_us * deltas;
 

@@ -38,6 +38,7 @@ struct strategy_view {
     uint32_t leader;   /* leader this node sees (heard within its bound, link not closed), or 0 */
     uint64_t delta_us; /* longer than one whole ballot: max(floor, 2R + S + margin), PROTOCOL 1.4 */
     uint64_t rtt_us;   /* R */
+    bool raw;          /* no ballots follow: the book's version, in `tally elect --raw` only */
     const struct strategy_nodes *nodes;
 };
 
@@ -80,6 +81,22 @@ struct strategy_ops {
  * the one before; a witness nominates the best copy it can find. Source: PROTOCOL 1.4, 1.5. */
 extern const struct strategy_ops strategy_candidate;
 
+/* Bully: whoever misses the leader asks all higher nodes and stands when none answers.
+ * Source: Garcia-Molina 1982, PROTOCOL 2.1. */
+extern const struct strategy_ops strategy_bully;
+
+/* Next-in-line: the first of the successors that answers stands. Source: Gholipour et al. 2009,
+ * PROTOCOL 1.5, 2.1. */
+extern const struct strategy_ops strategy_successor;
+
+/* Invitation: groups merge until one holds a majority, whose coordinator stands.
+ * Source: Garcia-Molina 1982, PROTOCOL 2.1. */
+extern const struct strategy_ops strategy_invitation;
+
+/* Ring: a token goes round and finds the best living node. Source: PROTOCOL 2.1; the rule that
+ * stops all but one token: Chang and Roberts 1979. */
+extern const struct strategy_ops strategy_ring;
+
 /* The strategy called `name`; NULL when there is none. */
 const struct strategy_ops *strategy_find(const char *name);
 
@@ -88,6 +105,23 @@ const struct strategy_ops *strategy_find(const char *name);
 enum member_kind strategy_kind(const struct strategy_view *view, uint32_t id);
 bool strategy_may_lead(const struct strategy_view *view, uint32_t id); /* is a copy */
 uint32_t strategy_copies(const struct strategy_view *view);
+
+/* True when `a`, whose log ends at `a_last`, would rather lead than `b`: a copy first, then the
+ * newer log, then the order. Source: PROTOCOL 2.1, "log-aware". */
+bool strategy_higher(const struct strategy_view *view, uint32_t a, struct log_position a_last,
+                     uint32_t b, struct log_position b_last);
+
+/* position * 0.8^failed, rounded down: after failed rounds later nodes get their chance. Source:
+ * PROTOCOL 1.4. */
+uint32_t strategy_decayed(uint32_t position, uint32_t failed);
+
+/* How long to wait for an answer: a round trip and a margin, doubled by every failed round because
+ * before the first leader nobody has measured R. */
+uint64_t strategy_answer_us(const struct strategy_view *view, uint32_t failed);
+/* How long a node that was named may take until it leads: promise, ballot, and a margin. */
+uint64_t strategy_lead_us(const struct strategy_view *view);
+/* Pause after `failed` rounds in a row. */
+uint64_t strategy_backoff_us(const struct strategy_view *view, uint32_t failed);
 
 /* One more message, with what every message of a strategy tells of its sender. */
 struct ballot_message *strategy_push(struct strategy_output *out, const struct strategy_view *view,

@@ -87,6 +87,8 @@ static void ballot_out(const struct ballot_message *m, Repl__Message *msg,
     out.leader = m->leader;
     out.granted = m->granted;
     out.reason = (uint32_t)m->reason;
+    out.subject = m->subject;
+    out.round = m->round;
     msg->what_case = REPL__MESSAGE__WHAT_BALLOT;
     msg->ballot = &out;
     pack(&msg->base, control);
@@ -309,6 +311,8 @@ static int ballot_in(const Repl__Ballot *in, struct message *ret)
         .leader = in->leader,
         .granted = in->granted,
         .reason = (enum ballot_reason)in->reason,
+        .subject = in->subject,
+        .round = in->round,
     };
     if (in->last != NULL) {
         m.last = (struct log_position){.term = in->last->term, .index = in->last->index};
