@@ -179,7 +179,9 @@ static void settle_loss(struct view *v, const struct file_ops *f, size_t loss, c
     time_us upto = 0;
     for (size_t i = 0; i < f->ops.count; i++) {
         const struct history_op *op = &v->h->ops.items[f->ops.items[i]];
-        if (in_loss(l, op) && ((op->kind == H_FSYNC && op_ok(op)) || seen[f->ops.items[i]]))
+        bool before = l->killed || (op->end && op->end <= l->at); /* else of the next session */
+        if (in_loss(l, op) && before &&
+            ((op->kind == H_FSYNC && op_ok(op)) || seen[f->ops.items[i]]))
             upto = time_max(upto, op->start);
     }
     for (size_t i = 0; i < f->ops.count; i++) {

@@ -105,7 +105,7 @@ static bool implied(const struct sight *s, const struct event *w)
 {
     return w->kind == EVENT_WRITE && same_life(w->op, s->seen) &&
            ((w->op == s->seen && undivided(w->op)) ||
-            (w->fate != FATE_MAYBE && w->end < s->seen->start));
+            (w->fate == FATE_DONE && w->end < s->seen->start));
 }
 
 static const struct event *newest_implied(const struct unit *u, const struct sight *s)

@@ -440,6 +440,19 @@ START_TEST(session_lost_and_killed_later)
 }
 END_TEST
 
+START_TEST(begun_under_the_lost_session_done_under_the_next)
+{
+    put(1, 10, 20, 0, 1, 1);
+    put(1, 29, 31, 1, 1, 2); /* waited for the new session */
+    add(H_SESSION_LOST, 1, 30, 30);
+    got(2, 40, 50, 0, 2, 0, 2);
+    got(2, 51, 52, 0, 2, 0, 2);
+    check_registers(&h);
+    check_one_commit(&h);
+    expect_silence();
+}
+END_TEST
+
 START_TEST(prefix_of_a_dead_mounts_writes)
 {
     put(1, 10, 20, 0, 2, 1);
@@ -1081,6 +1094,7 @@ int main(void)
     tcase_add_test(tc, failed_sync_promises_nothing);
     tcase_add_test(tc, sync_under_a_new_session);
     tcase_add_test(tc, session_lost_and_killed_later);
+    tcase_add_test(tc, begun_under_the_lost_session_done_under_the_next);
     tcase_add_test(tc, prefix_of_a_dead_mounts_writes);
     tcase_add_test(tc, mixture_of_two_commits);
     tcase_add_test(tc, half_of_a_write);
