@@ -97,6 +97,7 @@ static struct strategy_view view_of(struct elect_node *n)
         .delta_us = delta,
         .rtt_us = rtt,
         .nodes = &n->world->order,
+        .raw = n->world->config.raw,
     };
 }
 
@@ -193,8 +194,8 @@ static void recv_strategy(struct elect_node *n, const struct packet *p)
 
     stats_received(&n->world->stats, n->id);
     m.to = n->id;
-    if (n->world->config.raw && m.kind == BALLOT_MSG_COORDINATOR && m.leader != n->id)
-        heard_leader(n, m.leader != 0 ? m.leader : p->from, 0);
+    if (n->world->config.raw && m.kind == BALLOT_MSG_COORDINATOR && m.subject != n->id)
+        heard_leader(n, m.subject != 0 ? m.subject : p->from, 0);
     view = view_of(n);
     n->world->config.strategy->on_message(n->strategy, &view, &m, &n->world->output);
     carry_out(n);

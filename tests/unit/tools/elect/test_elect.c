@@ -131,7 +131,11 @@ START_TEST(raw_splits)
 
         config.runs = 5;
         ck_assert_msg(sweep(&config).split_brains >= 5, "%s", all[s]);
-        config.profile = PROFILE_DELAY;
+    }
+    for (size_t s = 0; s < 2; s++) { /* candidate: delta < round trip; bully: delay > T_ok */
+        struct elect_config config = config_of(all[s], 7, PROFILE_DELAY, true);
+
+        config.runs = 5;
         ck_assert_msg(sweep(&config).split_brains > 0, "%s", all[s]);
     }
 }
