@@ -458,10 +458,12 @@ static bool session_gone(const struct node *n, uint64_t session)
 static bool is_garbage(const struct node *n, const struct node_unnamed *u)
 {
     struct fs_session s;
-    if (!n->state) {
+    if (n->self->witness) {
         bool drafted = n->draft_mask & 1u << n->self->id;
         return time_since(n->now, u->since) > (drafted ? UNNAMED_DRAFTED_US : UNNAMED_US);
     }
+    if (!n->state) /* a snapshot is being switched to: what is wanted is not known now */
+        return false;
     if (session_gone(n, u->name.session))
         return true;
     return fs_session_get(n->state, u->name.session, &s) &&
