@@ -25,7 +25,6 @@ void check_node_turn(struct process *p)
     check_log_turn(p); /* first: the others ask it what is committed */
     check_election_turn(p);
     check_state_turn(p);
-    check_blocks_turn(p);
     check_leases_turn(p);
 }
 
@@ -34,6 +33,7 @@ void check_node_opened(struct process *p)
     check_election_opened(p->id);
     check_log_opened(p->id);
     check_state_opened(p->id);
+    check_blocks_opened(p);
 }
 
 void check_node_died(struct process *p)

@@ -67,11 +67,18 @@ void check_state_turn(struct process *p);
 void check_state_applied(uint32_t node, uint64_t index, uint64_t lo, uint64_t hi);
 void check_state_synced(uint32_t node, uint64_t applied, uint64_t synced);
 
-/* check_blocks.c: every block that a committed map names is held by f + 1 byte holders or missing
- * and recoverable; no live block is dropped (RULES B12); a witness drops only what all copies have
- * (RULES B6). */
-void check_blocks_turn(struct process *p);
-void check_blocks_dropped(uint32_t node, struct block_name name);
+/* ---- check_blocks.c: RULES B6, B7, B12, S4 ------------------------------------------------------
+ * Every block that a copy's state names is held or known to be missing; no live block is dropped; a
+ * witness demotes only what all copies have. */
+void check_blocks_rest(void); /* at the end of the healed phase */
+/* The disk's side: dropped outside of apply; demoted, named by the entry of this index. */
+void check_blocks_drop(uint32_t node, struct block_name name);
+void check_blocks_demote(uint32_t witness, const struct block_ref *ref, uint64_t index);
+/* Facts. */
+void check_blocks_named(uint32_t node, struct block_name name, bool held, bool missing);
+void check_blocks_freed(uint32_t node, struct block_name name, bool named, uint64_t entry);
+void check_blocks_demoted(uint32_t witness, struct block_name name, uint32_t copy, bool held,
+                          bool dead);
 
 /* ---- check_leases.c: RULES B2, L2-L5 ------------------------------------------------------------
  * One write lease holder per file and epoch; epochs grow; a COMMIT of a stale epoch changes

@@ -15,6 +15,7 @@ void check_log_start(void);
 void check_log_opened(uint32_t node);
 void check_state_start(void);
 void check_state_opened(uint32_t node);
+void check_blocks_opened(struct process *p);
 void check_leases_start(void);
 
 #endif

@@ -214,6 +214,8 @@ void store_put(struct store *s, const struct block_ref *ref, struct blob *bytes,
 {
     int status;
     bool refused = put_refused(s, ref, bytes, offset, &status);
+    sim_trace("put of %llu.%llu: %d", (unsigned long long)ref->name.session,
+              (unsigned long long)ref->name.n, status);
     struct disk_block *b = find(s->disk, ref->name);
     time_us takes = refused ? 1 : disk_latency(s->disk, ref->size);
     if (!refused && !(b && !b->dropped))
@@ -300,7 +302,8 @@ void store_drop(struct store *s, struct kv_txn *txn, struct block_name name)
     uint64_t key = disk_key(name);
     struct disk_block *b = map_get(&d->blocks, key);
     struct disk_missing *m = map_get(&d->missing, key);
-    check_blocks_dropped(d->node, name);
+    if (!txn)
+        check_blocks_drop(d->node, name);
     if (!txn || MUTANT(freed_before_flush)) {
         if (b && b->state != BLOCK_WRITING)
             disk_forget_block(d, key);
@@ -383,8 +386,8 @@ void store_on_missing(struct store *s, store_missing_fn *fn, void *ctx)
 
 /* ---- faults ---------------------------------------------------------------------------------- */
 
-/* Of an entry that may not be committed: nobody else need have its bytes, and a leader that has lost
- * them can neither send the entry nor know that it may go. */
+/* Of an entry that may not be committed: nobody else need have its bytes, and a leader that has
+ * lost them can neither send the entry nor know that it may go. */
 static bool is_uncommitted(const struct disk *d, const struct block_ref *ref)
 {
     for (size_t i = d->log.count; i-- > 0 && d->log.items[i]->index > check_log_last();)
@@ -451,4 +454,9 @@ bool disk_written_block(const struct disk *d, const struct block_ref *ref)
 bool disk_damaged(const struct disk *d, struct block_name name)
 {
     return map_get(&d->spoilt, disk_key(name)) || find_missing(d, name);
+}
+
+bool disk_spoilt(const struct disk *d, struct block_name name)
+{
+    return map_get(&d->spoilt, disk_key(name));
 }

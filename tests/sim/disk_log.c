@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "repl/base/mutant.h"
 #include "tests/sim/check.h"
 #include "tests/sim/disk_internal.h"
 #include "tests/sim/sim_internal.h"
@@ -69,6 +70,7 @@ static void apply_entry(struct store *s, struct disk_record *r, bool tell)
     if (e->index <= d->base_index || e->index > last_index(d) + 1 || e->term < d->base_term)
         return;
     overwrite_from(d, e->index);
+    sim_trace("n%u has entry %llu", d->node, (unsigned long long)e->index);
     vec_push(&d->log, entry_ref(e));
     d->log_bytes += entry_size(e);
     d->log_written += entry_size(e);
@@ -212,6 +214,10 @@ int store_write_entries(struct store *s, uint64_t ticket, struct entry *const *e
     if (s->disk->block_bytes + s->disk->log_bytes + bytes > s->config.capacity)
         return -ENOSPC;
     for (uint32_t i = 0; i < count; i++) {
+        for (uint32_t k = 0; sim_tracing() && k < entries[i]->blocks_count; k++)
+            sim_trace("entry %llu names %llu.%llu", (unsigned long long)entries[i]->index,
+                      (unsigned long long)entries[i]->blocks[k].name.session,
+                      (unsigned long long)entries[i]->blocks[k].name.n);
         struct disk_record r = {.kind = RECORD_ENTRY,
                                 .ticket = i + 1 == count ? ticket : 0,
                                 .entry = entry_ref(entries[i]),
@@ -234,7 +240,7 @@ void store_write_base(struct store *s, uint64_t ticket, uint64_t index, uint64_t
 /* Entries at or below `index` go, as far as the durable state includes them. */
 void disk_release_log(struct disk *d, uint64_t index)
 {
-    if (d->kv && index > d->applied)
+    if (d->kv && index > d->applied && !MUTANT(truncated_unflushed))
         index = d->applied;
     if (index > last_index(d))
         index = last_index(d);
@@ -258,6 +264,13 @@ void store_truncate(struct store *s, uint64_t index)
     disk_release_log(s->disk, s->truncate_to);
 }
 
+static void demote_block(struct disk *d, const struct block_ref *ref, uint64_t index)
+{
+    if (disk_written_block(d, ref))
+        check_blocks_demote(d->node, ref, index);
+    disk_forget_block(d, disk_key(ref->name));
+}
+
 /* RULES B6: bytes up to `index` go, unless an entry above names them too. */
 void store_demote(struct store *s, uint64_t index)
 {
@@ -274,7 +287,7 @@ void store_demote(struct store *s, uint64_t index)
             break;
         for (uint32_t k = 0; k < e->blocks_count; k++)
             if (!map_get(&kept, disk_key(e->blocks[k].name)))
-                disk_forget_block(d, disk_key(e->blocks[k].name));
+                demote_block(d, &e->blocks[k], e->index);
         if (!e->inline_bytes)
             continue;
         d->log_bytes -= entry_size(e);

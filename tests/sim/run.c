@@ -59,6 +59,8 @@ static void heal_and_settle(void)
     sim_run_until(sim_now() + SETTLE, NULL);
     if (!sim_failed())
         check_progress_healed(since);
+    if (!sim_failed())
+        check_blocks_rest();
 }
 
 static void read_everything_back(void)

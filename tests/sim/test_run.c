@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "repl/io/store.h"
-#include "tests/sim/check.h"
+#include "tests/sim/check_internal.h"
 #include "tests/sim/disk.h"
 
 struct test_run run;
@@ -136,6 +136,6 @@ struct kv *store_kv(struct store *s)
 }
 
 /* Has a test of its own. */
-void check_blocks_turn(struct process *p)
+void check_blocks_opened(struct process *p)
 {
 }
