@@ -241,8 +241,7 @@ static bool parse(int argc, char **argv, struct options *o)
         (void)add_profile(o, "crash");
     bool all_strategies = o->strategy_count == 0;
     for (size_t i = 0; all_strategies && i < STRATEGIES; i++)
-        if (strategy_find(strategy_names[i]))
-            (void)add_strategy(o, strategy_names[i]);
+        (void)add_strategy(o, strategy_names[i]);
     return check(o);
 }
 

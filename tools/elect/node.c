@@ -126,6 +126,7 @@ static void lead_raw(struct elect_node *n)
     if (n->leads)
         return;
     view = view_of(n);
+    view.leader = n->id;
     ops->announce(n->strategy, &view, out);
     (void)elect_node_carry_out(n, out);
     elect_node_begin_leading(n, 0);
@@ -194,8 +195,8 @@ static void recv_strategy(struct elect_node *n, const struct packet *p)
 
     stats_received(&n->world->stats, n->id);
     m.to = n->id;
-    if (n->world->config.raw && m.kind == BALLOT_MSG_COORDINATOR && m.subject != n->id)
-        heard_leader(n, m.subject != 0 ? m.subject : p->from, 0);
+    if (n->world->config.raw && m.kind == BALLOT_MSG_COORDINATOR && m.leader != n->id)
+        heard_leader(n, m.leader != 0 ? m.leader : p->from, 0);
     view = view_of(n);
     n->world->config.strategy->on_message(n->strategy, &view, &m, &n->world->output);
     carry_out(n);
