@@ -153,6 +153,7 @@ struct strategy_view ballot_view(const struct ballot *b)
         .leader = ballot_sees_leader(b, b->now),
         .delta_us = ballot_delta(b, b->now),
         .rtt_us = detector_rtt_max(&b->detector, ballot_voters(b), b->now),
+        .calm = !b->suspect,
         .nodes = &b->nodes,
     };
 }
@@ -392,6 +393,13 @@ static void begin_suspicion(struct ballot *b, struct ballot_update *out)
     ballot_run_strategy(b, out, &so);
 }
 
+/* When the strategy is called next. A node that suspects nobody must not begin an election because
+ * of a plan from before (RULES E2). */
+static uint64_t strategy_at(const struct ballot *b)
+{
+    return b->suspect || b->config.strategy->relays ? b->strategy_at : UINT64_MAX;
+}
+
 /* Everything that happens because time passed. */
 static void recv_tick(struct ballot *b, struct ballot_update *out)
 {
@@ -403,7 +411,7 @@ static void recv_tick(struct ballot *b, struct ballot_update *out)
     }
     if (!b->suspect && b->role == BALLOT_FOLLOWER && b->now >= suspect_at(b))
         begin_suspicion(b, out);
-    if (b->suspect && b->role == BALLOT_FOLLOWER && b->now >= b->strategy_at) {
+    if (b->role == BALLOT_FOLLOWER && b->now >= strategy_at(b)) {
         struct strategy_view view = ballot_view(b);
         struct strategy_output so = ballot_strategy_output(b);
 
@@ -479,7 +487,7 @@ static uint64_t wake_at(const struct ballot *b)
     else if (b->role == BALLOT_PRECAND || b->role == BALLOT_CAND)
         at = ballot_round_wake_at(b);
     else
-        at = b->suspect ? b->strategy_at : suspect_at(b);
+        at = b->suspect ? b->strategy_at : min_u64(suspect_at(b), strategy_at(b));
     if (quorum_count(ballot_voters(b)) > 1)
         at = min_u64(at, b->now + LISTEN_US);
     return at > b->now ? at : b->now;

@@ -38,6 +38,7 @@ struct strategy_view {
     uint32_t leader;   /* leader this node sees (heard within its bound, link not closed), or 0 */
     uint64_t delta_us; /* longer than one whole ballot: max(floor, 2R + S + margin), PROTOCOL 1.4 */
     uint64_t rtt_us;   /* R */
+    bool calm;         /* no suspicion here: only what others have begun is to be served */
     bool raw;          /* no ballots follow: the book's version, in `tally elect --raw` only */
     const struct strategy_nodes *nodes;
 };
@@ -52,6 +53,7 @@ struct strategy_output {
 
 struct strategy_ops {
     const char *name;
+    bool relays; /* hands on what others began, so on_timer is wanted without suspicion as well */
     /* Starts with no leader, no suspicion and no successor list. */
     void (*init)(void *state);
     /* The failure detector says that the leader is gone. Called once per suspicion. */

@@ -75,6 +75,7 @@ struct sim_node {
 
 struct cluster {
     uint64_t rng, now, order;
+    const struct strategy_ops *strategy;
     struct member_set members;
     node_mask all;
     enum cluster_flaw flaw;
@@ -92,8 +93,11 @@ struct cluster {
     char complaint[160]; /* empty: all is well */
 };
 
+/* With the candidate strategy. */
 void cluster_init(struct cluster *c, uint64_t seed, uint32_t copies, uint32_t witnesses,
                   enum cluster_flaw flaw);
+void cluster_init_with(struct cluster *c, const struct strategy_ops *strategy, uint64_t seed,
+                       uint32_t copies, uint32_t witnesses);
 uint64_t cluster_random(struct cluster *c, uint64_t below);
 void cluster_start(struct cluster *c, uint32_t id);
 /* The process dies. `closed`: its peers see the connections close, as after SIGKILL. */

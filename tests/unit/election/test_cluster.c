@@ -6,7 +6,7 @@
 #include "tests/unit/election/cluster.h"
 
 enum {
-    SEEDS = 400,
+    SEEDS = 1000,
     MS = 1000,
     S = 1000 * 1000,
 };
@@ -16,6 +16,13 @@ static struct cluster world; /* too large for the stack */
 static const uint32_t layouts[][2] = {{1, 0}, {2, 1}, {3, 0}, {3, 2}, {5, 0}};
 enum {
     LAYOUTS = sizeof layouts / sizeof layouts[0],
+};
+
+static const struct strategy_ops *const strategies[] = {&strategy_candidate, &strategy_bully,
+                                                        &strategy_successor, &strategy_invitation,
+                                                        &strategy_ring};
+enum {
+    STRATEGIES = sizeof strategies / sizeof strategies[0],
 };
 
 static uint32_t any_node(struct cluster *c)
@@ -82,12 +89,14 @@ START_TEST(faults_then_one_stable_leader)
         uint64_t began, term;
         uint32_t leader;
 
-        cluster_init(&world, seed, layout[0], layout[1], FLAW_NONE);
+        const struct strategy_ops *strategy = strategies[seed / LAYOUTS % STRATEGIES];
+
+        cluster_init_with(&world, strategy, seed, layout[0], layout[1]);
         trouble(&world, 8 * S);
         cluster_heal(&world);
         began = world.now;
         if (!cluster_settle(&world, 6 * S) || world.complaint[0] != '\0')
-            ck_abort_msg("seed %llu: %s", (unsigned long long)seed,
+            ck_abort_msg("seed %llu, %s: %s", (unsigned long long)seed, strategy->name,
                          world.complaint[0] ? world.complaint : "no leader after healing");
         if (world.now - began > slowest)
             slowest = world.now - began;
@@ -111,37 +120,45 @@ START_TEST(faults_then_one_stable_leader)
 }
 END_TEST
 
-/* RULES E4: leader SIGKILL to the next leader in about T_promise, for every layout. */
+static void kill_leaders(const struct strategy_ops *strategy, const uint32_t *layout)
+{
+    uint64_t worst = 0, sum = 0, terms = 0;
+
+    for (uint64_t seed = 1; seed <= 200; seed++) {
+        uint32_t old, now;
+        uint64_t killed_at, term;
+
+        cluster_init_with(&world, strategy, seed, layout[0], layout[1]);
+        ck_assert_msg(cluster_settle(&world, 3 * S), "%s, seed %llu", strategy->name,
+                      (unsigned long long)seed);
+        cluster_run(&world, 500 * MS + cluster_random(&world, 100 * MS));
+        old = cluster_leader(&world);
+        term = world.nodes[old].ballot.term;
+        killed_at = world.now;
+        cluster_crash(&world, old, true);
+        ck_assert_msg(cluster_settle(&world, 1 * S), "%s, seed %llu", strategy->name,
+                      (unsigned long long)seed);
+        ck_assert_str_eq(world.complaint, "");
+        now = cluster_leader(&world);
+        sum += world.nodes[now].elected_at - killed_at;
+        terms += world.nodes[now].ballot.term - term;
+        if (world.nodes[now].elected_at - killed_at > worst)
+            worst = world.nodes[now].elected_at - killed_at;
+    }
+    printf(
+        "# %s, %uC+%uW: next leader after %llu ms on average, %llu ms at worst, %llu terms/100\n",
+        strategy->name, layout[0], layout[1], (unsigned long long)sum / 200 / MS,
+        (unsigned long long)worst / MS, (unsigned long long)terms / 2);
+    /* A first choice that lacks the last entry costs the strategies that ask first another round.
+     */
+    ck_assert_uint_le(worst, strategy == &strategy_candidate ? 200 * MS : 300 * MS);
+}
+
+/* RULES E4: leader SIGKILL to the next leader in about T_promise, for every layout and strategy. */
 START_TEST(killed_leader_is_followed_quickly)
 {
-    for (uint32_t l = 1; l < LAYOUTS; l++) {
-        uint64_t worst = 0, sum = 0, terms = 0;
-
-        for (uint64_t seed = 1; seed <= 200; seed++) {
-            uint32_t old, now;
-            uint64_t killed_at, term;
-
-            cluster_init(&world, seed, layouts[l][0], layouts[l][1], FLAW_NONE);
-            ck_assert(cluster_settle(&world, 3 * S));
-            cluster_run(&world, 500 * MS + cluster_random(&world, 100 * MS));
-            old = cluster_leader(&world);
-            term = world.nodes[old].ballot.term;
-            killed_at = world.now;
-            cluster_crash(&world, old, true);
-            ck_assert(cluster_settle(&world, 1 * S));
-            ck_assert_str_eq(world.complaint, "");
-            now = cluster_leader(&world);
-            sum += world.nodes[now].elected_at - killed_at;
-            terms += world.nodes[now].ballot.term - term;
-            if (world.nodes[now].elected_at - killed_at > worst)
-                worst = world.nodes[now].elected_at - killed_at;
-        }
-        printf(
-            "# %uC+%uW: next leader after %llu ms on average, %llu ms at worst, %llu terms/100\n",
-            layouts[l][0], layouts[l][1], (unsigned long long)sum / 200 / MS,
-            (unsigned long long)worst / MS, (unsigned long long)terms / 2);
-        ck_assert_uint_le(worst, 200 * MS);
-    }
+    for (uint32_t l = 1; l < LAYOUTS; l++)
+        kill_leaders(strategies[_i], layouts[l]);
 }
 END_TEST
 
@@ -152,7 +169,7 @@ START_TEST(silent_leader_is_followed_within_a_second)
         uint32_t old;
         uint64_t at;
 
-        cluster_init(&world, seed, 2, 1, FLAW_NONE);
+        cluster_init_with(&world, strategies[_i], seed, 2, 1);
         world.heartbeat_us = seed % 2 ? 40 * MS : 200 * MS; /* busy or idle */
         ck_assert(cluster_settle(&world, 3 * S));
         cluster_run(&world, 1 * S);
@@ -173,7 +190,7 @@ START_TEST(one_reset_link_deposes_nobody)
         uint32_t leader, other;
         uint64_t term;
 
-        cluster_init(&world, seed, layout[0], layout[1], FLAW_NONE);
+        cluster_init_with(&world, strategies[_i], seed, layout[0], layout[1]);
         ck_assert(cluster_settle(&world, 3 * S));
         cluster_run(&world, 300 * MS);
         leader = cluster_leader(&world);
@@ -200,7 +217,7 @@ START_TEST(common_pause_deposes_nobody)
     for (uint64_t seed = 1; seed <= 50; seed++) {
         uint32_t leader;
 
-        cluster_init(&world, seed, 2, 1, FLAW_NONE);
+        cluster_init_with(&world, strategies[_i], seed, 2, 1);
         ck_assert(cluster_settle(&world, 3 * S));
         cluster_run(&world, 300 * MS);
         leader = cluster_leader(&world);
@@ -217,11 +234,13 @@ END_TEST
 START_TEST(witness_rescues_what_only_it_has)
 {
     for (uint64_t seed = 1; seed <= 100; seed++) {
-        cluster_init(&world, seed, 2, 1, FLAW_NONE);
+        cluster_init_with(&world, strategies[_i], seed, 2, 1);
         ck_assert(cluster_settle(&world, 3 * S));
         ck_assert_uint_eq(cluster_leader(&world), 1);
         world.silent[1][2] = true; /* B falls behind */
-        cluster_run(&world, 400 * MS);
+        for (int i = 0;
+             i < 20 && log_position_compare(world.nodes[2].last, world.nodes[3].last) >= 0; i++)
+            cluster_run(&world, 100 * MS);
         ck_assert_int_lt(log_position_compare(world.nodes[2].last, world.nodes[3].last), 0);
         cluster_crash(&world, 1, true);
         ck_assert(cluster_settle(&world, 2 * S));
@@ -300,7 +319,7 @@ START_TEST(distant_nodes_elect_a_first_leader)
 {
     for (uint32_t l = 1; l < LAYOUTS; l++)
         for (uint64_t seed = 1; seed <= 20; seed++) {
-            cluster_init(&world, seed, layouts[l][0], layouts[l][1], FLAW_NONE);
+            cluster_init_with(&world, strategies[_i], seed, layouts[l][0], layouts[l][1]);
             world.delay_us_max = 200 * MS;
             ck_assert_msg(cluster_settle(&world, 8 * S), "seed %llu, %u copies",
                           (unsigned long long)seed, layouts[l][0]);
@@ -334,14 +353,14 @@ int main(void)
 
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, faults_then_one_stable_leader);
-    tcase_add_test(tc, killed_leader_is_followed_quickly);
-    tcase_add_test(tc, silent_leader_is_followed_within_a_second);
-    tcase_add_test(tc, one_reset_link_deposes_nobody);
-    tcase_add_test(tc, common_pause_deposes_nobody);
-    tcase_add_test(tc, witness_rescues_what_only_it_has);
+    tcase_add_loop_test(tc, killed_leader_is_followed_quickly, 0, STRATEGIES);
+    tcase_add_loop_test(tc, silent_leader_is_followed_within_a_second, 0, STRATEGIES);
+    tcase_add_loop_test(tc, one_reset_link_deposes_nobody, 0, STRATEGIES);
+    tcase_add_loop_test(tc, common_pause_deposes_nobody, 0, STRATEGIES);
+    tcase_add_loop_test(tc, witness_rescues_what_only_it_has, 0, STRATEGIES);
     tcase_add_test(tc, checks_object_to_flaws);
     tcase_add_test(tc, forgotten_vote_is_noticed);
-    tcase_add_test(tc, distant_nodes_elect_a_first_leader);
+    tcase_add_loop_test(tc, distant_nodes_elect_a_first_leader, 0, STRATEGIES);
     tcase_add_test(tc, one_seed_is_one_run);
     suite_add_tcase(suite, tc);
     runner = srunner_create(suite);
