@@ -53,6 +53,11 @@ void disk_store_bytes(struct disk *d, const struct block_ref *ref, const uint8_t
                       enum block_state state)
 {
     struct disk_block *b = xcalloc(1, sizeof *b);
+    const struct disk_block *old = find(d, ref->name);
+    if (old && old->state == BLOCK_DURABLE && old->dropped) {
+        b->kept = true;
+        b->drop_at = old->drop_at;
+    }
     disk_forget_block(d, disk_key(ref->name));
     b->ref = *ref;
     b->state = state;
@@ -122,6 +127,8 @@ void disk_blocks_crashed(struct disk *d)
     while (map_next(&d->blocks, &cursor, &key, &value)) {
         struct disk_block *b = value;
         b->dropped = b->dropped && b->drop_at <= d->applied;
+        if (b->kept && b->drop_at > d->applied)
+            b->state = BLOCK_DURABLE;
         if (b->dropped || b->state != BLOCK_DURABLE)
             vec_push(&gone, key);
     }
@@ -209,11 +216,21 @@ static bool put_refused(const struct store *s, const struct block_ref *ref,
     return *status != 0;
 }
 
+/* Dropped, and the drop is not durable: the bytes are still there. */
+static bool take_back(struct disk *d, const struct block_ref *ref)
+{
+    struct disk_block *b = find(d, ref->name);
+    if (!b || !b->dropped || b->state != BLOCK_DURABLE || b->spoilt || !same(&b->ref, ref))
+        return false;
+    b->dropped = false;
+    return true;
+}
+
 void store_put(struct store *s, const struct block_ref *ref, struct blob *bytes, uint32_t offset,
                store_done_fn *done, void *ctx)
 {
-    int status;
-    bool refused = put_refused(s, ref, bytes, offset, &status);
+    int status = 0;
+    bool refused = take_back(s->disk, ref) || put_refused(s, ref, bytes, offset, &status);
     sim_trace("put of %llu.%llu: %d", (unsigned long long)ref->name.session,
               (unsigned long long)ref->name.n, status);
     struct disk_block *b = find(s->disk, ref->name);
@@ -304,13 +321,15 @@ void store_drop(struct store *s, struct kv_txn *txn, struct block_name name)
     struct disk_missing *m = map_get(&d->missing, key);
     if (!txn)
         check_blocks_drop(d->node, name);
-    if (!txn || MUTANT(freed_before_flush)) {
-        if (b && b->state != BLOCK_WRITING)
+    if (s->config.kind == STORE_WITNESS || MUTANT(freed_before_flush)) {
+        if (b && b->kept && b->drop_at > d->applied)
+            b->dropped = true, vec_push(&d->dropped, key);
+        else if (b && b->state != BLOCK_WRITING)
             disk_forget_block(d, key);
         free(map_del(&d->missing, key));
         return;
     }
-    /* The entry being applied is the one behind the state that is there. */
+    /* Durable with the next state; until then a crash brings it back. */
     if (b)
         b->dropped = true, b->drop_at = UINT64_MAX;
     if (m)

@@ -186,7 +186,7 @@ static void date_drops(struct disk *d, uint64_t applied)
     for (size_t i = d->dropped.count; i-- > 0;) {
         struct disk_block *b = map_get(&d->blocks, d->dropped.items[i]);
         struct disk_missing *m = map_get(&d->missing, d->dropped.items[i]);
-        bool dated = true;
+        bool dated = b || m;
         if (b && b->dropped && b->drop_at == UINT64_MAX)
             b->drop_at = applied, dated = false;
         if (m && m->dropped && m->drop_at == UINT64_MAX)
