@@ -43,7 +43,7 @@ static const char usage[] =
 enum {
     SIZES_MAX = 16,
     RUNS_DEFAULT = 100,
-    EVENTS_MAX = 20 * 1000 * 1000, /* of a row, unless --runs says how many are wanted */
+    EVENTS_MAX = 10 * 1000 * 1000, /* of a row, unless --runs says how many are wanted */
     SAY_EVERY_S = 10,
 };
 
