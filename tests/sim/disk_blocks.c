@@ -129,6 +129,7 @@ void disk_blocks_crashed(struct disk *d)
         b->dropped = b->dropped && b->drop_at <= d->applied;
         if (b->kept && b->drop_at > d->applied)
             b->state = BLOCK_DURABLE;
+        b->kept = false;
         if (b->dropped || b->state != BLOCK_DURABLE)
             vec_push(&gone, key);
     }

@@ -20,6 +20,7 @@ struct disk_block {
     bool spoilt;      /* reading finds other bytes than its hash says */
     bool dropped;     /* gone for the node; comes back when a crash undoes the drop */
     uint64_t drop_at; /* applied index with which the drop becomes durable */
+    bool kept;        /* put again after a drop that is not durable: a crash has the old one */
 };
 
 struct disk_missing {
