@@ -5,6 +5,8 @@
 
 #define XATTR_OF (UINT64_C(1) << 63)
 
+enum { ONE_WRITE = 512 /* units: 256 pages */ };
+
 /* ---- outcomes -------------------------------------------------------------------------------- */
 
 bool op_unknown(const struct history_op *op)
@@ -24,6 +26,11 @@ uint32_t op_units(const struct history_op *op)
 bool op_certain(const struct history_op *op)
 {
     return !op_unknown(op) && op->err == 0 && op_units(op) == op->pages;
+}
+
+bool op_undivided(const struct history_op *op)
+{
+    return op->kind != H_WRITE || (op->page % 2 == 0 && op->pages <= ONE_WRITE);
 }
 
 const char *op_text(const struct history_op *op, char text[HISTORY_TEXT])
@@ -187,10 +194,11 @@ static void settle_loss(struct view *v, const struct file_ops *f, size_t loss, c
     for (size_t i = 0; i < f->ops.count; i++) {
         uint32_t at = f->ops.items[i];
         const struct history_op *op = &v->h->ops.items[at];
-        if (!changes_bytes(op) || v->losses_of[at] || v->fates[at] == FATE_NEVER || seen[at] ||
-            !in_loss(l, op) || (op->end <= upto && !op_unknown(op)))
+        if (!changes_bytes(op) || v->losses_of[at] || v->fates[at] == FATE_NEVER ||
+            (seen[at] && op_undivided(op)) || !in_loss(l, op) ||
+            (op->end <= upto && !op_unknown(op)))
             continue;
-        v->fates[at] = op->kind == H_TRUNCATE ? FATE_MAYBE : FATE_LOST;
+        v->fates[at] = op->kind == H_TRUNCATE || seen[at] ? FATE_MAYBE : FATE_LOST;
         v->losses_of[at] = (uint32_t)loss + 1;
     }
 }

@@ -7,7 +7,8 @@
  * file on that mount that began after it ended and returned 0 (RULES B9), by having been seen from
  * elsewhere (RULES B10), or by preceding one that is covered (RULES B2: a file is as of one commit,
  * so what survives is a prefix). Nobody but the mount's own applications ever saw a LOST change:
- * that is what makes it one. A truncate leaves zeros, of which nobody can say whose they are; when
+ * that is what makes it one. Of a WRITE that the kernel divided, what was not seen is MAYBE. A
+ * truncate leaves zeros, of which nobody can say whose they are; when
  * it would be LOST it is MAYBE instead, and view_loss() tells.
  *
  * A precedes B when A ended before B began; what shares a moment is concurrent. */
@@ -70,6 +71,9 @@ static inline bool op_ok(const struct history_op *op)
 time_us op_latest(const struct view *v, const struct history_op *op);
 /* Whole units that a WRITE changed for certain; those behind them are MAYBE when it fell short. */
 uint32_t op_units(const struct history_op *op);
+/* Not a WRITE that the kernel divides: one too large for one request, or one that begins within a
+ * page which it does not have. Parts of those may be in different COMMITs. */
+bool op_undivided(const struct history_op *op);
 /* A WRITE that took effect in all its units by its end. */
 bool op_certain(const struct history_op *op);
 static inline bool same_life(const struct history_op *a, const struct history_op *b)

@@ -11,10 +11,7 @@
  * levels, and says what broke. */
 #include "tests/sim/check_history.h"
 
-enum {
-    SIGHTS_MAX = 8,
-    ONE_WRITE = 512, /* units: 256 pages */
-};
+enum { SIGHTS_MAX = 8 };
 
 /* A mount saw something of the dying life's changes to a file. */
 struct sight {
@@ -93,18 +90,11 @@ static void find_sights(struct one_commit *c, uint64_t file)
     thin_out(c);
 }
 
-/* The kernel divides a write that is too large for one request, or that begins within a page which
- * it does not have. */
-static bool undivided(const struct history_op *w)
-{
-    return w->page % 2 == 0 && w->pages <= ONE_WRITE;
-}
-
 /* Of the same life and loss as the sight: must be in the file when the sight is. */
 static bool implied(const struct sight *s, const struct event *w)
 {
     return w->kind == EVENT_WRITE && same_life(w->op, s->seen) &&
-           ((w->op == s->seen && undivided(w->op)) ||
+           ((w->op == s->seen && op_undivided(w->op)) ||
             (w->fate == FATE_DONE && w->end < s->seen->start));
 }
 

@@ -134,7 +134,7 @@ static const struct history_op *demanded(const struct sessions *s, const struct 
 {
     const struct history_op *reader = read->op, *op = e->op;
     const struct clock *clock = &s->before[index_of(s, reader)];
-    if (e->writer == NULL || e->fate == FATE_LOST || view_fate(s->view, e->writer) == FATE_LOST)
+    if (e->writer == NULL || view_loss(s->view, e->writer))
         return NULL;
     bool own = op->mount == reader->mount;
     if (own && e->end < reader->start) {

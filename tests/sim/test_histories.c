@@ -453,6 +453,25 @@ START_TEST(begun_under_the_lost_session_done_under_the_next)
 }
 END_TEST
 
+START_TEST(half_of_a_divided_write)
+{
+    put(1, 10, 20, 1, 2, 1); /* from within a page: two requests */
+    got(1, 21, 22, 1, 2, 1, 1);
+    killed(1, 30);
+    got(2, 40, 50, 1, 2, 1, 0);
+    got(2, 51, 52, 1, 2, 1, 0);
+    check_registers(&h);
+    check_one_commit(&h);
+    h.session_consistency = true;
+    check_sessions(&h);
+    h.session_consistency = false;
+    expect_silence();
+    got(2, 60, 70, 1, 2, 0, 0);
+    check_registers(&h);
+    expect_complaint("registers", "zeros read instead");
+}
+END_TEST
+
 START_TEST(prefix_of_a_dead_mounts_writes)
 {
     put(1, 10, 20, 0, 2, 1);
@@ -1095,6 +1114,7 @@ int main(void)
     tcase_add_test(tc, sync_under_a_new_session);
     tcase_add_test(tc, session_lost_and_killed_later);
     tcase_add_test(tc, begun_under_the_lost_session_done_under_the_next);
+    tcase_add_test(tc, half_of_a_divided_write);
     tcase_add_test(tc, prefix_of_a_dead_mounts_writes);
     tcase_add_test(tc, mixture_of_two_commits);
     tcase_add_test(tc, half_of_a_write);

@@ -59,7 +59,7 @@ static void start_op(struct app *a, time_us now)
     op.file = (list ? 100 : 1) + file;
     op.life = w.lives[a->mount];
     op.start = now;
-    op.page = (uint32_t)below(UNITS - 6);
+    op.page = 2 * (uint32_t)below((UNITS - 6) / 2); /* undivided */
     op.pages = 1 + (uint32_t)below(6);
     op.bytes = op.pages * (uint64_t)HISTORY_UNIT;
     if (op.kind == H_WRITE || op.kind == H_APPEND)
