@@ -477,6 +477,9 @@ static int start(struct node *n)
     assert(n->self);
     struct ballot_config bc = ballot_config_default(n->config.self, &rc.members);
     bc.leader_lease = n->config.leader_lease;
+    if (n->config.election)
+        bc.strategy = n->config.election;
+    n->config.election = bc.strategy;
     rc.ballot = &bc;
     list_init(&n->ended);
     int r = recover(n, &rc);

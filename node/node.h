@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "election/strategy.h"
 #include "repl/base/time.h"
 #include "repl/base/trace.h"
 
@@ -28,10 +29,11 @@ struct node_config {
     const struct node_member *members; /* in the order of their ranks */
     size_t members_count;
     const char *store_dir;
-    uint64_t capacity_bytes;   /* 0: as much as the disk has */
-    bool create;               /* the node's first start: make the store */
-    bool leader_lease;         /* RULES E1: on; off uses ReadIndex alone */
-    uint64_t log_keep_entries; /* kept for late peers; 0: the default of repl/core */
+    uint64_t capacity_bytes;             /* 0: as much as the disk has */
+    bool create;                         /* the node's first start: make the store */
+    bool leader_lease;                   /* RULES E1: on; off uses ReadIndex alone */
+    const struct strategy_ops *election; /* NULL: the default of election/ */
+    uint64_t log_keep_entries;           /* kept for late peers; 0: the default of repl/core */
     uint64_t random_seed;
     struct trace trace;
 };

@@ -135,11 +135,11 @@ static json_t *status_json(struct node *n, bool verify)
     replica_status(n->replica, &s);
     store_stats(n->store, &stats);
     store_space(n->store, &total, &free_bytes);
-    json_t *j =
-        json_pack("{s:s, s:s, s:s, s:i, s:s, s:b, s:I, s:s}", "schema", "tally/node-status/1",
-                  "name", n->self->name, "role", n->self->witness ? "witness" : "copy", "pid",
-                  (int)getpid(), "election", role_word(s.role), "ready", s.ready, "term",
-                  (json_int_t)s.term, "follows", node_name_of(n, s.leader));
+    json_t *j = json_pack("{s:s, s:s, s:s, s:i, s:s, s:s, s:b, s:I, s:s}", "schema",
+                          "tally/node-status/1", "name", n->self->name, "role",
+                          n->self->witness ? "witness" : "copy", "pid", (int)getpid(), "election",
+                          role_word(s.role), "strategy", n->config.election->name, "ready", s.ready,
+                          "term", (json_int_t)s.term, "follows", node_name_of(n, s.leader));
     json_t *more = json_pack(
         "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:s, s:o}", "first",
         (json_int_t)s.first_index, "last", (json_int_t)s.last_index, "commit", (json_int_t)s.commit,

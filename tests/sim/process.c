@@ -343,6 +343,7 @@ static void open_node(void *ctx, uint64_t arg)
                             .create = p->life == 1,
                             .log_keep_entries = sim_swarm()->keep_entries,
                             .leader_lease = sim_swarm()->leader_lease,
+                            .election = strategy_find(sim_swarm()->election),
                             .random_seed = sim_random(RND_PROCESS)};
     struct node_host host = {.ctx = p,
                              .loop = (uv_loop_t *)(void *)p,

@@ -13,12 +13,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "election/strategy.h"
 #include "tools/cli/admin.h"
 #include "tools/cli/lab.h"
 
 static const char usage[] =
     "tally lab start  --dir D [--copies 2] [--witnesses 1] [--mounts 2] [-o MOUNT_OPTIONS]\n"
-    "                         [--election NAME] [--capacity SIZE]\n"
+    "                         [--capacity SIZE]\n"
+    "                         [--election candidate|bully|successor|invitation|ring]\n"
     "       tally lab status --dir D [--json] [--verify]\n"
     "       tally lab kill   --dir D NAME [--signal KILL|STOP|CONT|TERM]\n"
     "       tally lab start-node --dir D NAME\n"
@@ -171,6 +173,9 @@ static int start_member(const struct lab *lab, const struct lab_member *m)
 static int lab_start(const struct options *o)
 {
     struct lab lab;
+    if (!strategy_find(o->election))
+        return wrong("--election takes candidate, bully, successor, invitation or ring, not",
+                     o->election);
     int r = lab_open(&lab, o->dir);
     if (r == -ENOENT)
         r = lab_create(&lab, o->dir, o->copies, o->witnesses, o->mounts, o->mount_options,

@@ -27,7 +27,7 @@ static const char usage[] =
     "    [cluster]\n"
     "    name = home\n"
     "    uuid = 00112233445566778899aabbccddeeff\n"
-    "    election = candidate          # the default\n"
+    "    election = candidate          # the default; or bully, successor, invitation, ring\n"
     "    leader_lease = on             # off: every read asks a majority\n"
     "\n"
     "    [node n1]\n"
@@ -249,7 +249,8 @@ static int run_node(int argc, char **argv)
                              .store_dir = store,
                              .capacity_bytes = self->capacity_bytes,
                              .create = create,
-                             .leader_lease = config.leader_lease};
+                             .leader_lease = config.leader_lease,
+                             .election = strategy_find(config.election)};
     memcpy(nc.cluster, config.uuid, sizeof nc.cluster);
     return run_process(&nc);
 }

@@ -156,8 +156,8 @@ static void print_survey(const struct survey *s)
                        s->can_lose == 1 ? "" : "s");
     printf("cluster  %-10s %-12s %s\n", s->config->name, health_words[s->health], lose);
     if (s->leader)
-        printf("leader   %-10s term %lld\n", text(s->leader, "name"),
-               (long long)number(s->leader, "term"));
+        printf("leader   %-10s term %-7lld election %s\n", text(s->leader, "name"),
+               (long long)number(s->leader, "term"), text(s->leader, "strategy"));
     else
         printf("leader   none: %zu of %zu nodes answer, a majority is %zu\n", s->up,
                s->config->nodes_count, s->majority);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "election/strategy.h"
 #include "tools/cli/nearest.h"
 
 struct unit {
@@ -144,8 +145,11 @@ static int cluster_key(struct parse *p, const char *key, const char *value)
     if (strcmp(key, "leader_lease") == 0)
         return parse_switch(p, key, value, &c->leader_lease);
     if (strcmp(key, "election") == 0) {
-        if (strcmp(value, "candidate") != 0)
-            return complain(p, "election '%s' is not known; this version has 'candidate'", value);
+        if (!strategy_find(value))
+            return complain(p,
+                            "election must be candidate, bully, successor, invitation or ring, "
+                            "not '%s'",
+                            value);
         return copy_text(p, key, value, c->election, sizeof c->election);
     }
     return unknown(p, "key of [cluster]", key, known);

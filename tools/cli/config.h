@@ -34,7 +34,7 @@ struct config_node {
 struct config {
     char name[CONFIG_NAME_MAX + 1];
     uint8_t uuid[16];
-    char election[16]; /* candidate */
+    char election[16]; /* candidate, bully, successor, invitation or ring: election/strategy.h */
     bool leader_lease; /* RULES E1: on; off uses ReadIndex alone */
     struct config_node nodes[CONFIG_NODES_MAX];
     size_t nodes_count;

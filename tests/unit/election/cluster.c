@@ -97,6 +97,9 @@ static bool holds_lease(const struct cluster *c, const struct sim_node *n)
     return n->alive && ballot_lease_until(&n->ballot) > clock_of(n, c->now);
 }
 
+/* Leases never overlap, and a leader is not elected while one of an earlier term runs. (A candidate
+ * that slept through a later term's election may wake up leading an older term, without a lease.)
+ */
 static void check_leases(struct cluster *c, uint32_t id, bool elected)
 {
     const struct sim_node *n = &c->nodes[id];
@@ -104,7 +107,8 @@ static void check_leases(struct cluster *c, uint32_t id, bool elected)
     if (!elected && !holds_lease(c, n))
         return;
     for (uint32_t other = 1; other <= NODE_ID_MAX; other++)
-        if (other != id && c->nodes[other].exists && holds_lease(c, &c->nodes[other]))
+        if (other != id && c->nodes[other].exists && holds_lease(c, &c->nodes[other]) &&
+            (holds_lease(c, n) || n->ballot.term > c->nodes[other].ballot.term))
             complain(c, "t=%llu n%u %s while n%u holds a lease", (unsigned long long)c->now, id,
                      elected ? "is elected" : "has a lease", other);
 }
@@ -188,6 +192,8 @@ static void begin_write(struct cluster *c, uint32_t id, uint64_t term, uint32_t 
 
     if (cluster_random(c, 50) == 0)
         at += 20000; /* a slow disk now and then */
+    if (c->flaw == FLAW_ACK_UNWRITTEN)
+        at += cluster_random(c, 300000);
     if (at <= n->synced_until)
         at = n->synced_until + 1;
     n->synced_until = at;
