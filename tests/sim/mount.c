@@ -8,13 +8,14 @@
 #include <string.h>
 
 #include "fs/client/internal.h"
+#include "node/internal.h"
 #include "repl/io/link.h"
 #include "repl/wire/frame.h"
 #include "tests/sim/history.h"
+#include "tests/sim/nemesis.h"
 #include "tests/sim/workload.h"
 
 enum {
-    NODE_IDS = 32,
     PROCESSES = SIM_NODES_MAX + SIM_MOUNTS_MAX + 1,
 };
 #define DEADLINE    (30 * TIME_S)       /* of an operation, and of the last flush */
@@ -165,8 +166,6 @@ static void keep_token(struct mount *m, const struct client_effect *e)
     m->memory.session = e->session;
     m->memory.token = e->token;
     if (before != e->session) {
-        if (before != 0 && !m->stopping)
-            workload_session_lost(number_of(m), before);
         link_hub_set_session(m->hub, e->session);
         on_keep(m, 0);
     } else if (!m->keep_planned) {
@@ -234,7 +233,10 @@ static void feed_one(struct mount *m, struct client_event *ev)
 {
     ev->now = process_clock(m->process);
     ev->wall_ns = process_wall_ns(m->process);
+    uint64_t session = m->client->session;
     client_step(m->client, ev, &m->out);
+    if (session != 0 && m->client->session != session)
+        workload_session_lost(number_of(m), session);
     for (size_t i = 0; i < m->out.count; i++)
         carry_out(m, &m->out.effects[i]);
     time_us wake = m->out.wake_at;
@@ -412,10 +414,26 @@ struct mount *mount_start(struct process *p)
     return m;
 }
 
+/* Has the cluster ended its session (RULES L2) and it dies before it heard of that? */
+static bool session_over(const struct mount *m)
+{
+    const struct node *newest = NULL;
+    struct fs_session session;
+    for (uint32_t id = 1; id <= process_nodes(); id++) {
+        const struct node *n = process_of(id)->node;
+        if (n && n->state && (!newest || n->applied > newest->applied))
+            newest = n;
+    }
+    return m->client->session != 0 && newest && newest->applied >= m->memory.token &&
+           !fs_session_get(newest->state, m->client->session, &session);
+}
+
 void mount_killed(struct mount *m)
 {
     assert(!m->feeding);
     workload_mount_down(number_of(m));
+    if (!m->ended && session_over(m))
+        workload_session_lost(number_of(m), m->client->session);
     if (!m->ended || m->ended_dirty)
         workload_mount_killed(number_of(m));
     m->ended = true;
