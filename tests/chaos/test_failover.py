@@ -11,6 +11,7 @@ from tests.lib.tap import figure, main, test
 from tests.lib.writer import longest_gap, read_record
 
 ROUNDS = int(os.environ.get('ROUNDS', '20' if os.environ.get('TALLY_NIGHTLY') else '4'))
+ELECTION = os.environ.get('ELECTION', 'candidate')  # strategy, see election/strategy.h
 KILL_LIMIT_S, FREEZE_LIMIT_S = 0.300, 1.5
 
 
@@ -53,7 +54,7 @@ def wait_for_progress(record, seconds):
 def run_rounds(name):
     pick, hit, undo, limit = HITS[name]
     gaps = []
-    with Lab(mounts=1) as lab:
+    with Lab(mounts=1, election=ELECTION) as lab:
         record = os.path.join(lab.dir, 'record')
         with process([sys.executable, '-m', 'tests.lib.writer', 'pulse', lab.path('m1', 'pulse'), record], cwd=ROOT) as writer:
             wait_until(lambda: os.path.exists(record), 20, 'the writer runs')
