@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "fs/client/internal.h"
 #include "repl/base/mutant.h"
@@ -75,6 +76,20 @@ static bool current_page(const struct file *f, const struct op *op, uint64_t no,
     return false;
 }
 
+/* The end of the file may move while an appending write waits: then other pages are wanted than
+ * those read before, of which the oldest makes room. */
+static void keep_base(struct op *op, const struct page *page)
+{
+    const size_t room = sizeof op->base / sizeof op->base[0];
+    if (op->base_count == room) {
+        blob_unref(op->base[0].blob);
+        memmove(&op->base[0], &op->base[1], (room - 1) * sizeof op->base[0]);
+        op->base_count--;
+    }
+    op->base[op->base_count] = *page;
+    (void)blob_ref(op->base[op->base_count++].blob);
+}
+
 static void on_base(struct client *c, struct op *op, int err)
 {
     struct read_job *job = op->job;
@@ -83,8 +98,7 @@ static void on_base(struct client *c, struct op *op, int err)
         op_fail(c, op, err); /* and goes on with the queue */
         return;
     }
-    op->base[op->base_count] = job->over[0];
-    (void)blob_ref(op->base[op->base_count++].blob);
+    keep_base(op, &job->over[0]);
     op->job = NULL;
     read_free(c, job);
     file_pump(c, f);
