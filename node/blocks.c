@@ -175,6 +175,10 @@ static void note_unnamed(struct node *n, struct block_name name)
 {
     uint64_t key = block_name_hash(name);
     struct node_unnamed *u = map_get(&n->unnamed, key);
+    if (u && block_name_equal(u->name, name)) {
+        u->since = n->now; /* it came again on its way to the disk; its entry may be here already */
+        return;
+    }
     if (!u) {
         u = xcalloc(1, sizeof *u);
         (void)map_put(&n->unnamed, key, u);
@@ -286,7 +290,8 @@ void node_blocks_put_frame(struct node *n, struct link *link, const uint8_t *con
     else if (session_over(n, ref.name.session))
         answer_put(n, client->number, ref.name, -ESTALE);
     else {
-        note_unnamed(n, ref.name);
+        if (!store_has(n->store, &ref)) /* held: named by now, or noted when it first came */
+            note_unnamed(n, ref.name);
         put(n, &ref, bulk, client->number);
     }
     if (m)
