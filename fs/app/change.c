@@ -304,6 +304,17 @@ static void grant_after(struct fs_app *app, const struct request *r, Fs__Reply *
     reply->grant = ++s->next_n;
 }
 
+/* A request for a lease that is sent again is answered as it was the first time (RULES B2: the
+ * epoch says which lease), and that lease may have ended since. */
+bool lease_is_over(const struct fs_app *app, const struct request *r, const Fs__OpReply *result)
+{
+    Fs__Attr attr = FS__ATTR__INIT;
+    if (r->op->body_case != FS__OP__BODY_LEASE || result->err)
+        return false;
+    return fs_get_attr(app->config.state, r->op->lease->ino, &attr) < 0 ||
+           attr.lease_session != r->session || attr.lease_epoch != result->value;
+}
+
 void change_applied(struct fs_app *app, struct request *r, const Fs__OpReply *result)
 {
     if (!r->req) { /* the service's own */
@@ -318,7 +329,9 @@ void change_applied(struct fs_app *app, struct request *r, const Fs__OpReply *re
     Fs__Reply *reply = reply_new(app, r->id);
     reply->body_case = FS__REPLY__BODY_OP;
     reply->op = op_reply_copy(result);
-    request_unpin(app, r); /* so that the answer may promise what nobody else is changing */
+    if (lease_is_over(app, r, result))
+        reply->op->err = EAGAIN; /* the mount asks anew */
+    request_unpin(app, r);       /* so that the answer may promise what nobody else is changing */
     grant_after(app, r, reply);
     request_answer(app, r, reply);
 }
