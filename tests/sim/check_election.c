@@ -90,12 +90,13 @@ static struct term_seen *term_of(uint64_t term)
 /* ---- facts ----------------------------------------------------------------------------------- */
 
 /* RULES E1: "Voters grant no vote within T_promise of the last heartbeat they acknowledged, also
- * when the connection closes." A promise does not hold against the leader's own TimeoutNow. */
+ * when the connection closes." A promise does not hold against the leader's own TimeoutNow, nor
+ * against the leader itself when it asks for votes anew: it has no lease then. */
 static void check_promise(uint32_t voter)
 {
     const struct node_seen *n = &state.nodes[voter];
     if (!n->vote_moved || n->ack_term >= n->vote_term || n->ack_term == 0 ||
-        term_of(n->ack_term)->revoked)
+        term_of(n->ack_term)->revoked || term_of(n->ack_term)->leader == n->vote)
         return;
     if (n->voted_at < n->ack_sent + PROMISE_US - PROMISE_US * 2 * RHO_PER_MILLE / 1000)
         sim_complain("election",
