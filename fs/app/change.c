@@ -38,7 +38,9 @@ static void pin_victim(struct fs_app *app, struct request *r, const Fs__Attr *at
     if (S_ISDIR(attr->mode))
         pin(app, r, OBJECT_NAMES, attr->ino);
     else {
-        pin(app, r, OBJECT_OPEN, attr->ino);
+        /* Alone: of two that remove names of one file the second has to know what the first was
+         * told. */
+        request_pin(r, object_get(app, OBJECT_OPEN, attr->ino), true);
         r->victim = attr->ino;
     }
 }

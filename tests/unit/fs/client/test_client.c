@@ -855,6 +855,35 @@ START_TEST(unlinked_and_written_by_two)
 }
 END_TEST
 
+START_TEST(both_names_removed_at_once)
+{
+    /* Goal: two mounts remove the two names of a file that one of them has open: whichever comes
+     * second in the log knows of the open file. */
+    struct file f = create(0, "a");
+    put_text(0, f, 0, "kept");
+    ck_assert_int_eq(
+        world_do(&w, 0,
+                 (struct client_op){
+                     .kind = CLIENT_LINK, .ino = f.ino, .newparent = WORLD_ROOT, .newname = "b"})
+            ->err,
+        0);
+    uint64_t there = world_start(
+        &w, 1, (struct client_op){.kind = CLIENT_UNLINK, .parent = WORLD_ROOT, .name = "a"});
+    uint64_t here = world_start(
+        &w, 0, (struct client_op){.kind = CLIENT_UNLINK, .parent = WORLD_ROOT, .name = "b"});
+    world_pass(&w, 1 * TIME_S);
+    ck_assert_int_eq(world_find(&w, 1, there)->err, 0);
+    ck_assert_int_eq(world_find(&w, 0, here)->err, 0);
+    put_text(0, f, 4, " and written");
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    expect_text(0, f, 0, "kept and written");
+    uint64_t inodes = fs_state_totals(w.state).inodes;
+    ck_assert_int_eq(simple(0, CLIENT_RELEASE, f), 0);
+    world_pass(&w, 3 * TIME_S);
+    ck_assert_uint_eq(fs_state_totals(w.state).inodes, inodes - 1);
+}
+END_TEST
+
 START_TEST(unlinked_while_silent)
 {
     /* Goal: a mount that could not be asked counts as having the file open; when it is back it
@@ -1137,6 +1166,7 @@ int main(void)
     tcase_add_test(t, silent_copy);
     tcase_add_test(t, written_while_being_read);
     tcase_add_test(t, unlinked_and_written_by_two);
+    tcase_add_test(t, both_names_removed_at_once);
     tcase_add_test(t, unlinked_while_silent);
     tcase_add_test(t, unlinked_with_dirty_data);
     tcase_add_test(t, commits_over_an_election_lost);
