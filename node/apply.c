@@ -78,8 +78,6 @@ static void apply_op(struct node *n, const struct entry *e)
     commit_txn(n, e->index);
     n->applied = e->index;
     n->applied_term = e->term;
-    if (result.ended_session)
-        node_blocks_session_ended(n, result.ended_session);
     struct fs_app_event ev = {
         .kind = FS_APP_APPLIED, .index = e->index, .term = e->term, .op = op, .result = &result};
     node_feed_app(n, &ev);

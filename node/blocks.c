@@ -41,13 +41,9 @@ struct node_ensure {
 struct node_unnamed {
     struct block_name name;
     time_us since;
-    bool written; /* in the store */
-    bool named;   /* an entry named it before that */
-};
-
-struct node_ended {
-    struct list link;
-    uint64_t session, index; /* when this much is applied */
+    bool written;   /* in the store */
+    bool named;     /* an entry named it before that */
+    uint64_t entry; /* the last entry of the log that names it, 0: none so far */
 };
 
 static struct node_fetch *fetch_find(struct node *n, struct block_name name)
@@ -431,6 +427,15 @@ void node_blocks_link_changed(struct node *n, uint32_t peer)
 
 /* ---- what nobody names (RULES B12) ----------------------------------------------------------- */
 
+void node_blocks_logged(struct node *n, const struct block_ref *ref, uint64_t index)
+{
+    struct node_unnamed *u = find_unnamed(n, ref->name);
+    if (n->self->witness)
+        node_blocks_named(n, ref);
+    else if (u)
+        u->entry = index;
+}
+
 void node_blocks_named(struct node *n, const struct block_ref *ref)
 {
     struct node_unnamed *u = find_unnamed(n, ref->name);
@@ -438,26 +443,6 @@ void node_blocks_named(struct node *n, const struct block_ref *ref)
         forget_unnamed(n, u);
     else if (u)
         u->named = true;
-}
-
-void node_blocks_session_ended(struct node *n, uint64_t session)
-{
-    struct node_ended *e = xcalloc(1, sizeof *e);
-    e->session = session;
-    e->index = replica_last_index(n->replica);
-    list_push_back(&n->ended, &e->link);
-}
-
-/* Entries of the log that are not applied yet may name blocks of a session that ended: their
- * COMMITs will be refused, but other nodes may still have to get the bytes to acknowledge them. */
-static bool session_gone(const struct node *n, uint64_t session)
-{
-    list_each(it, &n->ended) {
-        const struct node_ended *e = container_of(it, struct node_ended, link);
-        if (e->session == session)
-            return e->index <= n->applied;
-    }
-    return session_over(n, session);
 }
 
 static bool is_garbage(const struct node *n, const struct node_unnamed *u)
@@ -469,7 +454,9 @@ static bool is_garbage(const struct node *n, const struct node_unnamed *u)
     }
     if (!n->state) /* a snapshot is being switched to: what is wanted is not known now */
         return false;
-    if (session_gone(n, u->name.session))
+    if (u->entry > n->applied) /* refused or not, it is acknowledged with its bytes (RULES B3) */
+        return false;
+    if (session_over(n, u->name.session))
         return true;
     return fs_session_get(n->state, u->name.session, &s) &&
            (u->name.n < s.lowest_wanted || MUTANT(unnamed_collected));
@@ -490,13 +477,6 @@ static void collect_garbage(struct node *n)
         forget_unnamed(n, u);
     }
     vec_done(&dead);
-    list_each(it, &n->ended) {
-        struct node_ended *e = container_of(it, struct node_ended, link);
-        if (e->index > n->applied)
-            continue;
-        list_remove(&e->link);
-        free(e);
-    }
 }
 
 struct sweep {
@@ -554,6 +534,4 @@ void node_blocks_close(struct node *n)
     for (cursor = 0; map_next(&n->unnamed, &cursor, NULL, &value);)
         free(value);
     map_done(&n->unnamed);
-    list_each(it, &n->ended)
-        free(container_of(it, struct node_ended, link));
 }

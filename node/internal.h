@@ -123,7 +123,6 @@ struct node {
     struct map fetches; /* hash of the name -> struct node_fetch */
     struct map ensures; /* ticket -> struct node_ensure */
     struct map unnamed; /* blocks put here that no entry named yet -> struct node_unnamed */
-    struct list ended;  /* sessions whose unnamed blocks go: struct node_ended */
     size_t fetching;
     bool swept; /* what a crash left unnamed is gone */
 
@@ -186,8 +185,8 @@ void node_blocks_repair(struct node *n);
 void node_blocks_link_changed(struct node *n, uint32_t peer);
 /* An entry that names `ref` was applied or, on a witness, written. */
 void node_blocks_named(struct node *n, const struct block_ref *ref);
-/* The session ended at this point of the log: blocks of it that no map names go. */
-void node_blocks_session_ended(struct node *n, uint64_t session);
+/* The entry at `index` that names `ref` was written to the log. */
+void node_blocks_logged(struct node *n, const struct block_ref *ref, uint64_t index);
 void node_blocks_tick(struct node *n);
 void node_blocks_close(struct node *n);
 

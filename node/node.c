@@ -481,7 +481,6 @@ static int start(struct node *n)
         bc.strategy = n->config.election;
     n->config.election = bc.strategy;
     rc.ballot = &bc;
-    list_init(&n->ended);
     int r = recover(n, &rc);
     if (r < 0)
         return r;
