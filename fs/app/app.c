@@ -296,6 +296,7 @@ void fs_app_step(struct fs_app *app, const struct fs_app_event *ev, struct fs_ap
     case FS_APP_SPACE:
         app->free_bytes = ev->free_bytes;
         app->total_bytes = ev->total_bytes;
+        app->room_bytes = ev->room_bytes;
         app->targets = ev->targets;
         break;
     case FS_APP_RESTORED:

@@ -45,8 +45,8 @@ enum fs_app_event_kind {
     FS_APP_ADVANCED,   /* everything up to `index` is applied (after the last APPLIED of a batch) */
     FS_APP_READ_READY, /* linearizable read point: answer once `index` is applied */
     FS_APP_READ_FAILED, /* not the leader (any more) */
-    FS_APP_SPACE,    /* least free bytes of the copies; mask of the nodes that large blocks go to */
-    FS_APP_RESTORED, /* the whole state was replaced by a snapshot at `index` */
+    FS_APP_SPACE,       /* least free bytes; mask of the nodes that large blocks go to */
+    FS_APP_RESTORED,    /* the whole state was replaced by a snapshot at `index` */
     FS_APP_TICK,
 };
 
@@ -63,7 +63,8 @@ struct fs_app_event {
     uint32_t leader;                  /* ROLE: node id, 0 unknown */
     const struct Fs__Op *op;          /* APPLIED: borrowed; NULL for entries without an op */
     const struct fs_result *result;   /* APPLIED: borrowed */
-    uint64_t free_bytes, total_bytes; /* SPACE */
+    uint64_t free_bytes, total_bytes; /* SPACE: of the nodes that store data now */
+    uint64_t room_bytes;              /* SPACE: of all nodes; no more may be promised at once */
     uint32_t targets;                 /* SPACE: mask */
 };
 

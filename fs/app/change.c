@@ -226,14 +226,15 @@ static void run_conflicting(struct fs_app *app, struct request *r, struct sessio
     request_propose(app, r, NULL, 0, NULL, 0);
 }
 
-/* RULES B13: what is promised here is kept by every copy. */
+/* RULES B13: what is promised here is kept by every node, also by a witness that is drafted before
+ * it is used up. */
 static void run_reserve(struct fs_app *app, struct request *r)
 {
     uint64_t bytes = r->op->reserve->bytes;
     uint64_t taken = fs_state_totals(app->config.state).reserved + app->reserving;
     if (!MUTANT(reserve_unlimited) &&
-        (bytes > app->free_bytes || taken > app->free_bytes - bytes)) {
-        Fs__Reply *reply = reply_error(app, r->id, 0, "the fullest copy has no room left");
+        (bytes > app->room_bytes || taken > app->room_bytes - bytes)) {
+        Fs__Reply *reply = reply_error(app, r->id, 0, "the fullest node has no room left");
         reply_op(reply)->err = ENOSPC;
         request_answer(app, r, reply);
         return;

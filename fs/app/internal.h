@@ -251,7 +251,7 @@ struct fs_app {
     uint64_t next_ticket;
     time_us housekeeping_at;
 
-    uint64_t free_bytes, total_bytes, reserving;
+    uint64_t free_bytes, total_bytes, room_bytes, reserving;
     uint32_t targets;
     uint64_t requests_total, recalls_total, ended_total;
     size_t recalls_out;

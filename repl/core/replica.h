@@ -63,6 +63,7 @@ struct replica_peer_status {
     uint32_t id;
     enum member_kind kind;
     bool link_up;
+    bool reported; /* to this leader; what follows is from there */
     uint64_t match, applied, durable_applied, whole_index; /* as last reported to this leader */
     uint64_t free_bytes, rtt_us, flush_p99_us;
     enum replica_lag lag; /* leader only */

@@ -91,6 +91,7 @@ void replica_status(const struct replica *r, struct replica_status *ret)
             .applied = p->applied,
             .durable_applied = p->durable_applied,
             .whole_index = p->whole_index,
+            .reported = p->reported,
             .free_bytes = p->free_bytes,
             .rtt_us = p->rtt_us,
             .flush_p99_us = p->flush_p99_us,

@@ -458,6 +458,7 @@ void world_open(struct world *w)
         app_step(w, n,
                  (struct fs_app_event){.kind = FS_APP_SPACE,
                                        .free_bytes = FREE_BYTES,
+                                       .room_bytes = FREE_BYTES,
                                        .total_bytes = FREE_BYTES,
                                        .targets = 6});
     }
