@@ -332,7 +332,7 @@ static bool event_of(const struct view *v, const char *checker, const struct his
     ret->writer = op->kind == H_TRUNCATE ? NULL : op;
     ret->fate = view_fate(v, op);
     ret->end = op_latest(v, op);
-    if (op->kind == H_WRITE && ret->fate == FATE_DONE && unit - op->page >= op_units(op)) {
+    if (op->kind == H_WRITE && unit - op->page >= op_units(op)) { /* behind a short write's end */
         ret->fate = FATE_MAYBE;
         ret->end = TIME_NEVER;
     }

@@ -181,6 +181,13 @@ static void end(void *ctx, uint64_t arg)
     process_kill(m->process, false);
 }
 
+/* It ends without its session, or without having committed everything: as with a SIGKILL. */
+static void note_what_is_lost(struct mount *m)
+{
+    struct client_stats s = client_stats(m->client, process_clock(m->process));
+    m->ended_dirty |= m->client->state != SESSION_LIVE || s.dirty_bytes + s.inflight_bytes > 0;
+}
+
 static void finish(struct mount *m)
 {
     if (m->ended)
@@ -189,6 +196,11 @@ static void finish(struct mount *m)
     if (m->memory.session)
         files[m->process->id] = m->memory;
     process_at(m->process, sim_now(), end, m, 0);
+}
+
+static bool uncommitted(const struct mount *m)
+{
+    return !list_empty(&m->client->commits) || !list_empty(&m->client->dirty_files);
 }
 
 static void carry_out(struct mount *m, const struct client_effect *e)
@@ -221,7 +233,7 @@ static void carry_out(struct mount *m, const struct client_effect *e)
         sim_trace("m%u log %s", m->process->id, e->text);
         break;
     case CLIENT_STOPPED:
-        m->ended_dirty |= m->client->state != SESSION_LIVE; /* lost with what was in it */
+        note_what_is_lost(m);
         finish(m);
         break;
     }
@@ -452,9 +464,7 @@ static void on_flush_limit(void *ctx, uint64_t arg)
     (void)arg;
     if (m->ended)
         return;
-    struct client_stats s = client_stats(m->client, process_clock(m->process));
-    if (s.dirty_bytes + s.inflight_bytes > 0)
-        m->ended_dirty = true;
+    note_what_is_lost(m);
     finish(m);
 }
 
