@@ -259,6 +259,35 @@ START_TEST(value_of_a_refused_write)
 }
 END_TEST
 
+START_TEST(seen_before_it_was_written)
+{
+    /* the kernel's pages have it before the daemon hears of it */
+    put(1, 10, 20, 0, 1, 1);
+    put(1, 30, 90, 0, 1, 2);
+    got(1, 40, 50, 0, 1, 2);
+    got(2, 60, 70, 0, 1, 1);
+    got(1, 60, 70, 0, 1, 1);
+    put(1, 100, 200, 0, 1, 3)->err = ENOSPC;
+    got(1, 110, 120, 0, 1, 3);
+    check_registers(&h);
+    expect_silence();
+    got(2, 130, 140, 0, 1, 3); /* but not on another mount */
+    check_registers(&h);
+    expect_complaint("registers", "refused");
+}
+END_TEST
+
+START_TEST(seen_before_its_write_was_over)
+{
+    put(1, 10, 20, 0, 1, 1);
+    put(1, 30, 90, 0, 1, 2);
+    got(1, 80, 95, 0, 1, 2); /* ended after it: from here on it is there */
+    got(2, 100, 110, 0, 1, 1);
+    check_registers(&h);
+    expect_complaint("registers", "stale read");
+}
+END_TEST
+
 START_TEST(lost_truncate)
 {
     put(1, 10, 20, 0, 1, 1);
@@ -1099,6 +1128,8 @@ int main(void)
     tcase_add_test(tc, torn_page);
     tcase_add_test(tc, value_in_the_wrong_place);
     tcase_add_test(tc, value_of_a_refused_write);
+    tcase_add_test(tc, seen_before_it_was_written);
+    tcase_add_test(tc, seen_before_its_write_was_over);
     tcase_add_test(tc, lost_truncate);
     tcase_add_test(tc, zeros_between_two_sights);
     tcase_add_test(tc, unknown_outcomes_may_be_late_or_never);
