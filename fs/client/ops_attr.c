@@ -55,6 +55,11 @@ void op_answer_attr(struct client *c, struct op *op, struct inode *i)
     }
     if (op->a.kind == CLIENT_SETATTR) {
         result.attr_valid_us = 0; /* as below */
+        /* The kernel takes the time of this answer and keeps its pages (fuse_do_setattr()), among
+         * them those that others have changed since. They go when the next answer, which it asks
+         * for before it reads, says another time. */
+        result.attr.mtime ^= 1;
+        i->sent_mtime = result.attr.mtime;
     }
     op_finish(c, op, &result);
 }

@@ -199,6 +199,27 @@ START_TEST(directories_and_listings)
 }
 END_TEST
 
+/* The kernel keeps its pages when it takes the attributes of a SETATTR, with those that others have
+ * changed since among them: what it hears next must be new to it. */
+START_TEST(pages_go_after_a_setattr)
+{
+    struct file f = create(0, "a");
+    struct client_op ask = {.kind = CLIENT_GETATTR, .ino = f.ino};
+    struct client_op cut = {
+        .kind = CLIENT_SETATTR, .ino = f.ino, .set = CLIENT_SET_SIZE, .size = 4096};
+    const struct world_answer *a = world_do(&w, 0, cut);
+    ck_assert_int_eq(a->err, 0);
+    ck_assert_uint_eq(a->attr_valid_us, 0);
+    int64_t told = a->attr.mtime;
+    int64_t before = world_do(&w, 0, ask)->attr.mtime;
+    ck_assert_int_ne(before, told);
+    struct client_op chmod = {
+        .kind = CLIENT_SETATTR, .ino = f.ino, .set = FS_SETATTR_MODE, .mode = 0600};
+    ck_assert_int_ne(world_do(&w, 0, chmod)->attr.mtime, before);
+    ck_assert_int_eq(world_do(&w, 0, ask)->attr.mtime, before);
+}
+END_TEST
+
 START_TEST(attributes_and_xattrs)
 {
     struct file f = create(0, "a");
@@ -1147,6 +1168,7 @@ int main(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, names_come_and_go);
     tcase_add_test(t, directories_and_listings);
+    tcase_add_test(t, pages_go_after_a_setattr);
     tcase_add_test(t, attributes_and_xattrs);
     tcase_add_test(t, own_writes_are_seen_at_once);
     tcase_add_test(t, part_of_a_committed_page);
