@@ -255,7 +255,24 @@ void call_wake(struct call *c, void (*step)(struct call *c))
 
 /* ---- the inode lock -------------------------------------------------------------------------- */
 
-void call_lock(struct call *c, uint64_t ino, void (*step)(struct call *c))
+static bool lock_free(const struct knode *n, bool shared)
+{
+    return !n->owner && (shared || !n->sharers);
+}
+
+static void lock_give(struct knode *n, struct call *c)
+{
+    if (c->wants_shared) {
+        n->sharers++;
+        c->locked_shared = n->ino;
+    } else {
+        n->owner = c;
+        c->locked[c->locked[0] ? 1 : 0] = n->ino;
+    }
+}
+
+/* An rwsem: whoever comes later waits behind those that wait. */
+static void lock(struct call *c, uint64_t ino, bool shared, void (*step)(struct call *c))
 {
     struct knode *n = node_get(c->k, ino);
     call_hold(c, n);
@@ -263,32 +280,64 @@ void call_lock(struct call *c, uint64_t ino, void (*step)(struct call *c))
         step(c);
         return;
     }
-    if (n->owner) {
+    c->wants_shared = shared;
+    if (!list_empty(&n->lock_waiters) || !lock_free(n, shared)) {
         c->step = step;
         list_push_back(&n->lock_waiters, &c->wait);
         return;
     }
-    n->owner = c;
-    c->locked[c->locked[0] ? 1 : 0] = ino;
+    lock_give(n, c);
     step(c);
+}
+
+void call_lock(struct call *c, uint64_t ino, void (*step)(struct call *c))
+{
+    lock(c, ino, false, step);
+}
+
+void call_lock_shared(struct call *c, uint64_t ino, void (*step)(struct call *c))
+{
+    lock(c, ino, true, step);
+}
+
+static void lock_pass_on(struct knode *n)
+{
+    while (!list_empty(&n->lock_waiters)) {
+        struct call *next = container_of(n->lock_waiters.next, struct call, wait);
+        if (!lock_free(n, next->wants_shared))
+            return;
+        list_remove(&next->wait);
+        lock_give(n, next);
+        go_on_later(next);
+    }
+}
+
+void call_unlock_shared(struct call *c)
+{
+    struct knode *n = c->locked_shared ? node_find(c->k, c->locked_shared) : NULL;
+    c->locked_shared = 0;
+    if (!n)
+        return;
+    n->sharers--;
+    lock_pass_on(n);
 }
 
 void call_unlock(struct call *c)
 {
+    call_unlock_shared(c);
     for (size_t i = 0; i < 2; i++) {
         struct knode *n = c->locked[i] ? node_find(c->k, c->locked[i]) : NULL;
         c->locked[i] = 0;
         if (!n)
             continue;
         n->owner = NULL;
-        if (list_empty(&n->lock_waiters))
-            continue;
-        struct call *next = container_of(n->lock_waiters.next, struct call, wait);
-        list_remove(&next->wait);
-        n->owner = next;
-        next->locked[next->locked[0] ? 1 : 0] = n->ino;
-        go_on_later(next);
+        lock_pass_on(n);
     }
+}
+
+bool call_owns(const struct call *c, uint64_t ino)
+{
+    return c->locked[0] == ino || c->locked[1] == ino;
 }
 
 /* ---- inodes ---------------------------------------------------------------------------------- */

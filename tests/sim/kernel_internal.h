@@ -54,7 +54,8 @@ struct knode {
     struct map pages;
     struct list ios;
     struct list waiters;      /* calls that wait for locked pages */
-    struct call *owner;       /* of the inode lock */
+    struct call *owner;       /* of the inode lock; it, or ... */
+    unsigned sharers;         /* ... those that hold it shared */
     struct list lock_waiters; /* calls */
     unsigned opens, names, busy;
 };
@@ -63,7 +64,8 @@ struct dentry {
     uint64_t dir, ino; /* ino 0: negative */
     char name[NAME_SPACE];
     time_us valid_until;
-    uint64_t epoch; /* d_time */
+    uint64_t epoch;  /* d_time */
+    uint64_t serial; /* of all dentries that ever were: says which one it is */
 };
 
 struct open_file {
@@ -144,9 +146,12 @@ struct call {
     char to_last[NAME_SPACE];
     uint64_t from_dir, from_ino; /* RENAME, LINK: of the first path */
     char from_last[NAME_SPACE];
-    uint64_t cookie;    /* READDIR */
-    uint64_t locked[2]; /* inodes whose lock it owns */
-    uint64_t held[16];  /* inodes it keeps busy */
+    uint64_t cookie;        /* READDIR */
+    uint64_t dentry;        /* serial of the one that a LOOKUP revalidates */
+    uint64_t locked[2];     /* inodes whose lock it owns */
+    uint64_t locked_shared; /* the one whose lock it shares */
+    bool wants_shared;      /* while it waits for one */
+    uint64_t held[16];      /* inodes it keeps busy */
     vec_of(char *) names;
     struct sys_result result;
 };
@@ -156,7 +161,7 @@ struct kernel {
     struct process *process;
     struct map pending;     /* id -> struct pending */
     vec_of(uint64_t) queue; /* ids that the daemon has not read yet */
-    uint64_t next_id, next_fd;
+    uint64_t next_id, next_fd, next_dentry;
     struct map nodes, files;
     struct map names; /* hash of directory and name -> struct dentry */
     uint64_t attr_version, epoch;
@@ -176,7 +181,11 @@ void call_submit(struct call *c, const struct client_op *op, void (*step)(struct
 void call_wake(struct call *c, void (*step)(struct call *c));
 /* Takes the inode's lock, then goes on with `step`. */
 void call_lock(struct call *c, uint64_t ino, void (*step)(struct call *c));
+/* Likewise, together with others that share it. */
+void call_lock_shared(struct call *c, uint64_t ino, void (*step)(struct call *c));
+bool call_owns(const struct call *c, uint64_t ino);
 void call_unlock(struct call *c);
+void call_unlock_shared(struct call *c);
 /* Keeps an inode in memory until the end of the call. */
 void call_hold(struct call *c, struct knode *n);
 /* Sends something whose answer nobody waits for. */

@@ -62,6 +62,7 @@ void names_learn(struct kernel *k, uint64_t dir, const char *name, uint64_t ino,
     if (!d) {
         d = xcalloc(1, sizeof *d);
         d->dir = dir;
+        d->serial = ++k->next_dentry;
         (void)snprintf(d->name, sizeof d->name, "%s", name);
         (void)map_put(&k->names, dentry_key(dir, name), d);
         node_get(k, dir)->busy++;
@@ -109,46 +110,117 @@ static void walked_last(struct call *c)
     c->walked(c);
 }
 
+/* The walk goes on with `n`, whose pages may have to go first. */
+static void go_on_with(struct call *c, struct knode *n)
+{
+    c->ino = n->ino;
+    call_hold(c, n);
+    if (node_dropping(n))
+        call_wait_pages(c, n, walked_last);
+    else
+        c->walked(c);
+}
+
+/* fuse_lookup(), under the directory's lock until the name is known: so no answer from before a
+ * local change of the directory is taken in after it. */
 static void looked_up(struct call *c)
 {
     c->ino = 0;
     if (c->a.err == 0) {
         struct knode *n = take_entry(c, c->last, c->attr_version);
-        c->ino = n->ino;
-        call_hold(c, n);
-        if (node_dropping(n)) {
-            call_wait_pages(c, n, walked_last);
-            return;
-        }
+        call_unlock_shared(c);
+        go_on_with(c, n);
     } else if (c->a.err == ENOENT) {
         names_learn(c->k, c->dir, c->last, 0, c->a.entry_valid, c->epoch);
+        call_unlock_shared(c);
+        c->walked(c);
     } else {
         call_end(c, c->a.err);
-        return;
     }
-    c->walked(c);
 }
 
-/* fuse_dentry_revalidate(), fuse_lookup() */
+static void submit_lookup(struct call *c, void (*step)(struct call *c))
+{
+    struct client_op op = {.kind = CLIENT_LOOKUP, .parent = c->dir, .name = c->last};
+    call_hold(c, node_get(c->k, c->dir));
+    call_submit(c, &op, step);
+}
+
+static void lookup_locked(struct call *c)
+{
+    submit_lookup(c, looked_up);
+}
+
+/* lookup_slow(); whoever changes the directory owns its lock already. */
+static void lookup_slow(struct call *c)
+{
+    if (call_owns(c, c->dir))
+        lookup_locked(c);
+    else
+        call_lock_shared(c, c->dir, lookup_locked);
+}
+
+/* fuse_dentry_revalidate(), without a lock: a name that is gone or another one by now does not come
+ * back by the answer. */
+static void revalidated(struct call *c)
+{
+    struct kernel *k = c->k;
+    struct dentry *d = dentry_find(k, c->dir, c->last);
+    bool same = d && d->serial == c->dentry;
+    if (c->a.err == EINTR) {
+        call_end(c, EINTR);
+        return;
+    }
+    if (c->a.err || (same && c->a.attr.ino != d->ino)) {
+        if (!c->a.err) { /* fuse_queue_forget() */
+            struct client_op op = {.kind = CLIENT_FORGET, .ino = c->a.attr.ino, .nlookup = 1};
+            kernel_submit_silent(k, &op);
+        }
+        if (same)
+            dentry_drop(k, c->dir, c->last);
+        lookup_slow(c);
+        return;
+    }
+    struct knode *n = node_get(k, c->a.attr.ino);
+    n->nlookup++;
+    node_change_attributes(k, n, &c->a.attr, c->a.attr_valid, c->attr_version);
+    if (same)
+        d->valid_until = c->a.entry_valid ? process_clock(k->process) + c->a.entry_valid : 0;
+    go_on_with(c, n);
+}
+
+/* The name as it may be used, or asked for; NULL: it is not in memory. */
+static const struct dentry *in_memory(struct call *c, bool again)
+{
+    struct kernel *k = c->k;
+    const struct dentry *d = dentry_find(k, c->dir, c->last);
+    if (!d)
+        return NULL;
+    bool valid = !again && process_clock(k->process) < d->valid_until;
+    if (d->epoch >= k->epoch && (valid || d->ino) && !sim_chance(RND_KERNEL, EVICT_PM))
+        return d;
+    dentry_drop(k, c->dir, c->last);
+    return NULL;
+}
+
+/* lookup_fast(), lookup_slow() */
 void names_last(struct call *c, void (*walked)(struct call *c))
 {
     struct kernel *k = c->k;
+    bool again = c->reval || c->reval_last;
     c->walked = walked;
-    const struct dentry *d = dentry_find(k, c->dir, c->last);
-    if (d && sim_chance(RND_KERNEL, EVICT_PM)) {
-        dentry_drop(k, c->dir, c->last);
-        d = NULL;
-    }
-    if (d && !c->reval && !c->reval_last && d->epoch >= k->epoch &&
-        process_clock(k->process) < d->valid_until) {
+    const struct dentry *d = in_memory(c, again);
+    if (!d) {
+        lookup_slow(c);
+    } else if (again || process_clock(k->process) >= d->valid_until) {
+        c->dentry = d->serial;
+        submit_lookup(c, revalidated);
+    } else {
         c->ino = d->ino;
         if (d->ino)
             call_hold(c, node_find(k, d->ino));
         walked(c);
-        return;
     }
-    struct client_op op = {.kind = CLIENT_LOOKUP, .parent = c->dir, .name = c->last};
-    call_submit(c, &op, looked_up);
 }
 
 /* Splits the next component off; false: it was the last one. */
@@ -652,6 +724,7 @@ static void listed(struct call *c)
         if (e->has_attr)
             link_entry(c, e);
     }
+    call_unlock_shared(c);
     if (c->a.entries.count) {
         list_page(c);
         return;
@@ -659,7 +732,7 @@ static void listed(struct call *c)
     call_end(c, 0);
 }
 
-static void list_page(struct call *c)
+static void list_locked(struct call *c)
 {
     struct client_op op = {.kind = CLIENT_READDIR,
                            .ino = c->ino,
@@ -667,6 +740,12 @@ static void list_page(struct call *c)
                            .size = sim_between(RND_KERNEL, 3, 40),
                            .plus = sim_chance(RND_KERNEL, 500000)};
     call_submit(c, &op, listed);
+}
+
+/* iterate_shared() */
+static void list_page(struct call *c)
+{
+    call_lock_shared(c, c->ino, list_locked);
 }
 
 static void list_walked(struct call *c)
