@@ -184,8 +184,8 @@ static void end(void *ctx, uint64_t arg)
 /* It ends without its session, or without having committed everything: as with a SIGKILL. */
 static void note_what_is_lost(struct mount *m)
 {
-    struct client_stats s = client_stats(m->client, process_clock(m->process));
-    m->ended_dirty |= m->client->state != SESSION_LIVE || s.dirty_bytes + s.inflight_bytes > 0;
+    m->ended_dirty |= m->client->state != SESSION_LIVE || !list_empty(&m->client->commits) ||
+                      !list_empty(&m->client->dirty_files);
 }
 
 static void finish(struct mount *m)
@@ -196,11 +196,6 @@ static void finish(struct mount *m)
     if (m->memory.session)
         files[m->process->id] = m->memory;
     process_at(m->process, sim_now(), end, m, 0);
-}
-
-static bool uncommitted(const struct mount *m)
-{
-    return !list_empty(&m->client->commits) || !list_empty(&m->client->dirty_files);
 }
 
 static void carry_out(struct mount *m, const struct client_effect *e)
