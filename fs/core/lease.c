@@ -35,6 +35,11 @@ int apply_lease(struct apply *a, const Fs__Lease *m)
         return ESTALE;
     if (!S_ISREG(inode.mode))
         return EINVAL;
+    /* RULES L7: without a name it lives for those that held it open then. A session that came later
+     * would lose what it writes as soon as they close it. */
+    struct key hold = key_of2(KEY_HOLD, m->ino, a->session);
+    if (inode.nlink == 0 && inode.lease_session != a->session && state_get(a, &hold) < 0)
+        return ESTALE;
     if (inode.lease_session && inode.lease_session != a->session && !MUTANT(lease_taken_away))
         return EAGAIN; /* the leader recalls it first; apply never takes a lease away */
     if (!inode.lease_session || MUTANT(lease_taken_away)) {

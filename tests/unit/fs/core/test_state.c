@@ -356,6 +356,21 @@ static int release(struct world *w, uint64_t session, uint64_t ino, uint64_t epo
     return (int)w->result.reply->value;
 }
 
+/* RULES L7: a file without a name is nobody's to write who does not hold it. */
+START_TEST(no_lease_of_what_others_hold)
+{
+    struct world w;
+    world_open(&w);
+    w.session = open_session(&w, 1);
+    uint64_t other = open_session(&w, 2);
+    uint64_t f = made(&w, 1, "f", S_IFREG | 0644);
+    ck_assert_int_eq(unlink_holding(&w, 1, "f", false, other), 0);
+    ck_assert_int_eq(lease(&w, w.session, f), ESTALE);
+    ck_assert_int_eq(lease(&w, other, f), 0);
+    world_close(&w);
+}
+END_TEST
+
 /* RULES B2: an old holder that wakes up changes nothing. */
 START_TEST(only_the_holder_in_its_epoch_commits)
 {
@@ -504,6 +519,7 @@ int main(void)
     tcase_add_test(tc, open_unlinked_files_stay);
     tcase_add_test(tc, listings_go_on_after_changes);
     tcase_add_test(tc, a_repeated_operation_is_done_once);
+    tcase_add_test(tc, no_lease_of_what_others_hold);
     tcase_add_test(tc, only_the_holder_in_its_epoch_commits);
     tcase_add_loop_test(tc, maps_agree_with_a_model, 0, 4);
     tcase_add_test(tc, two_copies_hold_the_same);
