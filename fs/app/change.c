@@ -8,7 +8,10 @@
 #include "fs/app/internal.h"
 #include "repl/base/mutant.h"
 
-enum { RENAME_FLAG_EXCHANGE = 2 };
+enum {
+    RENAME_FLAG_EXCHANGE = 2,
+    NAME_ROOM = 4096, /* bytes that a new name or attribute may take in a store, and more in logs */
+};
 
 /* ---- what a change touches ------------------------------------------------------------------- */
 
@@ -228,15 +231,25 @@ static void run_conflicting(struct fs_app *app, struct request *r, struct sessio
 
 /* RULES B13: what is promised here is kept by every node, also by a witness that is drafted before
  * it is used up. */
+static bool has_room(const struct fs_app *app, uint64_t bytes)
+{
+    uint64_t taken = fs_state_totals(app->config.state).reserved + app->reserving;
+    return (bytes <= app->room_bytes && taken <= app->room_bytes - bytes) ||
+           MUTANT(reserve_unlimited);
+}
+
+static void refuse_room(struct fs_app *app, struct request *r)
+{
+    Fs__Reply *reply = reply_error(app, r->id, 0, "the fullest node has no room left");
+    reply_op(reply)->err = ENOSPC;
+    request_answer(app, r, reply);
+}
+
 static void run_reserve(struct fs_app *app, struct request *r)
 {
     uint64_t bytes = r->op->reserve->bytes;
-    uint64_t taken = fs_state_totals(app->config.state).reserved + app->reserving;
-    if (!MUTANT(reserve_unlimited) &&
-        (bytes > app->room_bytes || taken > app->room_bytes - bytes)) {
-        Fs__Reply *reply = reply_error(app, r->id, 0, "the fullest node has no room left");
-        reply_op(reply)->err = ENOSPC;
-        request_answer(app, r, reply);
+    if (!has_room(app, bytes)) {
+        refuse_room(app, r);
         return;
     }
     r->reserving = bytes;
@@ -248,11 +261,17 @@ void change_run(struct fs_app *app, struct request *r, struct session *s)
 {
     switch (r->op->body_case) {
     case FS__OP__BODY_MAKE:
+    case FS__OP__BODY_LINK:
+    case FS__OP__BODY_SETXATTR:
+        if (!has_room(app, NAME_ROOM)) {
+            refuse_room(app, r);
+            return;
+        }
+        run_conflicting(app, r, s);
+        return;
     case FS__OP__BODY_UNLINK:
     case FS__OP__BODY_RENAME:
-    case FS__OP__BODY_LINK:
     case FS__OP__BODY_SETATTR:
-    case FS__OP__BODY_SETXATTR:
     case FS__OP__BODY_REMOVEXATTR:
     case FS__OP__BODY_LEASE:
         run_conflicting(app, r, s);

@@ -197,7 +197,7 @@ static bool put_refused(const struct store *s, const struct block_ref *ref,
 {
     const struct disk_block *b = find(s->disk, ref->name);
     const struct disk_missing *m = find_missing(s->disk, ref->name);
-    uint64_t total, free_bytes, runs[BLOCK_RUNS_MAX];
+    uint64_t runs[BLOCK_RUNS_MAX];
     *status = 0;
     if (ref->size == 0 || ref->size > BLOCK_SIZE_MAX || offset > bytes->size ||
         bytes->size - offset < ref->size || (m && !same(&m->ref, ref))) {
@@ -208,9 +208,8 @@ static bool put_refused(const struct store *s, const struct block_ref *ref,
         *status = same(&b->ref, ref) ? 0 : -EEXIST;
         return b->state != BLOCK_WRITING || *status; /* else it waits with the first */
     }
-    store_space((struct store *)(uintptr_t)s, &total, &free_bytes);
-    if (free_bytes < ref->size && !(m && !s->disk->full)) /* the reserve is for repair */
-        *status = -ENOSPC;
+    if (s->disk->full || s->disk->block_bytes + s->disk->log_bytes + ref->size > s->config.capacity)
+        *status = -ENOSPC; /* what was promised may use the reserve too */
     block_run_hashes(bytes->data + offset, ref->size, runs);
     if (block_digest_of_runs(runs, block_runs(ref->size)) != ref->digest)
         *status = -EBADMSG;
