@@ -177,7 +177,11 @@ static void flush_all(struct mount *m)
 
 void mount_stopped(struct mount *m)
 {
-    mount_finish(m, MOUNT_DONE, "stopped before it was ready");
+    struct client_stats s = client_stats(m->client, mount_now());
+    if (s.dirty_bytes + s.inflight_bytes > 0)
+        give_up(m, "the cluster took no more commits in time"); /* its own deadline came first */
+    else
+        mount_finish(m, MOUNT_DONE, "stopped before it was ready");
 }
 
 static void on_detached(void *ctx, int error)
