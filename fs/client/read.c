@@ -244,7 +244,12 @@ bool read_is_new(const struct client *c, struct read_job *job)
         return true; /* nothing was waited for */
     }
     bool own = i->file != NULL && i->file->lease == LEASE_HELD;
-    if (job->data_version < (own || job->own ? i->attr.data_version : i->sent_version)) {
+    /* The lease is given back: which pages were asked for, and how far the file went, was true
+     * under it, and what the copy answered may be newer. */
+    if (job->own && !own) {
+        return false;
+    }
+    if (job->data_version < (own ? i->attr.data_version : i->sent_version)) {
         return false;
     }
     if (own) {
