@@ -1140,6 +1140,30 @@ START_TEST(buffer_has_a_cap)
 }
 END_TEST
 
+/* RULES B13: what no node could keep is refused when it is written, not when it is committed. */
+START_TEST(fullest_node_has_no_room)
+{
+    static char much[20 << 20]; /* more than a mount asks for in advance */
+    struct file f = create(0, "a");
+    put_text(0, f, 0, "small");
+    world_set_room(&w, 4 << 20);
+    struct client_op big = op_write(f, 0, much, sizeof much);
+    ck_assert_int_eq(world_do(&w, 0, big)->err, ENOSPC);
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    expect_text(1, open_name(1, "a"), 0, "small");
+
+    world_set_room(&w, 0);
+    struct client_op make = {.kind = CLIENT_MAKE,
+                             .parent = WORLD_ROOT,
+                             .name = "b",
+                             .mode = S_IFREG | 0644,
+                             .flags = O_RDWR | O_CREAT};
+    ck_assert_int_eq(world_do(&w, 0, make)->err, ENOSPC);
+    struct client_op gone = {.kind = CLIENT_UNLINK, .parent = WORLD_ROOT, .name = "a"};
+    ck_assert_int_eq(world_do(&w, 1, gone)->err, 0);
+}
+END_TEST
+
 START_TEST(session_consistency)
 {
     /* Goal: own writes are read back from any copy. */
@@ -1200,6 +1224,7 @@ int main(void)
     tcase_add_test(t, no_answer_from_old_knowledge);
     tcase_add_test(t, stop_commits_everything);
     tcase_add_test(t, buffer_has_a_cap);
+    tcase_add_test(t, fullest_node_has_no_room);
     tcase_add_test(t, session_consistency);
     suite_add_tcase(suite, t);
     return run_suite(suite);

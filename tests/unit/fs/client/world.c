@@ -440,6 +440,17 @@ void world_end_session(struct world *w, uint64_t session)
     vec_push(&w->pending, (struct world_entry){++w->last_index, payload});
 }
 
+void world_set_room(struct world *w, uint64_t bytes)
+{
+    for (uint32_t n = 1; n <= WORLD_NODES; n++)
+        app_step(w, n,
+                 (struct fs_app_event){.kind = FS_APP_SPACE,
+                                       .free_bytes = FREE_BYTES,
+                                       .room_bytes = bytes,
+                                       .total_bytes = FREE_BYTES,
+                                       .targets = 6});
+}
+
 void world_open(struct world *w)
 {
     *w = (struct world){.now = 100 * TIME_S, .wall_ns = 1000000000, .leader = 1};
@@ -455,13 +466,8 @@ void world_open(struct world *w)
                                        .lease_us = 4 * TIME_S,
                                        .session_timeout_us = 60 * TIME_S};
         w->apps[n] = fs_app_new(&config);
-        app_step(w, n,
-                 (struct fs_app_event){.kind = FS_APP_SPACE,
-                                       .free_bytes = FREE_BYTES,
-                                       .room_bytes = FREE_BYTES,
-                                       .total_bytes = FREE_BYTES,
-                                       .targets = 6});
     }
+    world_set_room(w, FREE_BYTES);
     world_new_leader(w, 1, true);
 }
 

@@ -63,6 +63,8 @@ struct world {
 
 void world_open(struct world *w);
 void world_close(struct world *w);
+/* From now on the fullest node has so many bytes left; others have more. */
+void world_set_room(struct world *w, uint64_t bytes);
 void world_add_mount(struct world *w, int m, enum client_consistency consistency);
 /* Everything that can happen without time passing. */
 void world_settle(struct world *w);
