@@ -359,6 +359,35 @@ static void written(struct call *c, int err)
 
 static void write_next(struct call *c);
 
+/* Before a direct write its pages go (since Linux 6.7), and again when it is answered (6.18), for
+ * they may have been read meanwhile; false: one is locked. */
+static bool drop_range(struct knode *n, uint64_t pos, uint64_t size)
+{
+    bool all = true;
+    for (uint64_t no = pos / PAGE; no < pages_of(pos + size); no++) {
+        struct kpage *p = map_get(&n->pages, no);
+        if (p && p->state == PAGE_READY)
+            page_free(n, p);
+        else if (p)
+            all = false;
+    }
+    return all;
+}
+
+static void write_settled(struct call *c)
+{
+    struct knode *n = node_find(c->k, c->ino);
+    if (file_of(c)->direct && !drop_range(n, c->offset + c->progress, c->chunk_size)) {
+        call_wait_pages(c, n, write_settled);
+        return;
+    }
+    c->progress += c->chunk_size;
+    if (c->progress < c->size)
+        write_next(c);
+    else
+        written(c, 0);
+}
+
 static void write_answered(struct call *c)
 {
     struct knode *n = node_find(c->k, c->ino);
@@ -372,15 +401,10 @@ static void write_answered(struct call *c)
             page_free(n, p);
     }
     node_wake_waiters(c->k, n);
-    if (err) {
+    if (err)
         written(c, err);
-        return;
-    }
-    c->progress += c->chunk_size;
-    if (c->progress < c->size)
-        write_next(c);
     else
-        written(c, 0);
+        write_settled(c);
 }
 
 static void set_page(struct knode *n, uint64_t no, struct blob *blob, uint64_t offset)
@@ -435,20 +459,6 @@ static uint64_t fill_pages(struct call *c, struct knode *n)
         at += size;
     }
     return at - pos;
-}
-
-/* Before a direct write its pages go (since Linux 6.7); false: one is locked. */
-static bool drop_range(struct knode *n, uint64_t pos, uint64_t size)
-{
-    bool all = true;
-    for (uint64_t no = pos / PAGE; no < pages_of(pos + size); no++) {
-        struct kpage *p = map_get(&n->pages, no);
-        if (p && p->state == PAGE_READY)
-            page_free(n, p);
-        else if (p)
-            all = false;
-    }
-    return all;
 }
 
 /* fuse_perform_write(), or the direct way (fuse_direct_io()). */
