@@ -586,6 +586,7 @@ struct client {
     struct timer stop_timer;
 
     /* cache */
+    uint64_t reads_redone; /* RULES L6 */
     struct map inodes, names;
     struct list inode_lru, name_lru;
     size_t names_count, lru_count;

@@ -122,6 +122,7 @@ static void on_read_done(struct client *c, struct op *op, int err)
         return;
     }
     if (!read_is_new(c, job) && !MUTANT(read_older_than_attr)) {
+        c->reads_redone++;
         op->job = NULL;
         read_free(c, job);
         start_read(c, op);

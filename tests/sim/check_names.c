@@ -15,7 +15,7 @@
  * in time: walking over starts and ends, the set of all (register, operations that took effect)
  * that explain the history so far is kept; what must have taken effect by its end prunes it. With
  * few operations open at once the set stays small. Where it does not (many of unknown outcome), the
- * path is given up: no complaint, never a wrong one.
+ * path is given up: no complaint, never a wrong one; it is counted.
  *
  * At consistency=session reads, and refusals that the kernel may take from a cached or late lookup,
  * bind only the mount itself (check_sessions.c): here they are left out. */
@@ -494,8 +494,10 @@ static void search(struct names *n, const struct path *p, const struct moment *m
     for (size_t i = 0; i < count; i++) {
         size_t step = moments[i].step;
         if (!moments[i].end) {
-            if (~used == 0)
+            if (~used == 0) {
+                sim_count(COUNT_NAMES_GIVEN_UP, 1);
                 return;
+            }
             unsigned slot = (unsigned)__builtin_ctzll(~used);
             open[slot] = step;
             used |= 1ull << slot;
@@ -504,8 +506,10 @@ static void search(struct names *n, const struct path *p, const struct moment *m
         unsigned slot = 0;
         while (!(used & 1ull << slot) || open[slot] != step)
             slot++;
-        if (!expand(n, p, open, used))
+        if (!expand(n, p, open, used)) {
+            sim_count(COUNT_NAMES_GIVEN_UP, 1);
             return;
+        }
         keep_done(n, slot);
         used &= ~(1ull << slot);
         if (n->configs.count == 0) {

@@ -227,6 +227,7 @@ static const char *const counter_names[COUNT_MAX] = {
     [COUNT_RECALLS] = "recalls",
     [COUNT_COMMITS] = "commits",
     [COUNT_READS_REDONE] = "reads_redone",
+    [COUNT_NAMES_GIVEN_UP] = "names_given_up",
     [COUNT_REFUSED_STORES] = "refused_stores",
 };
 

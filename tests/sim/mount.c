@@ -240,8 +240,9 @@ static void feed_one(struct mount *m, struct client_event *ev)
 {
     ev->now = process_clock(m->process);
     ev->wall_ns = process_wall_ns(m->process);
-    uint64_t session = m->client->session;
+    uint64_t session = m->client->session, redone = m->client->reads_redone;
     client_step(m->client, ev, &m->out);
+    sim_count(COUNT_READS_REDONE, m->client->reads_redone - redone);
     if (session != 0 && m->client->session != session)
         workload_session_lost(number_of(m), session);
     for (size_t i = 0; i < m->out.count; i++)

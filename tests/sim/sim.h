@@ -144,6 +144,7 @@ enum sim_counter {
     COUNT_RECALLS,
     COUNT_COMMITS,
     COUNT_READS_REDONE,
+    COUNT_NAMES_GIVEN_UP, /* paths that check_names.c could not judge to the end */
     COUNT_REFUSED_STORES, /* wiped or unreadable stores that rightly did not come back */
     COUNT_MAX = 32
 };
