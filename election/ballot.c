@@ -142,6 +142,11 @@ void ballot_persist(struct ballot *b, struct ballot_update *out, uint64_t term, 
     out->persist = true;
 }
 
+bool ballot_is_aside(const struct ballot *b)
+{
+    return b->now < b->aside_until;
+}
+
 struct strategy_view ballot_view(const struct ballot *b)
 {
     return (struct strategy_view){
@@ -154,6 +159,7 @@ struct strategy_view ballot_view(const struct ballot *b)
         .delta_us = ballot_delta(b, b->now),
         .rtt_us = detector_rtt_max(&b->detector, ballot_voters(b), b->now),
         .calm = !b->suspect,
+        .aside = ballot_is_aside(b),
         .nodes = &b->nodes,
     };
 }
@@ -180,6 +186,7 @@ void ballot_run_strategy(struct ballot *b, struct ballot_update *out,
         ballot_send(b, out, &so->messages[i]);
     if (so->nominate != b->config.self || b->role != BALLOT_FOLLOWER)
         return;
+    assert(!ballot_is_aside(b));
     assert(member_kind_of(&b->config.members, b->config.self) == MEMBER_COPY);
     ballot_begin_prevote(b, out, false);
 }
@@ -315,6 +322,15 @@ static void recv_members(struct ballot *b, struct ballot_update *out,
         (b->role == BALLOT_RESCUE_LEADER && kind != MEMBER_WITNESS) ||
         ((b->role == BALLOT_PRECAND || b->role == BALLOT_CAND) &&
          kind != (b->round.rescue ? MEMBER_WITNESS : MEMBER_COPY)))
+        ballot_step_down(b, out);
+}
+
+/* Who stands is a matter of time alone, so giving way can lose nothing: votes, promises and the
+ * position of the log stay what they are. */
+static void recv_aside(struct ballot *b, struct ballot_update *out, uint64_t until)
+{
+    b->aside_until = until;
+    if (ballot_is_aside(b) && ballot_leads(b))
         ballot_step_down(b, out);
 }
 
@@ -470,6 +486,9 @@ static void dispatch(struct ballot *b, struct ballot_update *out, const struct b
         break;
     case BALLOT_EV_MEMBERS:
         recv_members(b, out, ev->members);
+        break;
+    case BALLOT_EV_ASIDE:
+        recv_aside(b, out, ev->until);
         break;
     }
 }

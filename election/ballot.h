@@ -68,6 +68,7 @@ enum ballot_event_kind {
     BALLOT_EV_TRANSFER,   /* peer: leader, hand over to this copy; 0: to nobody, abort */
     BALLOT_EV_CAUGHT_UP,  /* peer, last: match(peer) == end of our log, while transferring */
     BALLOT_EV_MEMBERS,    /* members: a new configuration is in force */
+    BALLOT_EV_ASIDE,      /* until: give way to others till then; 0: no longer */
 };
 
 /* One event. `now` and `random` count for every kind; other fields as told above. */
@@ -81,6 +82,7 @@ struct ballot_event {
     struct log_position last;
     uint64_t sent_at;
     uint64_t rtt_us;
+    uint64_t until;
     uint32_t successor_count;
     uint8_t successors[NODE_SLOTS];
     struct ballot_message message;
@@ -183,6 +185,8 @@ struct ballot {
     uint64_t contact_at; /* start of that silence, by the detector's clock */
     bool suspect;
     struct log_position last;
+
+    uint64_t aside_until; /* it does not stand before then; it votes as ever */
 
     uint32_t promised_to; /* 0 after a start: unknown */
     uint64_t promise_until;

@@ -13,6 +13,7 @@
 bool ballot_leads(const struct ballot *b);
 node_mask ballot_voters(const struct ballot *b);
 uint32_t ballot_position(const struct ballot *b, uint32_t id);
+bool ballot_is_aside(const struct ballot *b);
 void ballot_note(struct ballot_update *out, struct ballot_note note);
 void ballot_send(struct ballot *b, struct ballot_update *out, const struct ballot_message *m);
 void ballot_persist(struct ballot *b, struct ballot_update *out, uint64_t term, uint32_t voted_for);

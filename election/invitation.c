@@ -121,7 +121,7 @@ static void stand(struct invitation *v, const struct strategy_view *view,
     out->nominate = view->self;
 }
 
-/* A witness leads no group that could stand: it names the copies one after the other. */
+/* Who may not lead has no group that could stand: it names the copies one after the other. */
 static void name_a_copy(struct invitation *v, const struct strategy_view *view,
                         struct strategy_output *out)
 {
@@ -131,7 +131,8 @@ static void name_a_copy(struct invitation *v, const struct strategy_view *view,
     v->failed++;
     wait_turn(v, view, view->now + strategy_lead_us(view));
     output_reset(v, out);
-    strategy_push(out, view, BALLOT_MSG_NOMINATE, copy);
+    if (copy != view->self)
+        strategy_push(out, view, BALLOT_MSG_NOMINATE, copy);
 }
 
 /* ---- messages -------------------------------------------------------------------------------- */

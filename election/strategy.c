@@ -33,14 +33,15 @@ enum member_kind strategy_kind(const struct strategy_view *view, uint32_t id)
 
 bool strategy_may_lead(const struct strategy_view *view, uint32_t id)
 {
-    return strategy_kind(view, id) == MEMBER_COPY;
+    return strategy_kind(view, id) == MEMBER_COPY && !(view->aside && id == view->self);
 }
 
 uint32_t strategy_copies(const struct strategy_view *view)
 {
     uint32_t copies = 0;
 
-    while (copies < view->nodes->placed && strategy_may_lead(view, view->nodes->at[copies]))
+    while (copies < view->nodes->placed &&
+           strategy_kind(view, view->nodes->at[copies]) == MEMBER_COPY)
         copies++;
     return copies;
 }

@@ -39,6 +39,7 @@ struct strategy_view {
     uint64_t delta_us; /* longer than one whole ballot: max(floor, 2R + S + margin), PROTOCOL 1.4 */
     uint64_t rtt_us;   /* R */
     bool calm;         /* no suspicion here: only what others have begun is to be served */
+    bool aside;        /* this copy gives way: it takes the part of an ordinary node */
     bool raw;          /* no ballots follow: the book's version, in `tally elect --raw` only */
     const struct strategy_nodes *nodes;
 };
@@ -105,7 +106,8 @@ const struct strategy_ops *strategy_find(const char *name);
 /* ---- for strategies -------------------------------------------------------------------------- */
 
 enum member_kind strategy_kind(const struct strategy_view *view, uint32_t id);
-bool strategy_may_lead(const struct strategy_view *view, uint32_t id); /* is a copy */
+/* Is a copy, and not this node while it gives way. */
+bool strategy_may_lead(const struct strategy_view *view, uint32_t id);
 uint32_t strategy_copies(const struct strategy_view *view);
 
 /* True when `a`, whose log ends at `a_last`, would rather lead than `b`: a copy first, then the

@@ -147,8 +147,8 @@ static void recv_probe(struct successor *s, const struct strategy_view *view,
 {
     bool stands = accepts(view, m) && s->phase != PHASE_STANDING;
 
-    if (s->phase == PHASE_PAUSE && s->failed > 0)
-        return; /* our ballot has just failed: the asker shall go on to the next */
+    if (!strategy_may_lead(view, view->self) || (s->phase == PHASE_PAUSE && s->failed > 0))
+        return; /* we give way, or our ballot has just failed: the next in line shall be asked */
     if (stands)
         s->phase = PHASE_STANDING;
     output_reset(s, out);

@@ -105,7 +105,7 @@ static enum ballot_reason judge_prevote(const struct ballot *b, const struct bal
  * once". judge_prevote has made sure of both. */
 static void maybe_rescue(struct ballot *b, struct ballot_update *out, uint32_t from)
 {
-    if (b->role != BALLOT_FOLLOWER ||
+    if (b->role != BALLOT_FOLLOWER || ballot_is_aside(b) ||
         member_kind_of(&b->config.members, b->config.self) != MEMBER_WITNESS ||
         member_kind_of(&b->config.members, from) != MEMBER_COPY)
         return;

@@ -445,6 +445,19 @@ void node_blocks_named(struct node *n, const struct block_ref *ref)
         u->named = true;
 }
 
+/* Of an entry that is not applied: it may be overwritten, and then nothing ever names the block. */
+void node_blocks_damaged(struct node *n, struct block_name name)
+{
+    if (!n->state || fs_block_named(n->state, name, NULL))
+        return;
+    note_unnamed(n, name);
+    struct node_unnamed *u = find_unnamed(n, name);
+    if (!u)
+        return;
+    u->written = true;
+    u->entry = replica_last_index(n->replica);
+}
+
 static bool is_garbage(const struct node *n, const struct node_unnamed *u)
 {
     struct fs_session s;

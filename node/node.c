@@ -340,6 +340,8 @@ static void on_missing(void *ctx, struct block_name name, bool missing)
     if (missing)
         log_warn("TALLY-3004", "block %llu.%llu is damaged here; it is fetched from another copy",
                  (unsigned long long)name.session, (unsigned long long)name.n);
+    if (missing)
+        node_blocks_damaged(n, name);
     n->own_wake = n->now; /* look at what is missing now */
     n->tick_due = true;
     node_wake(n);

@@ -172,7 +172,17 @@ static void add_line(void *ctx, const char *text)
 
 static json_t *explain_json(const struct node *n)
 {
+    static struct replica_status s; /* large */
     json_t *lines = json_array();
+    replica_status(n->replica, &s);
+    if (s.lacks) {
+        char text[256];
+        (void)snprintf(text, sizeof text,
+                       "the disk of %s has lost bytes of log entry %" PRIu64
+                       ", which may not be committed: all nodes are asked for them%s",
+                       n->self->name, s.lacks, s.aside ? ", and others are to lead meanwhile" : "");
+        add_line(lines, text);
+    }
     fs_app_explain(n->app, n->now, add_line, lines);
     return json_pack("{s:s, s:o}", "name", n->self->name, "lines", lines);
 }

@@ -18,19 +18,11 @@ static void refuse_old_leader(struct replica *r, uint32_t from, const struct mes
     out->append_resp.reject_index = m->prev_index;
 }
 
-static void ensure_end(struct replica *r, struct log_slot *s)
-{
-    if (s->ensure != 0) {
-        emit(r, EFFECT_ENSURE_END)->ensure.ticket = s->ensure;
-        s->ensure = 0;
-    }
-}
-
 void matched_cut(struct replica *r, uint64_t index)
 {
     assert(index > r->commit);
     for (uint64_t i = index; i <= r->log.last; i++) {
-        ensure_end(r, log_slot(&r->log, i));
+        slot_ensure_end(r, log_slot(&r->log, i));
     }
     log_cut(&r->log, index);
     write_cut(r, index);
@@ -83,7 +75,7 @@ static void take_again(struct replica *r, struct entry *e)
 {
     struct log_slot *s = log_slot(&r->log, e->index);
     if (s != NULL && !s->ensured && e->inline_bytes != NULL) {
-        ensure_end(r, s);
+        slot_ensure_end(r, s);
         log_fill(&r->log, e);
         s->ensured = true;
     }
@@ -135,7 +127,7 @@ static void rebase(struct replica *r, const struct message_append *m)
     replica_trace(r, "n%u rebase last=%llu base=%llu", r->self, (unsigned long long)r->log.last,
                   (unsigned long long)m->prev_index);
     for (uint64_t i = r->log.base_index + 1; i <= r->log.last; i++) {
-        ensure_end(r, log_slot(&r->log, i));
+        slot_ensure_end(r, log_slot(&r->log, i));
     }
     write_cut(r, 1);
     log_reset(&r->log, m->prev_index, m->prev_term);

@@ -27,6 +27,7 @@ void lead_begin(struct replica *r)
     r->ready = false;
     r->read_round = 0;
     r->led_since = r->now;
+    mend_begin(r);
     r->heartbeat_at = r->now;
     r->active_until = r->now + ACTIVE_US;
     r->transferring = false;

@@ -21,6 +21,7 @@ struct log_slot {
     time_us appended_at; /* 0: before this start */
     uint64_t ticket;     /* proposal on this leader that waits for the commit; 0: none */
     uint64_t ensure;     /* ENSURE under way for its blocks; 0: none */
+    uint64_t mend;       /* the same for one that is durable, whose bytes may be lost since */
     bool ensured;
 };
 

@@ -73,13 +73,8 @@ void commit_to(struct replica *r, uint64_t index)
             continue;
         }
         s->ticket = 0;
-        if (!s->ensured) {
-            if (s->ensure != 0) {
-                emit(r, EFFECT_ENSURE_END)->ensure.ticket = s->ensure;
-            }
-            s->ensure = 0;
-            s->ensured = true;
-        }
+        slot_ensure_end(r, s);
+        s->ensured = true;
     }
     r->commit = index;
     log_move_ensured(&r->log);
@@ -215,6 +210,9 @@ static void recv_ensured(struct replica *r, uint64_t ticket)
         hold_ensured(r, ticket, &found);
     }
     if (!found) {
+        mend_ensured(r, ticket, &found);
+    }
+    if (!found) {
         want_ensured(r, ticket, &found); /* else it was ended meanwhile */
     }
 }
@@ -323,6 +321,7 @@ static void finish(struct replica *r, bool more)
     ballots_feed_position(r);
     commit_by_quorum(r);
     lead_tick(r);
+    mend_run(r);
     draft_run(r);
     draft_tell(r);
     holds_run(r);

@@ -80,6 +80,8 @@ struct replica_status {
     bool log_over_budget; /* witness: keeps more than log_budget because a copy is far behind */
     uint32_t draft_mask;
     uint32_t holds; /* proposals that wait for blocks */
+    uint64_t lacks; /* uncommitted entry whose bytes this store has lost; 0: none is known */
+    bool aside;     /* gives way because of it: others stand */
     uint64_t demote_index, keep_index;
     uint32_t peers_count;
     struct replica_peer_status peers[NODE_SLOTS];

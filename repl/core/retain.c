@@ -115,10 +115,7 @@ void recv_snapshot_installed(struct replica *r, uint64_t index, uint64_t term)
         log_forget(&r->log, index);
     } else {
         for (uint64_t i = r->log.base_index + 1; i <= r->log.last; i++) {
-            struct log_slot *s = log_slot(&r->log, i);
-            if (s->ensure != 0) {
-                emit(r, EFFECT_ENSURE_END)->ensure.ticket = s->ensure;
-            }
+            slot_ensure_end(r, log_slot(&r->log, i));
         }
         write_cut(r, 1);
         log_reset(&r->log, index, term);

@@ -123,6 +123,12 @@ struct replica {
     time_us transfer_at; /* rescue or stop: try (again) to hand over then */
     bool transferring;
 
+    /* mend.c */
+    uint64_t headway; /* how far this leadership has come, and since when no further */
+    time_us headway_at, asked_at;
+    uint32_t mending;    /* slots with `mend` */
+    time_us aside_until; /* 0: not aside */
+
     node_mask draft_mask, draft_told;
     uint64_t demote_told;
 
@@ -174,6 +180,13 @@ uint64_t lead_append(struct replica *r, enum entry_kind kind, struct blob *paylo
                      struct blob *inline_bytes, uint64_t ticket);
 void peer_link(struct replica *r, uint32_t peer, bool up, uint64_t store_boot);
 time_us lead_wake_at(const struct replica *r);
+
+/* ---- mend.c ---------------------------------------------------------------------------------- */
+void mend_begin(struct replica *r);
+void mend_run(struct replica *r);
+void mend_ensured(struct replica *r, uint64_t ticket, bool *ret_found);
+uint64_t mend_first(const struct replica *r); /* lowest index whose bytes are asked for; 0: none */
+void slot_ensure_end(struct replica *r, struct log_slot *s); /* nobody waits for its bytes */
 
 /* ---- draft.c --------------------------------------------------------------------------------- */
 void draft_run(struct replica *r);

@@ -74,6 +74,8 @@ void replica_status(const struct replica *r, struct replica_status *ret)
         .log_bytes = log_bytes(&r->log, r->log.base_index, r->log.last),
         .draft_mask = r->draft_mask,
         .holds = (uint32_t)r->holds.count,
+        .lacks = mend_first(r),
+        .aside = r->aside_until != 0,
         .demote_index = is_leader(r) ? least_whole_index(r) : r->demote_index,
         .keep_index = is_leader(r) ? least_durable_applied(r) : r->keep_index,
     };
@@ -127,6 +129,11 @@ void replica_check(const struct replica *r)
     for (uint64_t i = r->log.base_index + 1; i <= r->commit; i++) {
         assert(log_slot(&r->log, i)->ensured);
     }
+    uint32_t mending = 0;
+    for (uint64_t i = r->log.base_index + 1; i <= r->log.last; i++) {
+        mending += log_slot(&r->log, i)->mend != 0;
+    }
+    assert(mending == r->mending);
     if (leads(r)) {
         check_leader(r);
     } else {

@@ -295,6 +295,17 @@ static void demote(struct node *n)
 
 /* ---- journals -------------------------------------------------------------------------------- */
 
+static bool missing_del(struct node *n, uint64_t block)
+{
+    for (size_t i = 0; i < n->missing.count; i++) {
+        if (n->missing.items[i] == block) {
+            vec_remove(&n->missing, i);
+            return true;
+        }
+    }
+    return false;
+}
+
 static uint64_t disk_last(const struct node *n)
 {
     return n->base_index + n->log.count;
@@ -311,6 +322,18 @@ static void disk_cut(struct node *n, uint64_t from)
     while (disk_last(n) >= from && n->log.count > 0) {
         entry_unref(vec_pop(&n->log));
     }
+}
+
+/* The names of an overwritten entry are wanted no more (RULES B12). */
+static void disk_overwrite(struct node *n, uint64_t from)
+{
+    for (uint64_t i = from; i <= disk_last(n); i++) {
+        const struct entry *e = disk_entry(n, i);
+        for (uint32_t k = 0; k < e->blocks_count; k++) {
+            (void)missing_del(n, e->blocks[k].name.n);
+        }
+    }
+    disk_cut(n, from);
 }
 
 static void disk_forget(struct node *n, uint64_t index)
@@ -358,7 +381,7 @@ static void write_entry(struct world *w, uint32_t id, struct entry *e, uint64_t 
     if (e->index <= n->base_index || is_void(n, e, unheard)) {
         return;
     }
-    disk_cut(n, e->index);
+    disk_overwrite(n, e->index);
     if (e->index != disk_last(n) + 1) {
         complain(w, "gap in a journal", "n%u index=%" PRIu64, id, e->index);
         return;
@@ -784,7 +807,12 @@ static void happen_ensure(struct world *w, const struct happening *h)
     }
     bool all = true;
     for (uint32_t i = 0; i < n->ensures.items[at].count; i++) {
-        all = fetch(w, h->node, n->ensures.items[at].refs[i].name.n, false) && all;
+        uint64_t block = n->ensures.items[at].refs[i].name.n;
+        bool here = fetch(w, h->node, block, false);
+        if (here && missing_del(n, block)) {
+            store_put(n, block, true); /* what was missing becomes durable (repl/io/store.h) */
+        }
+        all = all && here;
     }
     if (!all && !(w->options.bug == BUG_LYING_ENSURE && chance(w, 50))) {
         struct happening again = *h;
@@ -1636,6 +1664,27 @@ void cluster_join(struct world *w, uint32_t a, uint32_t b)
 void cluster_slow_disk(struct world *w, uint32_t id, time_us flush)
 {
     w->nodes[id].flush_us = flush;
+}
+
+bool cluster_lose_bytes(struct world *w, uint32_t id)
+{
+    struct node *n = &w->nodes[id];
+    struct entry *e = n->log.count > 0 ? n->log.items[n->log.count - 1] : NULL;
+    if (e == NULL || e->blocks_count == 0) {
+        return false;
+    }
+    for (uint32_t i = 0; i < e->blocks_count; i++) {
+        struct held *h = store_find(n, e->blocks[i].name.n);
+        if (h != NULL) {
+            vec_remove(&n->store, (size_t)(h - n->store.items));
+        }
+        if (!n->witness) {
+            missing_add(n, e->blocks[i].name.n);
+        }
+    }
+    n->log.items[n->log.count - 1] = entry_without_bytes(e);
+    entry_unref(e);
+    return true;
 }
 
 const struct replica *cluster_replica(const struct world *w, uint32_t id)

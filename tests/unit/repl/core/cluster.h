@@ -3,8 +3,8 @@
  *
  * Fault model. Links: delay, cut with or without notice, loss and reordering. Nodes: crash at any
  * moment (unflushed records and blocks are lost, or a prefix of them survives), restart, stop and
- * go on (SIGSTOP). Clocks: set apart, and run apart by up to 1/1000. Disks: slow flushes. Not
- * modelled: damaged bytes, lost stores.
+ * go on (SIGSTOP). Clocks: set apart, and run apart by up to 1/1000. Disks: slow flushes; in
+ * stories also bytes that are lost. Not modelled: lost stores.
  *
  * One seed draws the shape of the traffic and all faults; the same seed gives the same run. */
 #ifndef TALLY_TEST_CLUSTER_H
@@ -81,6 +81,9 @@ void cluster_freeze(struct world *w, uint32_t id); /* SIGSTOP */
 void cluster_thaw(struct world *w, uint32_t id);
 void cluster_cut(struct world *w, uint32_t a, uint32_t b, bool silent);
 void cluster_join(struct world *w, uint32_t a, uint32_t b);
+/* The disk of a node that is down loses the bytes of its last entry, and only these; false: that
+ * one has none. */
+bool cluster_lose_bytes(struct world *w, uint32_t id);
 void cluster_slow_disk(struct world *w, uint32_t id, time_us flush);
 
 const struct replica *cluster_replica(const struct world *w, uint32_t id);

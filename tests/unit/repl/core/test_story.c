@@ -336,6 +336,96 @@ START_TEST(slow_copy_is_replaced_by_the_witness)
 }
 END_TEST
 
+static uint64_t gave_way(struct world *w, uint32_t id, time_us limit)
+{
+    struct replica_status s;
+    time_us end = cluster_now(w) + limit;
+    uint64_t times = 0;
+    for (bool was = false; cluster_now(w) < end && !cluster_leader(w);) {
+        cluster_pass(w, 1 * TIME_MS);
+        replica_status(cluster_replica(w, id), &s);
+        times += s.aside && !was;
+        was = s.aside;
+    }
+    return times;
+}
+
+static void crash_all(struct world *w, uint32_t nodes)
+{
+    for (uint32_t id = 1; id <= nodes; id++)
+        cluster_crash(w, id);
+}
+
+/* Only the leader has the entry, on its disk, and that disk loses the bytes. Nobody can take the
+ * entry from it: it must make way for a copy that does not have it. By parts, another copy holds
+ * the bytes in some runs: then they are fetched. */
+START_TEST(leader_without_the_bytes_of_its_own_entry_gives_way)
+{
+    uint64_t times = 0;
+    for (uint64_t seed = 1; seed <= 2 * SEEDS; seed++) {
+        uint32_t leader, copies = seed % 4 < 2 ? 2 : 3, nodes = 2 * copies - 1;
+        struct world *w = begin(copies, copies - 1, seed, &leader);
+        uint64_t before = must_commit(w, leader, FORM_INLINE, 50 * TIME_MS);
+        for (uint32_t id = 1; id <= nodes; id++)
+            if (id != leader)
+                cluster_cut(w, leader, id, true);
+        (void)cluster_propose(w, leader, seed % 2 ? FORM_INLINE : FORM_BY_PARTS);
+        cluster_pass(w, 10 * TIME_MS);
+        crash_all(w, nodes);
+        ck_assert(cluster_lose_bytes(w, leader));
+        for (uint32_t id = 1; id <= nodes; id++) {
+            cluster_start(w, id);
+            if (id != leader)
+                cluster_join(w, leader, id);
+        }
+        times += gave_way(w, leader, 6 * TIME_S);
+        uint32_t now = cluster_leader(w);
+        ck_assert_msg(now != 0, "seed %llu: no leader", (unsigned long long)seed);
+        uint64_t after = must_commit(w, now, FORM_BY_PARTS, 300 * TIME_MS);
+        cluster_pass(w, 500 * TIME_MS);
+        ck_assert(cluster_applied(w, leader, before) && cluster_applied(w, leader, after));
+        end(w, seed);
+    }
+    printf("# %llu of %u gave way\n", (unsigned long long)times, 2 * SEEDS);
+    ck_assert_uint_ge(times, SEEDS / 2);
+}
+END_TEST
+
+/* The same for a witness: it refuses the copies because of an entry that it alone has, and whose
+ * bytes it has lost, so it can neither hand it over nor let go of it by itself. */
+START_TEST(witness_without_the_bytes_of_its_own_entry_gives_way)
+{
+    uint64_t times = 0;
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        uint32_t leader;
+        struct world *w = begin(2, 1, seed, &leader);
+        cluster_crash(w, 3 - leader);
+        (void)must_commit(w, leader, FORM_INLINE, 100 * TIME_MS);
+        cluster_slow_disk(w, leader, 3 * TIME_S);
+        (void)cluster_propose(w, leader, FORM_INLINE);
+        cluster_pass(w, 20 * TIME_MS);
+        cluster_crash(w, leader);
+        cluster_crash(w, 3);
+        cluster_slow_disk(w, leader, 400);
+        ck_assert(cluster_lose_bytes(w, 3));
+        for (uint32_t id = 1; id <= 3; id++)
+            cluster_start(w, id);
+        if (replica_last_index(cluster_replica(w, leader)) ==
+            replica_last_index(cluster_replica(w, 3))) { /* it was written there, too */
+            (void)cluster_end(w);
+            continue;
+        }
+        times += gave_way(w, 3, 12 * TIME_S);
+        uint32_t now = cluster_leader(w);
+        ck_assert_msg(now != 0, "seed %llu: no leader", (unsigned long long)seed);
+        (void)must_commit(w, now, FORM_BY_PARTS, 300 * TIME_MS);
+        end(w, seed);
+    }
+    printf("# %llu of %u gave way\n", (unsigned long long)times, SEEDS);
+    ck_assert_uint_ge(times, SEEDS / 4);
+}
+END_TEST
+
 /* "Each checker has a test that feeds it a bad history and expects a complaint." */
 START_TEST(checks_object_to_a_bad_history)
 {
@@ -372,6 +462,8 @@ int main(void)
     tcase_add_test(tc, crash_in_the_middle_leaves_logs_consistent);
     tcase_add_test(tc, stopping_leader_hands_over);
     tcase_add_test(tc, slow_copy_is_replaced_by_the_witness);
+    tcase_add_test(tc, leader_without_the_bytes_of_its_own_entry_gives_way);
+    tcase_add_test(tc, witness_without_the_bytes_of_its_own_entry_gives_way);
     tcase_add_loop_test(tc, checks_object_to_a_bad_history, 0, 5);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
