@@ -18,7 +18,9 @@
  * path is given up: no complaint, never a wrong one; it is counted.
  *
  * At consistency=session reads, and refusals that the kernel may take from a cached or late lookup,
- * bind only the mount itself (check_sessions.c): here they are left out. */
+ * bind only the mount itself and are left out of that search. What a mount itself made of a name it
+ * must find, though (RULES L10, read your writes): the file that its last change put there, or what
+ * a change puts there that may have come behind. */
 #include <errno.h>
 #include <string.h>
 
@@ -53,6 +55,7 @@ struct step {
 struct path {
     const char *name; /* borrowed from the history */
     vec_of(struct step) steps;
+    vec_of(const struct history_op *) late; /* STAT and OPEN at consistency=session */
 };
 
 struct config {
@@ -196,8 +199,13 @@ static void link_to(struct names *n, const struct history_op *op)
 
 static void look(struct names *n, const struct history_op *op)
 {
-    if (n->h->session_consistency || op_unknown(op))
+    if (op_unknown(op) || !op->path)
         return;
+    if (n->h->session_consistency) {
+        if (op->err == 0 || (op->err == ENOENT && in_root(op->path)))
+            vec_push(&path_of(n, op->path)->late, op);
+        return;
+    }
     if (op->err == 0)
         add_file(n, op->path, op, op->file);
     else if (op->err == ENOENT)
@@ -520,6 +528,60 @@ static void search(struct names *n, const struct path *p, const struct moment *m
     }
 }
 
+/* ---- read your names (consistency=session) ------------------------------------------------------
+ */
+
+/* Ended, and the register is known to be `value` at some moment of it. */
+static bool is_definite(const struct step *s)
+{
+    return s->puts && !s->may_stay && s->end != TIME_NEVER && s->value != VALUE_OPEN;
+}
+
+static bool gives(const struct step *s, uint64_t value)
+{
+    return s->value == value || s->value == VALUE_OPEN ||
+           (s->value == VALUE_ANY && value != VALUE_NONE);
+}
+
+static bool explained(const struct path *p, const struct step *own, const struct history_op *look)
+{
+    uint64_t value = look->err ? VALUE_NONE : look->file;
+    if (gives(own, value))
+        return true;
+    for (size_t i = p->steps.count; i-- > 0;) {
+        const struct step *s = &p->steps.items[i];
+        if (s->puts && s->end >= own->start && s->start <= look->end && gives(s, value))
+            return true;
+    }
+    return false;
+}
+
+/* Steps and looks are in the order of their starts; of each mount the definite steps are a chain,
+ * from the newest one back. */
+static void check_own(const struct path *p)
+{
+    char text[HISTORY_TEXT], other[HISTORY_TEXT];
+    size_t newest[SIM_MOUNTS_MAX + 1] = {0}, next = 0;
+    size_t *before = xcalloc(p->steps.count + 1, sizeof *before);
+    for (size_t i = 0; i < p->late.count && !sim_failed(); i++) {
+        const struct history_op *look = p->late.items[i];
+        for (; next < p->steps.count && p->steps.items[next].start < look->start; next++)
+            if (is_definite(&p->steps.items[next])) {
+                size_t *head = &newest[p->steps.items[next].op->mount];
+                before[next] = *head;
+                *head = next + 1;
+            }
+        size_t at = newest[look->mount];
+        while (at && p->steps.items[at - 1].end >= look->start)
+            at = before[at - 1];
+        const struct step *own = at ? &p->steps.items[at - 1] : NULL;
+        if (own && same_life(own->op, look) && !explained(p, own, look))
+            sim_complain("names", "read your writes: %s shows not what %s made of it, at %s",
+                         p->name, op_text(own->op, text), op_text(look, other));
+    }
+    free(before);
+}
+
 static void check_path(struct names *n, const struct path *p)
 {
     vec_of(struct moment) moments = {0};
@@ -553,8 +615,13 @@ void check_names(const struct history *h)
     for (size_t i = 0; i < n.paths.count && !sim_failed(); i++)
         if (n.paths.items[i].steps.count)
             check_path(&n, &n.paths.items[i]);
-    for (size_t i = 0; i < n.paths.count; i++)
+    for (size_t i = 0; i < n.paths.count && !sim_failed(); i++)
+        if (n.paths.items[i].late.count)
+            check_own(&n.paths.items[i]);
+    for (size_t i = 0; i < n.paths.count; i++) {
         vec_done(&n.paths.items[i].steps);
+        vec_done(&n.paths.items[i].late);
+    }
     vec_done(&n.paths);
     vec_done(&n.configs);
     vec_done(&n.next);

@@ -1103,6 +1103,23 @@ START_TEST(late_lookups_are_fine)
 }
 END_TEST
 
+START_TEST(own_names_are_found)
+{
+    on_path(H_CREATE, 1, 10, 20, "/a", 0)->file = 7;
+    on_path(H_CREATE, 1, 11, 20, "/b", 0)->file = 8;
+    on_path(H_STAT, 2, 21, 22, "/a", ENOENT); /* another mount may be late */
+    on_path(H_UNLINK, 2, 23, 40, "/b", 0);
+    on_path(H_STAT, 1, 30, 35, "/b", ENOENT); /* that may be why */
+    on_path(H_STAT, 1, 36, 38, "/b", 0)->file = 8;
+    on_path(H_UNLINK, 1, 50, 60, "/a", 0);
+    check_names(&h);
+    expect_silence();
+    on_path(H_STAT, 1, 70, 80, "/a", 0)->file = 7;
+    check_names(&h);
+    expect_complaint("names", "read your writes");
+}
+END_TEST
+
 START_TEST(two_files_need_no_order)
 {
     put(1, 10, 20, 0, 1, 1);
@@ -1201,6 +1218,7 @@ int main(void)
     tcase_add_test(tc, answer_before_the_question);
     tcase_add_test(tc, two_files_need_no_order);
     tcase_add_test(tc, late_lookups_are_fine);
+    tcase_add_test(tc, own_names_are_found);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }
