@@ -230,12 +230,13 @@ static void run_conflicting(struct fs_app *app, struct request *r, struct sessio
 }
 
 /* RULES B13: what is promised here is kept by every node, also by a witness that is drafted before
- * it is used up. */
+ * it is used up. Small blocks are in the log and among the blocks for a while, so no more than half
+ * of what is free is promised. */
 static bool has_room(const struct fs_app *app, uint64_t bytes)
 {
     uint64_t taken = fs_state_totals(app->config.state).reserved + app->reserving;
-    return (bytes <= app->room_bytes && taken <= app->room_bytes - bytes) ||
-           MUTANT(reserve_unlimited);
+    uint64_t room = app->room_bytes / 2;
+    return (bytes <= room && taken <= room - bytes) || MUTANT(reserve_unlimited);
 }
 
 static void refuse_room(struct fs_app *app, struct request *r)

@@ -409,7 +409,11 @@ struct kv *store_kv(struct store *s)
 
 /* ---- space ----------------------------------------------------------------------------------- */
 
-void store_space(struct store *s, uint64_t *ret_total, uint64_t *ret_free)
+struct space {
+    uint64_t total, room, reserve; /* the reserve is part of `room` */
+};
+
+static struct space space_of(const struct store *s)
 {
     struct statvfs v;
     uint64_t disk = UINT64_MAX, left = UINT64_MAX;
@@ -425,8 +429,20 @@ void store_space(struct store *s, uint64_t *ret_total, uint64_t *ret_free)
     uint64_t room = total > used ? total - used : 0;
     if (s->config.capacity == 0 || left < room)
         room = left;
-    *ret_total = total > reserve ? total - reserve : 0;
-    *ret_free = room > reserve ? room - reserve : 0;
+    return (struct space){total, room, reserve};
+}
+
+void store_space(struct store *s, uint64_t *ret_total, uint64_t *ret_free)
+{
+    struct space p = space_of(s);
+    *ret_total = p.total > p.reserve ? p.total - p.reserve : 0;
+    *ret_free = p.room > p.reserve ? p.room - p.reserve : 0;
+}
+
+bool store_has_room(const struct store *s, uint32_t size)
+{
+    struct space p = space_of(s);
+    return p.room >= p.reserve / 2 + size;
 }
 
 void store_stats(struct store *s, struct store_stats *ret)

@@ -227,7 +227,9 @@ void store_snapshot_abort(struct store *s);
 /* ---- state of affairs ---------------------------------------------------------------------------
  */
 
-/* For writers: repair and the log keep a reserve out of both numbers (RULES B13). */
+/* For writers: repair and the log keep a reserve out of both numbers (RULES B13). Blocks that come
+ * all the same are taken into half of it; the rest is the log's, for a node that cannot write its
+ * log is down. */
 void store_space(struct store *s, uint64_t *ret_total, uint64_t *ret_free);
 
 struct store_stats {

@@ -207,6 +207,8 @@ void store_put(struct store *s, const struct block_ref *ref, struct blob *bytes,
         store_soon(s, done, ctx, -EAGAIN); /* on its way out: asked for again in a moment */
     } else if (index_get(&s->index, ref->name, &e)) {
         store_soon(s, done, ctx, same_block(&e.ref, ref) ? 0 : -EEXIST);
+    } else if (!store_has_room(s, ref->size)) {
+        store_soon(s, done, ctx, -ENOSPC);
     } else {
         p = pending_new(s, ref, bytes, offset);
         int rc = blocks_take(s->blocks, ref->size, &p->place, &p->segment);

@@ -117,6 +117,8 @@ static inline struct log_entry *log_at(struct store *s, uint64_t index)
 /* ---- store.c --------------------------------------------------------------------------------- */
 char *store_kv_dir(const struct store *s, uint32_t generation);
 void store_soon(struct store *s, store_done_fn *done, void *ctx, int status);
+/* For a block of `size` bytes, beside what is the log's alone. */
+bool store_has_room(const struct store *s, uint32_t size);
 /* A record with the control values as they are now; the caller appends it. */
 struct journal_item *store_control_item(struct store *s, enum record_kind kind);
 

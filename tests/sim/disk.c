@@ -292,6 +292,13 @@ void store_space(struct store *s, uint64_t *ret_total, uint64_t *ret_free)
     *ret_free = d->full || used > s->config.capacity ? 0 : s->config.capacity - used;
 }
 
+bool disk_has_room(const struct store *s, uint32_t size)
+{
+    const struct disk *d = s->disk;
+    uint64_t used = d->block_bytes + d->log_bytes, reserve = s->config.capacity / RESERVE_SHARE;
+    return !d->full && used + size + reserve / 2 <= s->config.capacity;
+}
+
 void store_stats(struct store *s, struct store_stats *ret)
 {
     memset(ret, 0, sizeof *ret);

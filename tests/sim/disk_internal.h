@@ -109,6 +109,8 @@ time_us disk_latency(const struct disk *d, uint64_t bytes);
 struct disk_job *disk_job_new(struct store *s, void (*finish)(struct store *, struct disk_job *),
                               time_us takes);
 void disk_wake(struct store *s);
+/* For a block of `size` bytes, beside what is the log's alone. */
+bool disk_has_room(const struct store *s, uint32_t size);
 /* disk_log.c */
 void disk_append(struct store *s, const struct disk_record *r);
 void disk_apply_group(struct store *s, size_t count, bool tell);
