@@ -378,11 +378,12 @@ void store_each_missing(struct store *s, store_block_fn *each, void *ctx)
 
 uint64_t store_missing_count(const struct store *s)
 {
-    uint64_t count = s->disk->missing.count;
-    for (size_t i = 0; count && i < s->disk->dropped.count; i++) {
-        const struct disk_missing *m = map_get(&s->disk->missing, s->disk->dropped.items[i]);
-        count -= m && m->dropped;
-    }
+    const struct map *missing = &s->disk->missing;
+    uint64_t count = missing->count;
+    size_t cursor = 0;
+    void *value;
+    while (count && s->disk->dropped.count && map_next(missing, &cursor, NULL, &value))
+        count -= ((struct disk_missing *)value)->dropped;
     return count;
 }
 

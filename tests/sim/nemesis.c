@@ -552,6 +552,7 @@ static void leave_out(void)
 void nemesis_heal(void)
 {
     nemesis.over = true;
+    memset(nemesis.restart_planned, 0, sizeof nemesis.restart_planned); /* from now on sooner */
     leave_out();
     sim_trace("healed, left out: %x", nemesis.left_out);
     net_heal_all();
