@@ -264,8 +264,26 @@ void op_fail(struct client *c, struct op *op, int err)
     end(c, op);
 }
 
+/* What it changes may happen at any moment from now on, and the kernel takes it for not done: it has
+ * to ask again. While the operation is under way it gets nothing to keep. */
+static void doubt(struct client *c, const struct op *op)
+{
+    for (size_t b = 0; b < op->busy_count; b++) {
+        if (op->busy[b].kind == BUSY_NAMES) {
+            cache_drop_names(c, op->busy[b].inode->ino);
+        } else {
+            inode_invalidate_kernel(c, op->busy[b].inode);
+        }
+    }
+    struct inode *i = inode_find(c, op->a.ino);
+    if (op->a.kind == CLIENT_SETATTR && op->frozen && i != NULL) {
+        inode_invalidate_kernel(c, i); /* it is cut off, and not committed yet */
+    }
+}
+
 void op_give_up(struct client *c, struct op *op, int err)
 {
+    doubt(c, op);
     answer(c, op, NULL, err);
     timer_clear(&op->deadline);
     timer_clear(&op->root);

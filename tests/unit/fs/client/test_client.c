@@ -220,6 +220,31 @@ START_TEST(pages_go_after_a_setattr)
 }
 END_TEST
 
+/* A change whose caller was killed happens all the same: the kernel, which takes it for not done,
+ * must ask again. */
+START_TEST(caller_killed)
+{
+    ck_assert_int_eq(lookup(0, "a")->err, ENOENT);
+    ck_assert_uint_gt(lookup(0, "a")->entry_valid_us, 0);
+    unsigned names = w.mounts[0].notified_names;
+    w.mounts[0].held = true;
+    uint64_t id = world_start(&w, 0,
+                              (struct client_op){.kind = CLIENT_MAKE,
+                                                 .parent = WORLD_ROOT,
+                                                 .name = "a",
+                                                 .mode = S_IFREG | 0644,
+                                                 .open = true,
+                                                 .flags = O_RDWR | O_CREAT});
+    world_settle(&w);
+    ck_assert_ptr_null(world_find(&w, 0, id));
+    world_cancel(&w, 0, id);
+    ck_assert_int_eq(world_find(&w, 0, id)->err, EINTR);
+    ck_assert_uint_eq(w.mounts[0].notified_names, names + 1);
+    w.mounts[0].held = false;
+    ck_assert_int_eq(lookup(0, "a")->err, 0);
+}
+END_TEST
+
 START_TEST(attributes_and_xattrs)
 {
     struct file f = create(0, "a");
@@ -1193,6 +1218,7 @@ int main(void)
     tcase_add_test(t, names_come_and_go);
     tcase_add_test(t, directories_and_listings);
     tcase_add_test(t, pages_go_after_a_setattr);
+    tcase_add_test(t, caller_killed);
     tcase_add_test(t, attributes_and_xattrs);
     tcase_add_test(t, own_writes_are_seen_at_once);
     tcase_add_test(t, part_of_a_committed_page);

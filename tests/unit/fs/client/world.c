@@ -428,6 +428,11 @@ void world_stop(struct world *w, int m)
     client_feed(w, m, (struct client_event){.kind = CLIENT_EV_STOP});
 }
 
+void world_cancel(struct world *w, int m, uint64_t id)
+{
+    client_feed(w, m, (struct client_event){.kind = CLIENT_EV_CANCEL, .op_id = id});
+}
+
 void world_end_session(struct world *w, uint64_t session)
 {
     Fs__Op op = FS__OP__INIT;

@@ -74,6 +74,8 @@ void world_link_up(struct world *w, int m, uint32_t node, uint64_t store_boot);
 /* `keep`: what was appended and not applied is in the new leader's log. */
 void world_new_leader(struct world *w, uint32_t node, bool keep);
 void world_stop(struct world *w, int m);
+/* The caller of operation `id` was killed. */
+void world_cancel(struct world *w, int m, uint64_t id);
 void world_end_session(struct world *w, uint64_t session);
 
 /* Starts an operation; its id. */
