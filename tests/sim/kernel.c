@@ -23,6 +23,8 @@ static struct kernel *kernels[PROCESSES];
 
 /* ---- requests -------------------------------------------------------------------------------- */
 
+static void call_answered(struct kernel *k, struct pending *p, const struct client_result *r);
+
 static uint64_t new_id(struct kernel *k)
 {
     return (uint64_t)k->process->life << 40 | ++k->next_id;
@@ -53,6 +55,7 @@ void pending_submit(struct kernel *k, struct pending *p, const struct client_op 
     p->id = new_id(k);
     p->op = *op;
     p->op.id = p->id;
+    p->sent = true;
     if (op->name) {
         (void)snprintf(p->name, sizeof p->name, "%s", op->name);
         p->op.name = p->name;
@@ -64,6 +67,29 @@ void pending_submit(struct kernel *k, struct pending *p, const struct client_op 
     (void)map_put(&k->pending, p->id, p);
     vec_push(&k->queue, p->id);
     process_at(k->process, sim_now() + REQUEST_DELAY, deliver, k, 0);
+}
+
+static void deliver_interrupt(void *ctx, uint64_t id)
+{
+    struct kernel *k = ctx;
+    struct pending *p = map_get(&k->pending, id);
+    if (p && p->sent)
+        mount_cancel(k->mount, id);
+}
+
+/* FUSE_INTERRUPT, behind the request itself. What waits for pages or locks goes on. */
+void sys_interrupt(struct kernel *k, const void *ctx)
+{
+    size_t cursor = 0;
+    void *value;
+    while (map_next(&k->pending, &cursor, NULL, &value)) {
+        struct pending *p = value;
+        if (p->answered != call_answered || !p->sent ||
+            container_of(p, struct call, pending)->ctx != ctx)
+            continue;
+        process_at(k->process, sim_now() + REQUEST_DELAY, deliver_interrupt, k, p->id);
+        return; /* a caller has one call at a time */
+    }
 }
 
 void kernel_submit_silent(struct kernel *k, const struct client_op *op)
@@ -118,6 +144,7 @@ static void go_on_later(struct call *c)
 {
     struct kernel *k = c->k;
     c->pending.id = new_id(k);
+    c->pending.sent = false;
     (void)map_put(&k->pending, c->pending.id, &c->pending);
     sim_at(sim_now() + caller_delay(), on_caller, (void *)(uintptr_t)k->process->id, c->pending.id);
 }

@@ -53,6 +53,10 @@ void sys_readdir(struct kernel *k, const char *path, sys_done *done, void *ctx);
 void sys_setxattr(struct kernel *k, const char *path, const char *name, struct blob *data,
                   sys_done *done, void *ctx);
 void sys_getxattr(struct kernel *k, const char *path, const char *name, sys_done *done, void *ctx);
+/* A signal for whoever made the call with this `ctx`: if it waits for the daemon, it ends with
+ * EINTR.
+ */
+void sys_interrupt(struct kernel *k, const void *ctx);
 
 /* From the mount: answers and notifications of the client core, in their order. */
 void kernel_reply(struct kernel *k, uint64_t op_id, const struct client_result *result);

@@ -81,6 +81,7 @@ struct pending {
     uint64_t id;
     struct client_op op; /* names point into name, newname */
     char name[NAME_SPACE], newname[NAME_SPACE];
+    bool sent; /* the daemon's answer is waited for */
     /* The answer is there; in the daemon's context: nothing may be submitted. NULL: nobody cares.
      */
     void (*answered)(struct kernel *k, struct pending *p, const struct client_result *r);

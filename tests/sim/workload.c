@@ -27,6 +27,7 @@ enum {
     READ_CHUNK = 128 << 10,
     LOG_AGE = 20,      /* seconds; then another append-only file begins */
     EXCLUSIVE_AGE = 2, /* seconds for which all fight for one name */
+    INTERRUPTED = 40,  /* one in so many calls gets a signal, if it takes that long */
     READER_APP = SIM_APPS_MAX + 1,
     SLOTS = SIM_APPS_MAX + 2,
 };
@@ -100,6 +101,13 @@ static struct history_op *new_op(enum history_kind kind, uint32_t mount)
     return &work.history->ops.items[work.history->ops.count - 1];
 }
 
+static void on_signal(void *ctx, uint64_t op)
+{
+    struct app *a = ctx;
+    if (a->alive && a->op == op && mount_of(a))
+        sys_interrupt(kernel_of(a), a);
+}
+
 static struct history_op *begin(struct app *a, enum history_kind kind)
 {
     assert(a->op == NONE);
@@ -107,6 +115,8 @@ static struct history_op *begin(struct app *a, enum history_kind kind)
     op->app = a->number;
     op->session = mount_session(mount_of(a));
     a->op = work.history->ops.count - 1;
+    if (!work.reading_back && below(INTERRUPTED) == 0)
+        sim_at(sim_now() + 1 + below(below(2) ? 5 * TIME_MS : 3 * TIME_S), on_signal, a, a->op);
     return op;
 }
 
