@@ -199,16 +199,17 @@ void inode_answer_lookup(struct client *c, struct inode *i, struct Fs__Attr *ret
     }
 }
 
-void inode_confirm(struct client *c, uint64_t ino)
+void inode_confirm(struct client *c, uint64_t ino, bool asks)
 {
     struct inode *i = ino != 0 ? inode_find(c, ino) : NULL;
     if (i == NULL) {
         return;
     }
-    if (i->recheck) {
+    i->unconfirmed = false;
+    if (i->recheck && !asks) {
         effect_add(c, CLIENT_NOTIFY_ATTR)->ino = ino;
+        i->recheck = false;
     }
-    i->unconfirmed = i->recheck = false;
 }
 
 /* What may not have reached the kernel yet is told again by the next request for it, and the names

@@ -258,8 +258,9 @@ void inode_answer(struct client *c, struct inode *i, struct Fs__Attr *ret_attr, 
 /* The same of an inode that is looked up. */
 void inode_answer_lookup(struct client *c, struct inode *i, struct Fs__Attr *ret_attr,
                          time_us *ret_valid);
-/* The kernel names it in a request: it has taken in what it was told about it. */
-void inode_confirm(struct client *c, uint64_t ino);
+/* The kernel names it in a request: it has taken in what it was told about it. One that asks for
+ * its attributes gets new ones; a notification would make the kernel ignore them. */
+void inode_confirm(struct client *c, uint64_t ino, bool asks);
 void inode_invalidate_kernel(struct client *c, struct inode *i);
 void cache_drop_attr(struct client *c, uint64_t ino);
 void cache_drop_names(struct client *c, uint64_t dir);

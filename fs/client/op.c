@@ -145,9 +145,9 @@ void op_start(struct client *c, const struct client_op *a)
         timer_set(c, TIMER_ROOT, &op->root, time_max(c->now, from + STALE_ROOT_DELAY),
                   op_root_timeout);
     }
-    inode_confirm(c, a->ino);
-    inode_confirm(c, a->parent);
-    inode_confirm(c, a->newparent);
+    inode_confirm(c, a->ino, a->kind == CLIENT_GETATTR);
+    inode_confirm(c, a->parent, false);
+    inode_confirm(c, a->newparent, false);
     int err = check(c, a);
     if (err != 0) {
         op_fail(c, op, err);
@@ -264,8 +264,8 @@ void op_fail(struct client *c, struct op *op, int err)
     end(c, op);
 }
 
-/* What it changes may happen at any moment from now on, and the kernel takes it for not done: it has
- * to ask again. While the operation is under way it gets nothing to keep. */
+/* What it changes may happen at any moment from now on, and the kernel takes it for not done: it
+ * has to ask again. While the operation is under way it gets nothing to keep. */
 static void doubt(struct client *c, const struct op *op)
 {
     for (size_t b = 0; b < op->busy_count; b++) {

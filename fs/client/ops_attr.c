@@ -52,13 +52,14 @@ void op_answer_attr(struct client *c, struct op *op, struct inode *i)
     struct client_result result = {0};
     if (!op->answered) {
         inode_answer(c, i, &result.attr, &result.attr_valid_us);
+        i->recheck = false;
     }
     if (op->a.kind == CLIENT_SETATTR) {
         result.attr_valid_us = 0; /* as below */
         /* The kernel takes the time of this answer and keeps its pages (fuse_do_setattr()), among
          * them those that others have changed since. They go when the next answer, which it asks
-         * for before it reads, says another time. */
-        result.attr.mtime ^= 1;
+         * for before it reads, says another time. Times grow, so an earlier one it will not be. */
+        result.attr.mtime += result.attr.mtime > 0 ? -1 : 1;
         i->sent_mtime = result.attr.mtime;
     }
     op_finish(c, op, &result);
@@ -85,7 +86,7 @@ void op_answer_entry(struct client *c, struct op *op, uint64_t dir, struct inode
         /* The kernel takes these also when a notification overtakes them (fuse_iget() without a
          * version). A recheck would make it ignore its first question on the new descriptor. */
         result.attr_valid_us = 0;
-        i->unconfirmed = false;
+        i->unconfirmed = i->recheck = false;
     }
     op_finish(c, op, &result);
 }

@@ -767,6 +767,15 @@ START_TEST(attributes_overtaken_by_a_notification)
     ck_assert_uint_eq(w.mounts[1].notified_attr, attrs + 2);
     ck_assert_int_eq(world_do(&w, 1, open)->err, 0);
     ck_assert_uint_eq(w.mounts[1].notified_attr, attrs + 2);
+    /* but not when it asks for just that: it would ignore the answer */
+    (void)world_start(&w, 1, (struct client_op){.kind = CLIENT_FORGET, .ino = f.ino, .nlookup = 1});
+    ck_assert_uint_gt(lookup(1, "a")->attr_valid_us, 0);
+    ck_assert_int_eq(world_do(&w, 0, chmod)->err, 0);
+    attrs = w.mounts[1].notified_attr;
+    struct client_op ask = {.kind = CLIENT_GETATTR, .ino = f.ino};
+    ck_assert_int_eq(world_do(&w, 1, ask)->err, 0);
+    ck_assert_int_eq(world_do(&w, 1, open)->err, 0);
+    ck_assert_uint_eq(w.mounts[1].notified_attr, attrs);
 }
 END_TEST
 
