@@ -38,9 +38,8 @@ static void ask_all(struct ballot *b, struct ballot_update *out)
 {
     node_mask others = ballot_voters(b) & ~quorum_bit(b->config.self);
 
-    for (uint32_t id = 1; id <= NODE_ID_MAX; id++)
-        if (others & quorum_bit(id))
-            ask(b, out, id);
+    quorum_each(id, others)
+        ask(b, out, id);
 }
 
 static void round_begin(struct ballot *b, uint64_t ballot, uint64_t transfer_id, bool rescue)

@@ -115,9 +115,8 @@ uint64_t detector_rtt_max(const struct detector *d, node_mask peers, uint64_t no
 {
     uint64_t largest = 0;
 
-    for (uint32_t id = 1; id <= NODE_ID_MAX; id++)
-        if (peers & quorum_bit(id))
-            largest = max_u64(largest, detector_window_max(&d->peers[id].rtts, now));
+    quorum_each(id, peers)
+        largest = max_u64(largest, detector_window_max(&d->peers[id].rtts, now));
     return largest;
 }
 

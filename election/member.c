@@ -10,7 +10,12 @@ void member_set_init(struct member_set *set)
 
 void member_set_put(struct member_set *set, uint32_t id, enum member_kind kind, uint32_t rank)
 {
-    assert(id != NODE_ID_NONE && id <= NODE_ID_MAX);
+    node_mask bit = quorum_bit(id);
+
+    assert(id != NODE_ID_NONE);
+    set->copies = kind == MEMBER_COPY ? set->copies | bit : set->copies & ~bit;
+    set->witnesses = kind == MEMBER_WITNESS ? set->witnesses | bit : set->witnesses & ~bit;
+    set->learners = kind == MEMBER_LEARNER ? set->learners | bit : set->learners & ~bit;
     set->at[id] = (struct member){.kind = kind, .rank = kind == MEMBER_NONE ? 0 : rank};
 }
 
@@ -19,34 +24,24 @@ enum member_kind member_kind_of(const struct member_set *set, uint32_t id)
     return id == NODE_ID_NONE || id > NODE_ID_MAX ? MEMBER_NONE : set->at[id].kind;
 }
 
-static node_mask mask_of_kind(const struct member_set *set, enum member_kind kind)
-{
-    node_mask mask = 0;
-
-    for (uint32_t id = 1; id <= NODE_ID_MAX; id++)
-        if (set->at[id].kind == kind)
-            mask |= quorum_bit(id);
-    return mask;
-}
-
 node_mask member_copies(const struct member_set *set)
 {
-    return mask_of_kind(set, MEMBER_COPY);
+    return set->copies;
 }
 
 node_mask member_witnesses(const struct member_set *set)
 {
-    return mask_of_kind(set, MEMBER_WITNESS);
+    return set->witnesses;
 }
 
 node_mask member_voters(const struct member_set *set)
 {
-    return member_copies(set) | member_witnesses(set);
+    return set->copies | set->witnesses;
 }
 
 node_mask member_all(const struct member_set *set)
 {
-    return member_voters(set) | mask_of_kind(set, MEMBER_LEARNER);
+    return member_voters(set) | set->learners;
 }
 
 bool member_votes(const struct member_set *set, uint32_t id)
@@ -68,12 +63,8 @@ uint32_t member_position(const struct member_set *set, uint32_t id)
     uint32_t position = 0;
     bool copy = member_kind_of(set, id) == MEMBER_COPY;
 
-    for (uint32_t other = 1; other <= NODE_ID_MAX; other++) {
-        if (set->at[other].kind != MEMBER_COPY || other == id)
-            continue;
-        if (!copy || campaigns_before(set, other, id))
-            position++;
-    }
+    quorum_each(other, set->copies & ~quorum_bit(id))
+        position += !copy || campaigns_before(set, other, id);
     return position;
 }
 

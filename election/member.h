@@ -24,8 +24,10 @@ struct member {
         rank; /* lower campaigns earlier; compared among copies only; ties go to the lower id */
 };
 
+/* Changed by member_set_put() only: the masks say the same as the kinds. */
 struct member_set {
     struct member at[NODE_SLOTS]; /* indexed by node id */
+    node_mask copies, witnesses, learners;
 };
 
 enum member_problem {

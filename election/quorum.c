@@ -1,13 +1,5 @@
 #include "election/quorum.h"
 
-#include <assert.h>
-
-node_mask quorum_bit(uint32_t id)
-{
-    assert(id <= NODE_ID_MAX);
-    return id == NODE_ID_NONE ? 0 : (node_mask)1 << id;
-}
-
 uint32_t quorum_count(node_mask set)
 {
     return (uint32_t)__builtin_popcount(set);
@@ -40,11 +32,9 @@ static uint32_t sorted_descending(uint64_t out[NODE_SLOTS], const uint64_t value
 {
     uint32_t count = 0;
 
-    for (uint32_t id = 1; id <= NODE_ID_MAX; id++) {
+    quorum_each(id, members) {
         uint32_t at;
 
-        if (!(members & quorum_bit(id)))
-            continue;
         for (at = count; at > 0 && out[at - 1] < values[id]; at--)
             out[at] = out[at - 1];
         out[at] = values[id];
@@ -56,7 +46,7 @@ static uint32_t sorted_descending(uint64_t out[NODE_SLOTS], const uint64_t value
 uint64_t quorum_value(const uint64_t values[NODE_SLOTS], node_mask members)
 {
     uint64_t sorted[NODE_SLOTS];
-    uint32_t count = sorted_descending(sorted, values, members & ~(node_mask)1);
+    uint32_t count = sorted_descending(sorted, values, members);
 
     return count == 0 ? 0 : sorted[quorum_majority(count) - 1];
 }
@@ -65,7 +55,7 @@ uint64_t quorum_ready_at(const uint64_t at[NODE_SLOTS], node_mask ready, node_ma
 {
     uint64_t sorted[NODE_SLOTS];
     uint32_t needed = quorum_majority(quorum_count(members));
-    uint32_t count = sorted_descending(sorted, at, ready & members & ~(node_mask)1);
+    uint32_t count = sorted_descending(sorted, at, ready & members);
 
     /* The needed-th smallest of `count` values, which are sorted from the largest. */
     return count < needed ? UINT64_MAX : sorted[count - needed];

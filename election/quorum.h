@@ -6,6 +6,7 @@
 #ifndef ELECTION_QUORUM_H
 #define ELECTION_QUORUM_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -19,7 +20,23 @@ enum {
 typedef uint32_t node_mask;
 
 /* The set holding only `id`; the empty set for NODE_ID_NONE. */
-node_mask quorum_bit(uint32_t id);
+static inline node_mask quorum_bit(uint32_t id)
+{
+    assert(id <= NODE_ID_MAX);
+    return id == NODE_ID_NONE ? 0 : (node_mask)1 << id;
+}
+
+/* The lowest member of `set` above `after`, NODE_ID_NONE behind the last one. */
+static inline uint32_t quorum_next(node_mask set, uint32_t after)
+{
+    node_mask above = after < NODE_ID_MAX ? set >> (after + 1) : 0;
+    return above ? after + 1 + (uint32_t)__builtin_ctz(above) : NODE_ID_NONE;
+}
+
+/* Each member of `set`, in ascending order; `set` is looked at anew for each. */
+#define quorum_each(id, set)                                                                       \
+    for (uint32_t id = quorum_next(set, NODE_ID_NONE); id != NODE_ID_NONE;                         \
+         id = quorum_next(set, id))
 
 /* How many nodes are in `set`. */
 uint32_t quorum_count(node_mask set);

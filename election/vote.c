@@ -252,11 +252,9 @@ void ballot_recv_vote(struct ballot *b, struct ballot_update *out, const struct 
 void ballot_flush_answers(struct ballot *b, struct ballot_update *out)
 {
     assert(durable(b));
-    for (uint32_t id = 1; id <= NODE_ID_MAX; id++) {
+    quorum_each(id, b->held) {
         struct ballot_message *answer = &b->held_answers[id];
 
-        if (!(b->held & quorum_bit(id)))
-            continue;
         if (answer->granted && !MUTANT(two_votes_in_a_term) &&
             (answer->ballot != b->term || b->voted_for != id)) {
             answer->granted = false;

@@ -12,8 +12,8 @@ void commit_by_quorum(struct replica *r)
     if (!is_leader(r)) {
         return; /* a rescue leader has no entry of its own term to commit (RULES E3) */
     }
-    uint64_t held[NODE_SLOTS] = {0};
-    for (uint32_t id = 1; id < NODE_SLOTS; id++) {
+    uint64_t held[NODE_SLOTS];
+    quorum_each(id, r->voters) {
         held[id] = MUTANT(header_counted) ? r->peers[id].next - 1 : r->peers[id].match;
     }
     held[r->self] = MUTANT(own_log_unsynced) ? r->log.last : r->log.durable;

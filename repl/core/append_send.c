@@ -125,8 +125,8 @@ static void send_to(struct replica *r, uint32_t id)
 
 void append_send_all(struct replica *r)
 {
-    for (uint32_t id = 1; id < NODE_SLOTS; id++) {
-        if (id != r->self && (r->voters & quorum_bit(id)) != 0 && r->peers[id].link_up) {
+    quorum_each(id, r->voters & ~quorum_bit(r->self)) {
+        if (r->peers[id].link_up) {
             send_to(r, id);
         }
     }

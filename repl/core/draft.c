@@ -35,10 +35,7 @@ static bool caught_up(const struct replica *r, uint32_t id)
 static uint32_t count_lacking(struct replica *r)
 {
     uint32_t lacking = 0;
-    for (uint32_t id = 1; id < NODE_SLOTS; id++) {
-        if ((r->copies & quorum_bit(id)) == 0) {
-            continue;
-        }
+    quorum_each(id, r->copies) {
         struct progress *p = &r->peers[id];
         bool down = id != r->self && !p->link_up;
         if (down || peer_behind(r, id)) {
@@ -54,8 +51,8 @@ static uint32_t count_lacking(struct replica *r)
 /* A drafted witness that cannot be reached helps nobody: another takes its place. */
 static void drop_unreachable(struct replica *r)
 {
-    for (uint32_t id = 1; id < NODE_SLOTS; id++) {
-        if ((r->draft_mask & quorum_bit(id)) != 0 && !r->peers[id].link_up) {
+    quorum_each(id, r->draft_mask) {
+        if (!r->peers[id].link_up) {
             r->draft_mask &= ~quorum_bit(id);
         }
     }
@@ -65,8 +62,8 @@ static void drop_unreachable(struct replica *r)
 static uint32_t count_helping(const struct replica *r)
 {
     uint32_t helping = 0;
-    for (uint32_t id = 1; id < NODE_SLOTS; id++) {
-        helping += (r->draft_mask & quorum_bit(id)) != 0 && !peer_behind(r, id);
+    quorum_each(id, r->draft_mask) {
+        helping += !peer_behind(r, id);
     }
     return helping;
 }
@@ -79,9 +76,9 @@ void draft_run(struct replica *r)
     uint32_t wanted = count_lacking(r);
     drop_unreachable(r);
     uint32_t helping = count_helping(r);
-    for (uint32_t id = 1; id < NODE_SLOTS; id++) {
+    quorum_each(id, r->witnesses) {
         node_mask bit = quorum_bit(id);
-        if ((r->witnesses & bit) == 0 || !r->peers[id].link_up) {
+        if (!r->peers[id].link_up) {
             continue;
         }
         if ((r->draft_mask & bit) == 0 && helping < wanted) {
@@ -117,14 +114,12 @@ time_us draft_wake_at(const struct replica *r)
     if (!is_leader(r)) {
         return at;
     }
-    for (uint32_t id = 1; id < NODE_SLOTS; id++) {
-        node_mask bit = quorum_bit(id);
-        if ((r->copies & bit) != 0 && !r->peers[id].lacking) {
+    quorum_each(id, r->copies) {
+        if (!r->peers[id].lacking) {
             at = time_min(at, behind_at(r, id));
         }
-        if ((r->draft_mask & bit) == 0) {
-            continue;
-        }
+    }
+    quorum_each(id, r->draft_mask) {
         if (r->drafted_at[id] + DRAFT_US_MIN > r->now) {
             at = time_min(at, r->drafted_at[id] + DRAFT_US_MIN);
         }

@@ -15,10 +15,7 @@ static bool before(const struct replica *r, uint32_t a, uint32_t b)
 uint32_t handover_successors(const struct replica *r, uint8_t *ret_ids)
 {
     uint32_t count = 0;
-    for (uint32_t id = 1; id < NODE_SLOTS; id++) {
-        if (id == r->self || (r->copies & quorum_bit(id)) == 0) {
-            continue;
-        }
+    quorum_each(id, r->copies & ~quorum_bit(r->self)) {
         uint32_t at = count++;
         while (at > 0 && before(r, id, ret_ids[at - 1])) {
             ret_ids[at] = ret_ids[at - 1];

@@ -100,8 +100,8 @@ static void hold_ask(struct replica *r, struct hold *h)
         h->ask_again_at = r->now + WANT_AGAIN_US;
     }
     node_mask lacking = byte_holders(r) & ~h->holders & ~h->asked;
-    for (uint32_t id = 1; id < NODE_SLOTS; id++) {
-        if ((lacking & quorum_bit(id)) != 0 && r->peers[id].link_up) {
+    quorum_each(id, lacking) {
+        if (r->peers[id].link_up) {
             h->asked |= quorum_bit(id);
             send_want(r, id, h);
         }

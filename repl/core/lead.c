@@ -82,7 +82,7 @@ void lead_tick(struct replica *r)
     if (!leads(r) || r->now < r->heartbeat_at) {
         return;
     }
-    for (uint32_t id = 1; id < NODE_SLOTS; id++) {
+    quorum_each(id, r->voters) {
         r->peers[id].heartbeat = true;
     }
     bool active = r->now < r->active_until || r->log.last > r->commit;

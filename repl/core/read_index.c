@@ -40,8 +40,8 @@ void reads_answer(struct replica *r)
     if (r->reads.count == 0) {
         return;
     }
-    uint64_t acked[NODE_SLOTS] = {0};
-    for (uint32_t id = 1; id < NODE_SLOTS; id++) {
+    uint64_t acked[NODE_SLOTS];
+    quorum_each(id, r->voters) {
         acked[id] = r->peers[id].round_acked;
     }
     acked[r->self] = r->read_round;

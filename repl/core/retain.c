@@ -15,8 +15,8 @@ static uint64_t least(uint64_t a, uint64_t b)
 uint64_t least_whole_index(const struct replica *r)
 {
     uint64_t index = r->whole_index;
-    for (uint32_t id = 1; id < NODE_SLOTS; id++) {
-        if (id != r->self && (r->copies & quorum_bit(id)) != 0 && !MUTANT(demoted_early)) {
+    quorum_each(id, r->copies & ~quorum_bit(r->self)) {
+        if (!MUTANT(demoted_early)) {
             index = least(index, r->peers[id].reported ? r->peers[id].whole_index : 0);
         }
     }
@@ -26,10 +26,8 @@ uint64_t least_whole_index(const struct replica *r)
 uint64_t least_durable_applied(const struct replica *r)
 {
     uint64_t index = r->durable_applied;
-    for (uint32_t id = 1; id < NODE_SLOTS; id++) {
-        if (id != r->self && (r->copies & quorum_bit(id)) != 0) {
-            index = least(index, r->peers[id].reported ? r->peers[id].durable_applied : 0);
-        }
+    quorum_each(id, r->copies & ~quorum_bit(r->self)) {
+        index = least(index, r->peers[id].reported ? r->peers[id].durable_applied : 0);
     }
     return index;
 }

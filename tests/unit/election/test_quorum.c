@@ -84,6 +84,20 @@ static struct member_set layout(uint32_t copies, uint32_t witnesses)
 
 /* Every layout up to 9 nodes: allowed exactly when any majority holds a copy and no node is in
  * vain. */
+/* Each member once, in order, from the lowest id to the highest. */
+START_TEST(each_member_comes_once)
+{
+    for (uint32_t i = 0; i < SETS; i++) {
+        node_mask set = (i & 0x7f) << 1 | (i >> 7) << NODE_ID_MAX, seen = 0;
+        quorum_each(id, set) {
+            ck_assert_uint_eq(seen >> id, 0);
+            seen |= quorum_bit(id);
+        }
+        ck_assert_uint_eq(seen, set);
+    }
+}
+END_TEST
+
 START_TEST(layouts)
 {
     for (uint32_t copies = 0; copies <= 9; copies++) {
@@ -117,6 +131,9 @@ START_TEST(members_have_kinds_and_places)
     ck_assert_uint_eq(member_position(&set, 3), 1);
     member_set_put(&set, 1, MEMBER_NONE, 7);
     ck_assert_uint_eq(member_copies(&set), 0x0c);
+    member_set_put(&set, 7, MEMBER_WITNESS, 0); /* the learner becomes one */
+    ck_assert_uint_eq(member_witnesses(&set), 0xb0);
+    ck_assert_uint_eq(member_all(&set), 0xbc);
 }
 END_TEST
 
@@ -128,6 +145,7 @@ int main(void)
     tcase_add_test(tc, two_majorities_meet);
     tcase_add_test(tc, value_is_what_a_majority_reached);
     tcase_add_test(tc, ready_when_the_fastest_majority_is);
+    tcase_add_test(tc, each_member_comes_once);
     tcase_add_test(tc, layouts);
     tcase_add_test(tc, members_have_kinds_and_places);
     suite_add_tcase(suite, tc);
