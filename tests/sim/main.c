@@ -17,7 +17,7 @@ enum { EXIT_CLEAN = 0, EXIT_VIOLATION = 1, EXIT_USAGE = 2, SAMPLE = 100 };
 
 static const char usage[] =
     "tally-sim --seed S | --seeds A..B | --file FILE\n"
-    "          [--minutes M] [--jobs J] [--json] [--counts] [--trace] [--shrink]\n"
+    "          [--minutes M] [--jobs J] [--json] [--counts] [--hashes] [--trace] [--shrink]\n"
     "          [--off FAULT,..] [--mounts N] [--apps N]\n"
     "\n"
     "Runs whole clusters on virtual time, one per seed, and checks them.\n"
@@ -26,6 +26,7 @@ static const char usage[] =
     "--off LIST    faults that are not injected; `all`: none is\n"
     "--shrink      makes a failing seed's run as small as it still fails\n"
     "--counts      what happened in all runs, by kind\n"
+    "--hashes      of each run: hash of its trace, events, what cluster it was\n"
     "--trace       one line per event on stderr\n"
     "exit: 0 clean, 1 a violation, 2 usage\n";
 
@@ -34,7 +35,7 @@ struct command {
     uint64_t first, last;
     const char *file;
     unsigned jobs;
-    bool json, counts, shrink, any_seed;
+    bool json, counts, hashes, shrink, any_seed;
 };
 
 /* ---- arguments ------------------------------------------------------------------------------- */
@@ -112,6 +113,8 @@ static bool parse_option(struct command *c, int option, const char *arg)
         return c->json = true;
     case 'c':
         return c->counts = true;
+    case 'H':
+        return c->hashes = true;
     case 't':
         return c->options.trace = true;
     case 'S':
@@ -123,14 +126,21 @@ static bool parse_option(struct command *c, int option, const char *arg)
 
 static bool parse(int argc, char **argv, struct command *c)
 {
-    static const struct option longs[] = {
-        {"seed", required_argument, NULL, 's'},   {"seeds", required_argument, NULL, 'r'},
-        {"file", required_argument, NULL, 'f'},   {"minutes", required_argument, NULL, 'm'},
-        {"off", required_argument, NULL, 'o'},    {"jobs", required_argument, NULL, 'j'},
-        {"mounts", required_argument, NULL, 'M'}, {"apps", required_argument, NULL, 'A'},
-        {"json", no_argument, NULL, 'J'},         {"counts", no_argument, NULL, 'c'},
-        {"trace", no_argument, NULL, 't'},        {"shrink", no_argument, NULL, 'S'},
-        {"help", no_argument, NULL, 'h'},         {0}};
+    static const struct option longs[] = {{"seed", required_argument, NULL, 's'},
+                                          {"seeds", required_argument, NULL, 'r'},
+                                          {"file", required_argument, NULL, 'f'},
+                                          {"minutes", required_argument, NULL, 'm'},
+                                          {"off", required_argument, NULL, 'o'},
+                                          {"jobs", required_argument, NULL, 'j'},
+                                          {"mounts", required_argument, NULL, 'M'},
+                                          {"apps", required_argument, NULL, 'A'},
+                                          {"json", no_argument, NULL, 'J'},
+                                          {"counts", no_argument, NULL, 'c'},
+                                          {"hashes", no_argument, NULL, 'H'},
+                                          {"trace", no_argument, NULL, 't'},
+                                          {"shrink", no_argument, NULL, 'S'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {0}};
     int option;
     while ((option = getopt_long(argc, argv, "", longs, NULL)) != -1)
         if (!parse_option(c, option, optarg))
@@ -191,6 +201,16 @@ static void tell_violation(const struct command *c, const struct farm_run *run)
                (double)run->result.virtual_us / 1e6, run->result.detail, replay(&run->options));
     }
     fflush(stdout);
+}
+
+static void tell_hash(const struct farm_run *run)
+{
+    const struct sim_swarm *swarm = &run->result.swarm;
+    printf("hash seed=%llu %016llx events=%llu virtual_s=%.0f cluster=%uC+%uW mounts=%u apps=%u\n",
+           (unsigned long long)run->options.seed, (unsigned long long)run->result.trace_hash,
+           (unsigned long long)run->result.counts[COUNT_EVENTS],
+           (double)run->result.virtual_us / 1e6, swarm->copies, swarm->witnesses, swarm->mounts,
+           swarm->apps);
 }
 
 struct totals {
@@ -263,12 +283,13 @@ static void tell_totals(const struct totals *t, double took)
     for (size_t i = 0; i < FAULT_COUNT; i++)
         faults += t->sum.faults[i];
     printf("seeds=%llu violations=%llu virtual_hours=%.2f faults=%llu elections=%llu "
-           "sessions_ended=%llu ops=%llu speed=%.0fx\n",
+           "sessions_ended=%llu ops=%llu speed=%.0fx events_per_s=%.0f\n",
            (unsigned long long)t->seeds, (unsigned long long)t->violations,
            (double)t->virtual_us / 3600e6, (unsigned long long)faults,
            (unsigned long long)t->sum.counts[COUNT_ELECTIONS],
            (unsigned long long)t->sum.counts[COUNT_SESSIONS_ENDED],
-           (unsigned long long)t->sum.counts[COUNT_OPS], (double)t->virtual_us / 1e6 / took);
+           (unsigned long long)t->sum.counts[COUNT_OPS], (double)t->virtual_us / 1e6 / took,
+           (double)t->sum.counts[COUNT_EVENTS] / took);
 }
 
 /* ---- making it smaller ----------------------------------------------------------------------- */
@@ -332,6 +353,8 @@ static void on_result(void *ctx, const struct farm_run *run)
 {
     struct sweep *s = ctx;
     add(&s->totals, &run->result);
+    if (s->command->hashes)
+        tell_hash(run);
     if (run->result.failed)
         tell_violation(s->command, run);
     if (!run->result.failed || !s->command->shrink)

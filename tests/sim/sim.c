@@ -310,6 +310,7 @@ struct sim_result sim_end(void)
 {
     struct sim_result result = sim->result;
     result.virtual_us = sim->now;
+    result.swarm = sim->swarm;
     vec_done(&sim->heap);
     vec_done(&sim->pool);
     vec_done(&sim->free_slots);

@@ -159,6 +159,7 @@ struct sim_result {
     char checker[32], detail[512];
     uint64_t trace_hash;
     time_us virtual_us;
+    struct sim_swarm swarm; /* what kind of run it was */
     uint64_t counts[COUNT_MAX];
     uint64_t faults[FAULT_COUNT];
     uint64_t modes[8][8];
