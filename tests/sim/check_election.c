@@ -31,7 +31,7 @@ struct node_seen {
     /* of this life */
     uint64_t role_term;
     enum replica_role role;
-    bool ready;
+    bool ready, aside;
     uint64_t lease_term;
     time_us lease_until;
     time_us acked_at[CHECK_NODES]; /* by the leader's clock, as last seen */
@@ -65,7 +65,7 @@ static void forget_life(struct node_seen *n)
 {
     n->role_term = 0;
     n->role = REPLICA_FOLLOWER;
-    n->ready = false;
+    n->ready = n->aside = false;
     n->lease_until = 0;
     memset(n->acked_at, 0, sizeof n->acked_at);
 }
@@ -233,6 +233,9 @@ static void see_role(struct process *p, struct node_seen *n, const struct replic
     }
     if (r->role == REPLICA_LEADER && r->ready && !n->ready)
         sim_count(COUNT_ELECTIONS, 1);
+    if (r->aside_until && !n->aside)
+        sim_count(COUNT_GIVEN_WAY, 1);
+    n->aside = r->aside_until;
     see_reign(p->id, n, r->role == REPLICA_LEADER && r->ready);
     n->ready = r->role == REPLICA_LEADER && r->ready;
     n->role = r->role;

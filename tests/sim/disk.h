@@ -37,6 +37,8 @@ bool disk_durable_block(const struct disk *d, const struct block_ref *ref);
 bool disk_written_block(const struct disk *d, const struct block_ref *ref);
 uint64_t disk_durable_last(const struct disk *d);
 void disk_durable_vote(const struct disk *d, uint64_t *ret_term, uint32_t *ret_vote);
+/* Holds bytes that may be spoilt of an entry that nobody has committed. */
+bool disk_has_uncommitted(const struct disk *d);
 bool disk_damaged(const struct disk *d, struct block_name name); /* spoilt, or missing */
 bool disk_spoilt(const struct disk *d, struct block_name name);  /* by the nemesis */
 

@@ -406,26 +406,33 @@ void store_on_missing(struct store *s, store_missing_fn *fn, void *ctx)
 
 /* ---- faults ---------------------------------------------------------------------------------- */
 
-/* Of an entry that may not be committed: nobody else need have its bytes, and a leader that has
- * lost them can neither send the entry nor know that it may go. */
-static bool is_uncommitted(const struct disk *d, const struct block_ref *ref)
+static bool may_spoil(const struct disk *d, const struct disk_block *b)
 {
-    for (size_t i = d->log.count; i-- > 0 && d->log.items[i]->index > check_log_last();)
-        for (uint32_t k = 0; k < d->log.items[i]->blocks_count; k++)
-            if (block_name_compare(d->log.items[i]->blocks[k].name, ref->name) == 0)
-                return true;
-    return false;
+    return b && b->state == BLOCK_DURABLE && !b->dropped && !b->spoilt &&
+           nemesis_may_spoil(d->node, b->ref.name);
 }
 
-/* Spoils one durable block that the atlas allows, chosen by chance: from a random point on, the
- * first that fits in the order of the table. */
+/* Of an entry that may not be committed: nobody else need have its bytes (repl/core/mend.c). */
+static struct disk_block *find_uncommitted(const struct disk *d)
+{
+    for (size_t i = d->log.count; i-- > 0 && d->log.items[i]->index > check_log_last();)
+        for (uint32_t k = 0; k < d->log.items[i]->blocks_count; k++) {
+            struct disk_block *b = find(d, d->log.items[i]->blocks[k].name);
+            if (may_spoil(d, b))
+                return b;
+        }
+    return NULL;
+}
+
+/* Spoils one durable block that the atlas allows: the rarest kind if there is one, else chosen by
+ * chance: from a random point on, the first that fits in the order of the table. */
 static bool spoil(struct disk *d)
 {
     size_t count = d->blocks.count, skip = count ? sim_below(RND_NEMESIS, count) : 0;
-    struct disk_block *chosen = NULL;
+    struct disk_block *chosen = find_uncommitted(d);
     size_t cursor = 0, tries = 0;
     void *value;
-    while (map_next(&d->blocks, &cursor, NULL, &value)) {
+    while (!chosen && map_next(&d->blocks, &cursor, NULL, &value)) {
         struct disk_block *b = value;
         if (skip > 0) {
             skip--;
@@ -435,10 +442,8 @@ static bool spoil(struct disk *d)
             continue;
         if (tries++ > 20)
             break;
-        if (nemesis_may_spoil(d->node, b->ref.name) && !is_uncommitted(d, &b->ref)) {
+        if (nemesis_may_spoil(d->node, b->ref.name))
             chosen = b;
-            break;
-        }
     }
     if (!chosen)
         return false;
@@ -469,6 +474,11 @@ bool disk_written_block(const struct disk *d, const struct block_ref *ref)
 {
     const struct disk_block *b = find(d, ref->name);
     return disk_held(b) && same(&b->ref, ref);
+}
+
+bool disk_has_uncommitted(const struct disk *d)
+{
+    return find_uncommitted(d);
 }
 
 bool disk_damaged(const struct disk *d, struct block_name name)

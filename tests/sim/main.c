@@ -237,6 +237,7 @@ static const char *const counter_names[COUNT_MAX] = {
     [COUNT_OPS] = "ops",
     [COUNT_ELECTIONS] = "elections",
     [COUNT_RESCUES] = "rescues",
+    [COUNT_GIVEN_WAY] = "given_way",
     [COUNT_SESSIONS_ENDED] = "sessions_ended",
     [COUNT_HOLDERS_BACK] = "holders_back",
     [COUNT_DRAFTS] = "drafts",

@@ -231,11 +231,16 @@ static void watch(void *ctx, uint64_t arg)
     sim_at(sim_now() + WATCH, watch, NULL, 0);
 }
 
+static bool spoil(struct process *p, bool flip);
+
 static bool kill_process(struct process *p, bool power)
 {
     if (!p->up)
         return false;
     process_kill(p, power);
+    bool may_flip = sim_swarm()->faults >> FAULT_BIT_FLIP & 1;
+    if (may_flip && p->kind == PROCESS_NODE && disk_has_uncommitted(disk_of(p->id)) && one_in(2))
+        (void)spoil(p, true); /* bytes that perhaps nobody else holds */
     restart_after(p, down_time());
     return true;
 }
@@ -246,6 +251,34 @@ static bool kill_all(void)
     for (uint32_t id = 1; id <= process_nodes(); id++)
         any |= kill_process(process_of(id), power || one_in(4));
     return any;
+}
+
+static uint32_t nodes_mask(void)
+{
+    return (1u << (process_nodes() + 1)) - 2;
+}
+
+static void end_stranding(void *ctx, uint64_t leader)
+{
+    (void)ctx;
+    (void)kill_all();
+    cut_between(1u << leader, nodes_mask() & ~(1u << leader), false);
+}
+
+/* The leader speaks to mounts alone for a moment, then all nodes die: its disk has entries that no
+ * other has. */
+static bool strand_leader(void)
+{
+    for (uint32_t id = 1; id <= sim_swarm()->copies; id++) {
+        const struct process *p = process_of(id);
+        if (!p->up || p->frozen || !p->node || !p->node->leading)
+            continue;
+        sim_trace("fault n%u alone, then all killed", id);
+        cut_between(1u << id, nodes_mask() & ~(1u << id), true);
+        sim_at(sim_now() + sim_between(RND_NEMESIS, 2, 300) * TIME_MS, end_stranding, NULL, id);
+        return true;
+    }
+    return false;
 }
 
 static bool stop_process(struct process *p)
@@ -406,9 +439,8 @@ bool nemesis_may_spoil(uint32_t node, struct block_name name)
     return true;
 }
 
-static bool spoil(bool flip)
+static bool spoil(struct process *p, bool flip)
 {
-    struct process *p = any_node();
     if (stores_gone() + 1 > failures_borne())
         return false;
     if (!(flip ? disk_flip_bit(disk_of(p->id)) : disk_lose_write(disk_of(p->id))))
@@ -462,7 +494,7 @@ static bool inject(enum sim_fault kind)
     case FAULT_POWER:
         return kill_process(any_node(), true);
     case FAULT_KILL_ALL:
-        return one_in(3) && kill_all();
+        return one_in(3) && (one_in(2) ? strand_leader() : kill_all());
     case FAULT_MOUNT_KILL:
         return kill_process(any_mount(), false);
     case FAULT_FREEZE:
@@ -478,9 +510,9 @@ static bool inject(enum sim_fault kind)
     case FAULT_FULL_DISK:
         return full_disk();
     case FAULT_BIT_FLIP:
-        return spoil(true);
+        return spoil(any_node(), true);
     case FAULT_LOST_WRITE:
-        return spoil(false);
+        return spoil(any_node(), false);
     case FAULT_READ_ERROR:
         return read_errors();
     case FAULT_WRITE_ERROR:

@@ -134,6 +134,7 @@ enum sim_counter {
     COUNT_OPS,       /* operations of applications that were checked */
     COUNT_ELECTIONS, /* leaders that became ready */
     COUNT_RESCUES,   /* rescue leaders */
+    COUNT_GIVEN_WAY, /* leaders that lacked bytes of their own log (repl/core/mend.c) */
     COUNT_SESSIONS_ENDED,
     COUNT_HOLDERS_BACK, /* paused holders that woke up after their session had ended */
     COUNT_DRAFTS,
