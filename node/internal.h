@@ -105,7 +105,8 @@ struct node {
 
     /* replication */
     enum replica_role role;
-    bool leading; /* leader and ready */
+    bool ready;   /* as leader */
+    bool leading; /* leader, ready, with a state */
     uint64_t term;
     uint32_t leader;
     time_us leader_since;
@@ -152,6 +153,8 @@ _Noreturn void node_die(struct node *n, const char *what, int error);
 void node_replica_feed(struct node *n, struct node_replica_event *ev, bool more);
 void node_replica_frame(struct node *n, struct link *link, uint32_t from, const uint8_t *control,
                         size_t size, struct blob *bulk);
+
+void node_role_tell(struct node *n);
 
 /* ---- apply.c --------------------------------------------------------------------------------- */
 /* The namespace in the store's key-value store, formatted when it is new. */
@@ -200,6 +203,8 @@ void node_snapshot_ack_frame(struct node *n, uint32_t from, struct link *link,
                              const uint8_t *control, size_t size);
 /* At the end of a turn: one that is whole becomes the state. */
 void node_snapshot_switch(struct node *n);
+/* It was elected with what its log has: a snapshot on its way in is not needed any more. */
+void node_snapshot_leads(struct node *n);
 void node_snapshot_link_down(struct node *n, uint32_t peer);
 
 /* ---- status.c -------------------------------------------------------------------------------- */

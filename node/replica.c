@@ -41,10 +41,19 @@ static const char *role_word(enum replica_role role)
     return "?";
 }
 
+/* The service leads when the replica does and there is a state to serve from. */
+void node_role_tell(struct node *n)
+{
+    n->leading = n->role == REPLICA_LEADER && n->ready && !n->install.committing;
+    struct node_app_event ev = {
+        .event = {
+            .kind = FS_APP_ROLE, .term = n->term, .leading = n->leading, .leader = n->leader}};
+    node_queue_app(n, &ev);
+    node_report_space(n);
+}
+
 static void role_changed(struct node *n, const struct replica_effect *e)
 {
-    bool ready = e->role.ready || MUTANT(serves_before_noop);
-    bool leading = e->role.role == REPLICA_LEADER && ready;
     if (e->role.role != n->role || e->role.term != n->term || e->role.leader != n->leader)
         log_info("role", "role=%s term=%llu leader=%s ready=%d", role_word(e->role.role),
                  (unsigned long long)e->role.term, node_name_of(n, e->role.leader), e->role.ready);
@@ -53,13 +62,10 @@ static void role_changed(struct node *n, const struct replica_effect *e)
     n->role = e->role.role;
     n->term = e->role.term;
     n->leader = e->role.leader;
-    n->leading = leading;
-    struct node_app_event ev = {.event = {.kind = FS_APP_ROLE,
-                                          .term = e->role.term,
-                                          .leading = leading,
-                                          .leader = e->role.leader}};
-    node_queue_app(n, &ev);
-    node_report_space(n);
+    n->ready = e->role.ready || MUTANT(serves_before_noop);
+    if (n->role == REPLICA_LEADER)
+        node_snapshot_leads(n);
+    node_role_tell(n);
 }
 
 static void queue_app_ticket(struct node *n, enum fs_app_event_kind kind,

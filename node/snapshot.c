@@ -2,6 +2,7 @@
  * namespace in chunks, a few on their way at once; the blocks they name are fetched afterwards. */
 #include "node/internal.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -150,7 +151,7 @@ static void install_begin(struct node *n, uint32_t from, uint64_t id, uint64_t i
     install_abort(n, "another one begins");
     if (n->install.from || !n->state)
         return;
-    if (index <= n->applied) {
+    if (n->role == REPLICA_LEADER || index <= n->applied) { /* from a leader before it, or late */
         send_control(n, from, FRAME_SNAPSHOT_ACK, CHUNK_REFUSED, id, 0, 0, NULL);
         return;
     }
@@ -203,7 +204,9 @@ static void on_installed(void *ctx, int status)
     n->install = (struct node_install){0};
     node_apply_open(n);
     fs_app_set_state(n->app, n->state);
-    n->applied = n->advance = done.index;
+    n->applied = done.index;
+    if (n->advance < done.index) /* more may have been committed meanwhile */
+        n->advance = done.index;
     n->applied_term = done.term;
     n->whole_index = store_missing_count(n->store) ? 0 : done.index;
     n->swept = false; /* blocks of the state before that nothing names now */
@@ -215,6 +218,8 @@ static void on_installed(void *ctx, int status)
     node_queue_replica(n, &ev);
     struct node_app_event restored = {.event = {.kind = FS_APP_RESTORED, .index = done.index}};
     node_queue_app(n, &restored);
+    if (n->role == REPLICA_LEADER) /* elected meanwhile */
+        node_role_tell(n);
     send_control(n, done.from, FRAME_SNAPSHOT_ACK, CHUNK_END, done.id, done.chunks, 0, NULL);
     n->own_wake = n->now;
     n->tick_due = true;
@@ -242,6 +247,11 @@ static void install_end(struct node *n, uint64_t chunks)
     node_wake(n);
 }
 
+void node_snapshot_leads(struct node *n)
+{
+    install_abort(n, "this node leads");
+}
+
 /* A node that was frozen as leader hears of its successor, takes in that one's snapshot and still
  * has its mounts' requests to answer, all in one turn: only when all input was fed does it know
  * that it leads no more, and may go without a state for a while. */
@@ -249,10 +259,7 @@ void node_snapshot_switch(struct node *n)
 {
     if (!n->install.whole || n->install.committing)
         return;
-    if (n->leading) {
-        install_abort(n, "this node leads");
-        return;
-    }
+    assert(n->role != REPLICA_LEADER);
     n->install.committing = true;
     node_apply_close(n); /* the key-value store is about to be another one */
     fs_app_set_state(n->app, NULL);
