@@ -48,6 +48,17 @@ static struct process *any_node(void)
     return process_of((uint32_t)sim_between(RND_NEMESIS, 1, process_nodes()));
 }
 
+/* Half the time one that sends a snapshot, if there is any: who takes it in has to go on without. */
+static struct process *victim_node(void)
+{
+    for (uint32_t id = 1; one_in(2) && id <= process_nodes(); id++) {
+        const struct process *p = process_of(id);
+        if (p->up && p->node && p->node->install.from)
+            return process_of(p->node->install.from);
+    }
+    return any_node();
+}
+
 static struct process *any_mount(void)
 {
     return process_of((uint32_t)sim_between(RND_NEMESIS, process_nodes() + 1, process_count()));
@@ -455,7 +466,7 @@ static bool spoil(struct process *p, bool flip)
 static bool wipe(void)
 {
     struct process *p = any_node();
-    if (p->gone || stores_gone() + 1 + (nemesis.spoilt ? 1 : 0) > failures_borne() || one_in(2))
+    if (p->gone || stores_gone() + 1 + (nemesis.spoilt ? 1 : 0) > failures_borne() || !one_in(4))
         return false;
     sim_trace("fault wipe of n%u", p->id);
     process_kill(p, one_in(2));
@@ -490,9 +501,9 @@ static bool inject(enum sim_fault kind)
     case FAULT_CLOG:
         return swizzle();
     case FAULT_KILL:
-        return kill_process(any_node(), false);
+        return kill_process(victim_node(), false);
     case FAULT_POWER:
-        return kill_process(any_node(), true);
+        return kill_process(victim_node(), true);
     case FAULT_KILL_ALL:
         return one_in(3) && (one_in(2) ? strand_leader() : kill_all());
     case FAULT_MOUNT_KILL:

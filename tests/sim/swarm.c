@@ -73,7 +73,17 @@ static void draw_faults(struct sim_swarm *s)
     for (unsigned kind = 0; kind < FAULT_COUNT; kind++)
         if (style == 0 || (style < 5 ? one_in(4) : one_in(2)))
             s->faults |= 1u << kind;
+    /* What was spoilt must stay recoverable without the store that is lost: mostly one of them. */
+    uint32_t spoiling = 1u << FAULT_BIT_FLIP | 1u << FAULT_LOST_WRITE;
+    if ((s->faults >> FAULT_WIPE & 1) && !one_in(3))
+        s->faults &= ~spoiling;
     s->fault_gap_us = PICK(500, 1000, 2000, 2000, 4000, 8000, 20000) * TIME_MS;
+}
+
+static void draw_election(struct sim_swarm *s)
+{
+    static const char *const others[] = {"bully", "successor", "invitation", "ring"};
+    (void)strcpy(s->election, one_in(2) ? "candidate" : others[sim_below(RND_SWARM, 4)]);
 }
 
 static void draw_mix(struct sim_swarm *s)
@@ -94,16 +104,17 @@ void sim_draw_swarm(uint64_t seed, struct sim_swarm *ret)
     draw_layout(ret);
     ret->session_consistency = one_in(4);
     ret->leader_lease = !one_in(5);
-    (void)strcpy(ret->election, "candidate");
     draw_faults(ret);
     ret->think_us = PICK(20, 50, 100, 100, 200, 500, 1000) * TIME_MS;
     ret->buffer_bytes = PICK(64 << 10, 1 << 20, 8 << 20, 64 << 20);
-    ret->disk_bytes = PICK(96 << 20, 256 << 20, UINT64_C(1) << 30, UINT64_C(1) << 30);
+    ret->disk_bytes = PICK(32 << 20, 96 << 20, 256 << 20, UINT64_C(1) << 30, UINT64_C(1) << 30,
+                           UINT64_C(1) << 30);
     ret->log_segment = (uint32_t)PICK(64 << 10, 256 << 10, 1 << 20, 16 << 20);
-    ret->keep_entries = PICK(0, 0, 64, 300, 1000);
+    ret->keep_entries = PICK(0, 64, 64, 300, 1000);
     ret->net_min_us = PICK(20, 100, 100, 1000);
     ret->net_max_us = ret->net_min_us * PICK(1, 3, 10, 30);
     ret->disk_min_us = PICK(20, 100, 500);
     ret->disk_max_us = ret->disk_min_us * PICK(2, 10, 40);
     draw_mix(ret);
+    draw_election(ret);
 }
