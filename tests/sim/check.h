@@ -22,14 +22,16 @@ void check_node_opened(struct process *p);
 void check_node_died(struct process *p);
 
 /* ---- check_election.c: PROTOCOL 1.9 and RULES E1-E3 ---------------------------------------------
- * At most one leader per term; one vote per term and node, also over crashes; no vote inside a
- * promise; leases never overlap; a leader holds every committed entry; a rescue leader proposes
- * nothing. */
+ * At most one leader per term; one vote per term and node, also over crashes, and durable before it
+ * counts; no vote inside a promise; leases never overlap; a leader holds every committed entry; a
+ * rescue leader proposes nothing. */
 void check_election_turn(struct process *p);
 void check_election_vote(uint32_t node, uint64_t term, uint32_t vote); /* durable now */
 /* Facts. */
 void check_election_term(uint32_t node, uint64_t term); /* it runs in this term */
 void check_election_leads(uint32_t node, uint64_t term, bool rescue);
+/* `leader` was elected in `term` by a vote of `voter`. */
+void check_election_granted(uint32_t leader, uint64_t term, uint32_t voter);
 void check_election_proposed(uint64_t term); /* an entry of this term exists */
 /* Node leads `term` and believes in its lease until the true time `until`; 0: it has none. */
 void check_election_lease(uint32_t node, uint64_t term, time_us until);

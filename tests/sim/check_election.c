@@ -145,6 +145,19 @@ void check_election_leads(uint32_t node, uint64_t term, bool rescue)
     t->rescue = rescue;
 }
 
+/* D2: a vote that reached the candidate was durable before it left. A later term may have replaced
+ * it on the voter's disk. */
+void check_election_granted(uint32_t leader, uint64_t term, uint32_t voter)
+{
+    const struct node_seen *n = &state.nodes[voter];
+    if (n->vote_term < term || (n->vote_term == term && n->vote != leader))
+        sim_complain(
+            "election",
+            "n%u leads term %llu by a vote of n%u that is not durable: the newest there is "
+            "for n%u in term %llu (V1)",
+            leader, (unsigned long long)term, voter, n->vote, (unsigned long long)n->vote_term);
+}
+
 void check_election_proposed(uint64_t term)
 {
     if (term_of(term)->rescue)
@@ -225,6 +238,9 @@ static void see_role(struct process *p, struct node_seen *n, const struct replic
     bool leads = r->role == REPLICA_LEADER || r->role == REPLICA_RESCUE_LEADER;
     if (leads && (n->role_term != r->role_term || n->role != r->role)) {
         check_election_leads(p->id, r->role_term, r->role == REPLICA_RESCUE_LEADER);
+        for (uint32_t id = 1; id <= process_nodes(); id++)
+            if (r->ballot.round.granted >> id & 1)
+                check_election_granted(p->id, r->role_term, id);
         check_log_elected(p->id, r->role_term, r);
         if (r->role == REPLICA_RESCUE_LEADER)
             sim_count(COUNT_RESCUES, 1);

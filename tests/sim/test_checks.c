@@ -294,6 +294,23 @@ START_TEST(two_votes_in_a_term)
 }
 END_TEST
 
+START_TEST(vote_counted_before_it_is_durable)
+{
+    check_election_vote(1, 4, 1);
+    check_election_vote(2, 4, 1);
+    check_election_vote(3, 5, 2);
+    lead(1, 4);
+    made[1].replica.ballot.round.granted = 1u << 1 | 1u << 2 | 1u << 3;
+    turn(1);
+    expect_silence(); /* n3 may have voted in term 4 before */
+    made[2].replica.ballot.round.granted = 1u << 1 | 1u << 2;
+    check_election_vote(2, 6, 2);
+    lead(2, 6);
+    turn(2);
+    expect_complaint("election", "not durable");
+}
+END_TEST
+
 START_TEST(term_forgotten)
 {
     check_election_vote(1, 4, 2);
@@ -641,6 +658,7 @@ int main(void)
     tcase_add_test(tc, two_leaders_in_a_term);
     tcase_add_test(tc, two_leaders_one_after_another);
     tcase_add_test(tc, two_votes_in_a_term);
+    tcase_add_test(tc, vote_counted_before_it_is_durable);
     tcase_add_test(tc, term_forgotten);
     tcase_add_test(tc, vote_forgotten_by_a_restart);
     tcase_add_test(tc, vote_inside_a_promise);
