@@ -115,7 +115,8 @@ static void new_term(struct client *c, uint64_t term, uint32_t leader)
 void session_note_reply(struct client *c, uint32_t node, const struct Fs__Reply *reply)
 {
     c->links[node].silent_until = 0;
-    if (reply->term > c->term) {
+    /* A term without a leader may be one node's alone, and the next leader's may be lower. */
+    if (reply->term > c->term && reply->leader != 0) {
         new_term(c, reply->term, reply->leader);
     } else if (reply->term == c->term && reply->leader != 0 && !session_leader_usable(c)) {
         c->leader = reply->leader;

@@ -1045,6 +1045,21 @@ START_TEST(make_over_an_election)
 }
 END_TEST
 
+/* A node that campaigned alone in a high term died with it; the others elected in a lower one. */
+START_TEST(leader_of_a_lower_term_than_heard_of)
+{
+    struct file f = create(0, "a");
+    world_link_down(&w, 0, 1);
+    world_campaigns(&w, 2, w.term + 7);
+    world_pass(&w, 2 * TIME_S);
+    world_link_down(&w, 0, 2);
+    world_new_leader(&w, 1, true);
+    world_link_up(&w, 0, 1, 1);
+    put_text(0, f, 0, "x");
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+}
+END_TEST
+
 START_TEST(links_break)
 {
     /* Goal: what was under way is sent again over the next link, and nothing is done twice. */
@@ -1253,6 +1268,7 @@ int main(void)
     tcase_add_test(t, commits_over_an_election_lost);
     tcase_add_test(t, commits_over_an_election_kept);
     tcase_add_test(t, make_over_an_election);
+    tcase_add_test(t, leader_of_a_lower_term_than_heard_of);
     tcase_add_test(t, links_break);
     tcase_add_test(t, session_end_loses_the_buffer);
     tcase_add_test(t, silent_holder_is_fenced);

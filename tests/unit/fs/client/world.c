@@ -423,6 +423,11 @@ void world_new_leader(struct world *w, uint32_t node, bool keep)
                  .kind = FS_APP_ROLE, .leading = true, .leader = node, .term = w->term});
 }
 
+void world_campaigns(struct world *w, uint32_t node, uint64_t term)
+{
+    app_step(w, node, (struct fs_app_event){.kind = FS_APP_ROLE, .term = term});
+}
+
 void world_stop(struct world *w, int m)
 {
     client_feed(w, m, (struct client_event){.kind = CLIENT_EV_STOP});

@@ -73,6 +73,8 @@ void world_link_down(struct world *w, int m, uint32_t node);
 void world_link_up(struct world *w, int m, uint32_t node, uint64_t store_boot);
 /* `keep`: what was appended and not applied is in the new leader's log. */
 void world_new_leader(struct world *w, uint32_t node, bool keep);
+/* This node knows of a term that has no leader. */
+void world_campaigns(struct world *w, uint32_t node, uint64_t term);
 void world_stop(struct world *w, int m);
 /* The caller of operation `id` was killed. */
 void world_cancel(struct world *w, int m, uint64_t id);
