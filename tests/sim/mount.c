@@ -440,9 +440,10 @@ void mount_killed(struct mount *m)
 {
     assert(!m->feeding);
     workload_mount_down(number_of(m));
-    if (!m->ended && session_over(m))
+    bool lossy = !m->ended || m->ended_dirty;
+    if (lossy && session_over(m))
         workload_session_lost(number_of(m), m->client->session);
-    if (!m->ended || m->ended_dirty)
+    if (lossy)
         workload_mount_killed(number_of(m));
     m->ended = true;
     kernel_free(m->kernel);
