@@ -283,14 +283,16 @@ static void tell_totals(const struct totals *t, double took)
     uint64_t faults = 0;
     for (size_t i = 0; i < FAULT_COUNT; i++)
         faults += t->sum.faults[i];
+    printf("events=%llu events_per_second=%.0f virtual_hours_per_hour=%.0f\n",
+           (unsigned long long)t->sum.counts[COUNT_EVENTS],
+           (double)t->sum.counts[COUNT_EVENTS] / took, (double)t->virtual_us / 1e6 / took);
     printf("seeds=%llu violations=%llu virtual_hours=%.2f faults=%llu elections=%llu "
-           "sessions_ended=%llu ops=%llu speed=%.0fx events_per_s=%.0f\n",
+           "sessions_ended=%llu ops=%llu speed=%.0fx\n",
            (unsigned long long)t->seeds, (unsigned long long)t->violations,
            (double)t->virtual_us / 3600e6, (unsigned long long)faults,
            (unsigned long long)t->sum.counts[COUNT_ELECTIONS],
            (unsigned long long)t->sum.counts[COUNT_SESSIONS_ENDED],
-           (unsigned long long)t->sum.counts[COUNT_OPS], (double)t->virtual_us / 1e6 / took,
-           (double)t->sum.counts[COUNT_EVENTS] / took);
+           (unsigned long long)t->sum.counts[COUNT_OPS], (double)t->virtual_us / 1e6 / took);
 }
 
 /* ---- making it smaller ----------------------------------------------------------------------- */

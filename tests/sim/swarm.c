@@ -105,7 +105,7 @@ void sim_draw_swarm(uint64_t seed, struct sim_swarm *ret)
     ret->session_consistency = one_in(4);
     ret->leader_lease = !one_in(5);
     draw_faults(ret);
-    ret->think_us = PICK(20, 50, 100, 100, 200, 500, 1000) * TIME_MS;
+    ret->think_us = PICK(30, 100, 200, 200, 500, 1000, 2000) * TIME_MS;
     ret->buffer_bytes = PICK(64 << 10, 1 << 20, 8 << 20, 64 << 20);
     ret->disk_bytes = PICK(32 << 20, 96 << 20, 256 << 20, UINT64_C(1) << 30, UINT64_C(1) << 30,
                            UINT64_C(1) << 30);
