@@ -1,5 +1,6 @@
 #include "repl/base/kv_mem.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +10,9 @@
 /* A skip list a table (Pugh 1990). Heights come from a counter's hash, so that a run repeats. */
 enum { HEIGHT_MAX = 16 };
 
+/* The key lies behind `next`; its first bytes are in `prefix`, which nearly always decide. */
 struct node {
+    uint64_t prefix;
     uint8_t *key, *value;
     size_t key_size, value_size;
     int height;
@@ -22,16 +25,30 @@ struct kv_mem {
     uint64_t inserted;
 };
 
-static struct node *new_node(int height)
+/* Eight bytes as a number that is ordered as they are; a shorter key is as if zeros followed. */
+static uint64_t prefix_of(struct bytes key)
 {
-    struct node *n = xcalloc(1, sizeof *n + (size_t)height * sizeof n->next[0]);
+    uint64_t prefix = 0;
+    if (key.size)
+        memcpy(&prefix, key.data, key.size < sizeof prefix ? key.size : sizeof prefix);
+    return be64toh(prefix);
+}
+
+static struct node *new_node(int height, struct bytes key)
+{
+    size_t links = (size_t)height * sizeof(struct node *);
+    struct node *n = xcalloc(1, sizeof *n + links + key.size);
     n->height = height;
+    n->prefix = prefix_of(key);
+    n->key = (uint8_t *)&n->next[height];
+    n->key_size = key.size;
+    if (key.size)
+        memcpy(n->key, key.data, key.size);
     return n;
 }
 
 static void free_node(struct node *n)
 {
-    free(n->key);
     free(n->value);
     free(n);
 }
@@ -48,14 +65,21 @@ static int next_height(struct kv_mem *m)
     return height;
 }
 
+static bool is_below(const struct node *n, uint64_t prefix, struct bytes key)
+{
+    if (n->prefix != prefix)
+        return n->prefix < prefix;
+    return bytes_compare(n->key, n->key_size, key.data, key.size) < 0;
+}
+
 /* The first node with a key >= `key`; `before`, when given, gets the predecessors on every level.
  */
-static struct node *seek(struct node *head, const void *key, size_t key_size, struct node **before)
+static struct node *seek(struct node *head, struct bytes key, struct node **before)
 {
+    uint64_t prefix = prefix_of(key);
     struct node *at = head;
     for (int level = HEIGHT_MAX - 1; level >= 0; level--) {
-        while (at->next[level] &&
-               bytes_compare(at->next[level]->key, at->next[level]->key_size, key, key_size) < 0)
+        while (at->next[level] && is_below(at->next[level], prefix, key))
             at = at->next[level];
         if (before)
             before[level] = at;
@@ -63,18 +87,19 @@ static struct node *seek(struct node *head, const void *key, size_t key_size, st
     return at->next[0];
 }
 
-static bool has_key(const struct node *n, const void *key, size_t key_size)
+static bool has_key(const struct node *n, struct bytes key)
 {
-    return n && n->key_size == key_size && memcmp(n->key, key, key_size) == 0;
+    return n && n->key_size == key.size && (!key.size || memcmp(n->key, key.data, key.size) == 0);
 }
 
 static int mem_get(struct kv *kv, int table, const void *key, size_t key_size,
                    struct bytes_writer *ret)
 {
     struct kv_mem *m = (struct kv_mem *)kv;
-    struct node *n = seek(m->heads[table], key, key_size, NULL);
+    struct bytes wanted = {key, key_size};
+    struct node *n = seek(m->heads[table], wanted, NULL);
     bytes_writer_clear(ret);
-    if (!has_key(n, key, key_size))
+    if (!has_key(n, wanted))
         return -ENOENT;
     bytes_put(ret, n->value, n->value_size);
     return 0;
@@ -83,8 +108,8 @@ static int mem_get(struct kv *kv, int table, const void *key, size_t key_size,
 static void apply(struct kv_mem *m, const struct kv_op *op)
 {
     struct node *before[HEIGHT_MAX];
-    struct node *n = seek(m->heads[op->table], op->key.data, op->key.size, before);
-    bool found = has_key(n, op->key.data, op->key.size);
+    struct node *n = seek(m->heads[op->table], op->key, before);
+    bool found = has_key(n, op->key);
     if (op->del) {
         if (!found)
             return;
@@ -94,9 +119,7 @@ static void apply(struct kv_mem *m, const struct kv_op *op)
         return;
     }
     if (!found) {
-        n = new_node(next_height(m));
-        n->key = xmemdup(op->key.data, op->key.size);
-        n->key_size = op->key.size;
+        n = new_node(next_height(m), op->key);
         for (int level = 0; level < n->height; level++) {
             n->next[level] = before[level]->next[level];
             before[level]->next[level] = n;
@@ -178,7 +201,7 @@ static struct kv_iter *mem_iter(struct kv *kv, int table, struct bytes from, str
     struct kv_mem *m = (struct kv_mem *)kv;
     struct mem_iter *it = xcalloc(1, sizeof *it);
     it->it.ops = &mem_iter_ops;
-    struct node *n = seek(m->heads[table], from.data, from.size, NULL);
+    struct node *n = seek(m->heads[table], from, NULL);
     for (; n; n = n->next[0]) {
         if (to.size && bytes_compare(n->key, n->key_size, to.data, to.size) >= 0)
             break;
@@ -195,7 +218,7 @@ struct kv *kv_mem_new(void)
     struct kv_mem *m = xcalloc(1, sizeof *m);
     m->kv.ops = &mem_ops;
     for (int t = 0; t < KV_TABLES_MAX; t++)
-        m->heads[t] = new_node(HEIGHT_MAX);
+        m->heads[t] = new_node(HEIGHT_MAX, (struct bytes){0});
     return &m->kv;
 }
 
