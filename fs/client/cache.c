@@ -165,9 +165,12 @@ void inode_answer(struct client *c, struct inode *i, struct Fs__Attr *ret_attr, 
     *ret_valid = inode_attr_valid(c, i);
     /* The kernel ignores an answer that a notification overtakes on its way to the caller, and a
      * read(2) then goes on with the pages and the size from before. So what is new to a kernel that
-     * has an older version goes without a validity, which needs no notification to end: only the
-     * next answer, which says the same again, has one. */
+     * has an older version goes without a validity, which needs no notification to end; and so do
+     * the answers that follow, until every caller must have taken the first one in. */
     if (i->sent && i->attr.data_version != i->sent_version) {
+        i->news_until = c->now + NEWS_TAKEN_IN;
+    }
+    if (c->now < i->news_until) {
         *ret_valid = 0;
     }
     if (*ret_valid != 0 && c->now + *ret_valid > i->kernel_until) {

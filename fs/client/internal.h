@@ -33,8 +33,9 @@
 #define PUT_PATIENCE   (20 * TIME_MS) /* RULES B5: then the leader pushes the bytes itself */
 #define COMMIT_DELAY   (1 * TIME_S)   /* RULES B9 */
 #define COMMIT_BYTES   (16u << 20)
-#define LEASE_HOLD_MIN (10 * TIME_MS) /* RULES L1 */
-#define LEASE_IDLE     (2 * TIME_S)   /* then it is given back before anybody asks */
+#define LEASE_HOLD_MIN (10 * TIME_MS)  /* RULES L1 */
+#define NEWS_TAKEN_IN  (100 * TIME_MS) /* from an answer to its caller's next instruction */
+#define LEASE_IDLE     (2 * TIME_S)    /* then it is given back before anybody asks */
 #define STALE_ROOT_DELAY                                                                           \
     (1 * TIME_S) /* without a leader for so long: df and ls of the root answer anyway */
 #define RESERVE_CHUNK   (16u << 20) /* RULES B13 */
@@ -225,6 +226,7 @@ struct inode {
     bool sent;            /* attributes were given to the kernel: these */
     uint64_t sent_version, sent_size;
     int64_t sent_mtime;
+    time_us news_until;     /* callers may not have taken in what changed for the kernel */
     uint64_t pages_version; /* data version of the pages the kernel may have; 0 none known */
     struct file *file;
     struct list names; /* of this directory: struct name */

@@ -220,6 +220,26 @@ START_TEST(pages_go_after_a_setattr)
 }
 END_TEST
 
+/* A notification would make the kernel ignore the answer that tells what is new, so until that must
+ * have been taken in no answer needs one. */
+START_TEST(news_are_taken_in_first)
+{
+    struct file f = create(0, "a");
+    struct file g = open_name(1, "a");
+    struct client_op ask = {.kind = CLIENT_GETATTR, .ino = g.ino};
+    (void)world_do(&w, 1, ask);
+    put_text(0, f, 0, "text");
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    for (int i = 0; i < 2; i++) {
+        const struct world_answer *a = world_do(&w, 1, ask);
+        ck_assert_uint_eq(a->attr.size, 4);
+        ck_assert_uint_eq(a->attr_valid_us, 0);
+    }
+    world_pass(&w, 200 * TIME_MS);
+    ck_assert_uint_gt(world_do(&w, 1, ask)->attr_valid_us, 0);
+}
+END_TEST
+
 /* A change whose caller was killed happens all the same: the kernel, which takes it for not done,
  * must ask again. */
 START_TEST(caller_killed)
@@ -1242,6 +1262,7 @@ int main(void)
     tcase_add_test(t, names_come_and_go);
     tcase_add_test(t, directories_and_listings);
     tcase_add_test(t, pages_go_after_a_setattr);
+    tcase_add_test(t, news_are_taken_in_first);
     tcase_add_test(t, caller_killed);
     tcase_add_test(t, attributes_and_xattrs);
     tcase_add_test(t, own_writes_are_seen_at_once);
