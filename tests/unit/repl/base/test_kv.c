@@ -67,6 +67,35 @@ START_TEST(ranges_end_where_they_should)
 }
 END_TEST
 
+/* All keys of up to ten bytes with two different ones, of which the lower is 0: short keys come
+ * before longer ones that begin like them, and no byte is taken for an end. */
+START_TEST(keys_are_ordered_as_bytes)
+{
+    struct kv *kv = kv_mem_new();
+    struct kv_batch b = {0};
+    unsigned count = 0;
+    for (size_t size = 0; size <= 10; size++)
+        for (unsigned bits = 0; bits < 1u << size; bits++) {
+            uint8_t key[10];
+            for (size_t i = 0; i < size; i++)
+                key[i] = bits >> i & 1 ? 0x81 : 0;
+            kv_batch_put(&b, TABLE, key, size, &bits, sizeof bits);
+        }
+    ck_assert_int_eq(kv_write(kv, &b), 0);
+    kv_batch_done(&b);
+    struct kv_iter *it = kv_iter(kv, TABLE, text(""), text(""));
+    struct bytes before = {0};
+    for (; kv_iter_valid(it); kv_iter_next(it), count++) {
+        struct bytes key = kv_iter_key(it);
+        ck_assert(count == 0 || bytes_compare(before.data, before.size, key.data, key.size) < 0);
+        before = key;
+    }
+    ck_assert_uint_eq(count, (1u << 11) - 1);
+    kv_iter_free(it);
+    kv_close(kv);
+}
+END_TEST
+
 /* "A stable view: later writes do not show." */
 START_TEST(iterator_does_not_see_later_writes)
 {
@@ -232,6 +261,7 @@ int main(void)
     Suite *suite = suite_create("repl/base/kv");
     TCase *tc = tcase_create("kv");
     tcase_add_test(tc, ranges_end_where_they_should);
+    tcase_add_test(tc, keys_are_ordered_as_bytes);
     tcase_add_test(tc, iterator_does_not_see_later_writes);
     tcase_add_test(tc, does_what_a_table_does);
     tcase_add_test(tc, equality_notices_every_difference);
