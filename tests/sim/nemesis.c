@@ -1,12 +1,11 @@
 /* Faults: one after another at random, each mended after a while of its own. Those that overlap
  * mend each other's at times; that only makes more kinds of runs. */
-#include "tests/sim/nemesis.h"
-
 #include <string.h>
 
 #include "node/internal.h"
 #include "tests/sim/disk.h"
 #include "tests/sim/mount.h"
+#include "tests/sim/nemesis_internal.h"
 #include "tests/sim/net.h"
 #include "tests/sim/sim_internal.h"
 
@@ -48,7 +47,8 @@ static struct process *any_node(void)
     return process_of((uint32_t)sim_between(RND_NEMESIS, 1, process_nodes()));
 }
 
-/* Half the time one that sends a snapshot, if there is any: who takes it in has to go on without. */
+/* Half the time one that sends a snapshot, if there is any: who takes it in has to go on without.
+ */
 static struct process *victim_node(void)
 {
     for (uint32_t id = 1; one_in(2) && id <= process_nodes(); id++) {
@@ -118,8 +118,7 @@ static bool wire_fault(enum sim_fault kind)
     return true;
 }
 
-/* Between all of mask `a` and all of mask `b`, both ways. */
-static void cut_between(uint32_t a, uint32_t b, bool cut)
+void cut_between(uint32_t a, uint32_t b, bool cut)
 {
     for (uint32_t i = 1; i <= process_count(); i++)
         for (uint32_t j = 1; j <= process_count(); j++)
@@ -215,7 +214,7 @@ static void restart(void *ctx, uint64_t arg)
         process_start(p);
 }
 
-static void restart_after(struct process *p, time_us wait)
+void restart_after(struct process *p, time_us wait)
 {
     if (nemesis.restart_planned[p->id])
         return;
@@ -264,9 +263,24 @@ static bool kill_all(void)
     return any;
 }
 
-static uint32_t nodes_mask(void)
+uint32_t nodes_mask(void)
 {
     return (1u << (process_nodes() + 1)) - 2;
+}
+
+struct process *leading_node(void)
+{
+    for (uint32_t id = 1; id <= sim_swarm()->copies; id++) {
+        struct process *p = process_of(id);
+        if (p->up && !p->frozen && p->node && p->node->leading)
+            return p;
+    }
+    return NULL;
+}
+
+bool nemesis_is_over(void)
+{
+    return nemesis.over;
 }
 
 static void end_stranding(void *ctx, uint64_t leader)
@@ -280,16 +294,13 @@ static void end_stranding(void *ctx, uint64_t leader)
  * other has. */
 static bool strand_leader(void)
 {
-    for (uint32_t id = 1; id <= sim_swarm()->copies; id++) {
-        const struct process *p = process_of(id);
-        if (!p->up || p->frozen || !p->node || !p->node->leading)
-            continue;
-        sim_trace("fault n%u alone, then all killed", id);
-        cut_between(1u << id, nodes_mask() & ~(1u << id), true);
-        sim_at(sim_now() + sim_between(RND_NEMESIS, 2, 300) * TIME_MS, end_stranding, NULL, id);
-        return true;
-    }
-    return false;
+    const struct process *p = leading_node();
+    if (!p)
+        return false;
+    sim_trace("fault n%u alone, then all killed", p->id);
+    cut_between(1u << p->id, nodes_mask() & ~(1u << p->id), true);
+    sim_at(sim_now() + sim_between(RND_NEMESIS, 2, 300) * TIME_MS, end_stranding, NULL, p->id);
+    return true;
 }
 
 static bool stop_process(struct process *p)
@@ -530,6 +541,16 @@ static bool inject(enum sim_fault kind)
         return write_error();
     case FAULT_WIPE:
         return wipe();
+    case FAULT_HINGE:
+        return nemesis_hinge();
+    case FAULT_HANDOVER_CUT:
+        return nemesis_handover_cut();
+    case FAULT_LATE_ANSWERS:
+        return nemesis_late_answers();
+    case FAULT_OLD_LEADER:
+        return nemesis_old_leader();
+    case FAULT_SHORT_REIGNS:
+        return nemesis_short_reigns();
     case FAULT_COUNT:
         break;
     }

@@ -14,7 +14,7 @@
  *     kernel.c    the kernel's side of a mount: pages, attributes, names, requests
  *     workload.c  applications: file operations drawn by the seed, their history
  *     swarm.c     what kind of run the seed draws
- *     nemesis.c   faults, and their healing
+ *     nemesis.c   faults, and their healing; nemesis_aimed.c: those that aim at one rule
  *     check_*.c   what must hold */
 #ifndef TALLY_TESTS_SIM_SIM_H
 #define TALLY_TESTS_SIM_SIM_H
@@ -57,6 +57,12 @@ enum sim_fault {
     FAULT_READ_ERROR,  /* EIO now, fine later */
     FAULT_WRITE_ERROR, /* EIO of a write or flush: the node ends itself (RULES S3) */
     FAULT_WIPE,        /* a node's store is gone: it must not return under its old id (RULES B7) */
+    /* nemesis_aimed.c */
+    FAULT_HINGE, /* voters forget or delay what keeps the leader's rival from being elected */
+    FAULT_HANDOVER_CUT, /* a leader that hands over does not hear that it did */
+    FAULT_LATE_ANSWERS, /* of all nodes to a mount, then silence */
+    FAULT_OLD_LEADER,   /* alone with a mount */
+    FAULT_SHORT_REIGNS, /* leaders die when elected, several in a row */
     FAULT_COUNT
 };
 const char *sim_fault_name(enum sim_fault kind);

@@ -32,6 +32,11 @@ static const char *const fault_names[FAULT_COUNT] = {
     [FAULT_READ_ERROR] = "read-error",
     [FAULT_WRITE_ERROR] = "write-error",
     [FAULT_WIPE] = "wipe",
+    [FAULT_HINGE] = "hinge",
+    [FAULT_HANDOVER_CUT] = "handover-cut",
+    [FAULT_LATE_ANSWERS] = "late-answers",
+    [FAULT_OLD_LEADER] = "old-leader",
+    [FAULT_SHORT_REIGNS] = "short-reigns",
 };
 
 const char *sim_fault_name(enum sim_fault kind)
