@@ -111,10 +111,15 @@ static void candidate_on_retry(void *state, const struct strategy_view *view, ui
     struct candidate *c = state;
     uint64_t from = hold_until > view->now ? hold_until : view->now;
 
-    if (failed)
-        c->failed++;
     c->phase = PHASE_WAIT;
-    c->due = from + delay_us(c, view) + (failed ? retry_gap_us(c, view) : 0);
+    if (failed) {
+        c->failed++;
+        c->due = from + delay_us(c, view) + retry_gap_us(c, view);
+    } else if (c->due < from) {
+        /* It made way, and keeps its turn. To count its place again each time would let several
+         * that nobody else hears, so that they cannot win, put off the one that all hear. */
+        c->due = from;
+    }
     output_reset(c, out);
 }
 

@@ -95,14 +95,18 @@ START_TEST(rank_decays_with_failed_rounds)
 }
 END_TEST
 
-/* Making way for a better candidate is no failed round. */
-START_TEST(yielding_keeps_the_rank)
+/* Making way for a better candidate is no failed round, and however often it is done, the turn
+ * stays: before it nothing, after it no more waiting than asked for. */
+START_TEST(yielding_keeps_the_turn)
 {
     struct strategy_view v = view(2, NOW);
     (void)delay_of(2);
     for (int i = 0; i < 10; i++)
         ops->on_retry(state, &v, NOW + 500, false, &out);
-    ck_assert_uint_eq(out.wake_at, NOW + 500 + DELTA);
+    ck_assert_uint_eq(out.wake_at, NOW + DELTA);
+    for (int i = 0; i < 10; i++)
+        ops->on_retry(state, &v, NOW + 3 * DELTA, false, &out);
+    ck_assert_uint_eq(out.wake_at, NOW + 3 * DELTA);
 }
 END_TEST
 
@@ -180,7 +184,7 @@ int main(void)
     tcase_add_test(tc, published_list_is_the_order);
     tcase_add_test(tc, copy_nominates_itself_when_its_time_has_come);
     tcase_add_test(tc, rank_decays_with_failed_rounds);
-    tcase_add_test(tc, yielding_keeps_the_rank);
+    tcase_add_test(tc, yielding_keeps_the_turn);
     tcase_add_test(tc, witness_nominates_the_best_copy);
     tcase_add_test(tc, nominated_copy_stands_unless_it_sees_a_leader);
     tcase_add_test(tc, query_is_answered_truly);
