@@ -1,10 +1,12 @@
-/* RULES B9: what fsync answered for survives everything.
+/* RULES B9, B11: what fsync answered for, or what had been written to a file that got a name,
+ * survives everything.
  *
  * Model. When an FSYNC of a file returned 0 at a mount, all that this mount's applications had
  * finished writing to the file before the FSYNC began is durable. From the FSYNC's end on no read
  * shows anything older: a value whose write ended before the durable one began, or zeros when no
  * truncate can have come behind it. At consistency=session a read elsewhere may be late for other
- * reasons, so there only reads on the same mount count, in any of its lives (RULES L10, RYW).
+ * reasons, so there only reads on the same mount count, in any of its lives (RULES L10, RYW). A
+ * rename that gives the file a name counts as an FSYNC.
  *
  * The same holds after a CLOSE for as long as one and the same leader leads: "Data closed but not
  * fsynced survive the loss of the leader or the mount, not of both." */
@@ -51,7 +53,7 @@ static void find_syncs(struct durability *d, uint64_t file)
     vec_clear(&d->syncs);
     for (size_t i = 0; i < f->ops.count; i++) {
         const struct history_op *op = &v->h->ops.items[f->ops.items[i]];
-        if ((op->kind == H_FSYNC || op->kind == H_CLOSE) && op_ok(op))
+        if ((op->kind == H_FSYNC || op->kind == H_NAMED || op->kind == H_CLOSE) && op_ok(op))
             vec_push(&d->syncs,
                      ((struct sync){op->mount, op->life, op->start, op->end, op->kind == H_CLOSE}));
     }

@@ -40,6 +40,7 @@ static bool on_descriptor(const struct history_op *op)
     case H_MOUNT_STARTED:
     case H_OPEN:
     case H_SESSION_LOST:
+    case H_NAMED:
         break;
     }
     return false;

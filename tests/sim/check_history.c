@@ -36,9 +36,9 @@ bool op_undivided(const struct history_op *op)
 const char *op_text(const struct history_op *op, char text[HISTORY_TEXT])
 {
     static const char *const words[] = {
-        "create", "write",    "read",     "fsync",  "close",   "truncate", "stat",
-        "append", "readall",  "unlink",   "rename", "link",    "mkdir",    "rmdir",
-        "list",   "setxattr", "getxattr", "killed", "started", "open",     "session-lost"};
+        "create",   "write",  "read",    "fsync", "close",        "truncate", "stat", "append",
+        "readall",  "unlink", "rename",  "link",  "mkdir",        "rmdir",    "list", "setxattr",
+        "getxattr", "killed", "started", "open",  "session-lost", "named"};
     (void)snprintf(text, HISTORY_TEXT, "%s(%llu) m%u.%u/a%u %llu..%llu err=%d", words[op->kind],
                    (unsigned long long)op->stamp, op->mount, op->life, op->app,
                    (unsigned long long)op->start, (unsigned long long)op->end, op->err);
@@ -57,8 +57,8 @@ static bool is_xattr(const struct history_op *op)
 
 static bool about_bytes(const struct history_op *op)
 {
-    return changes_bytes(op) || op->kind == H_READ || op->kind == H_FSYNC || op->kind == H_CLOSE ||
-           op->kind == H_READ_ALL || is_xattr(op);
+    return changes_bytes(op) || op->kind == H_READ || op->kind == H_FSYNC || op->kind == H_NAMED ||
+           op->kind == H_CLOSE || op->kind == H_READ_ALL || is_xattr(op);
 }
 
 /* An extended attribute is a register too: the one unit of a file of its own. */
@@ -188,7 +188,7 @@ static void settle_loss(struct view *v, const struct file_ops *f, size_t loss, c
         const struct history_op *op = &v->h->ops.items[f->ops.items[i]];
         bool before = l->killed || (op->end && op->end <= l->at); /* else of the next session */
         if (in_loss(l, op) && before &&
-            ((op->kind == H_FSYNC && op_ok(op)) || seen[f->ops.items[i]]))
+            (((op->kind == H_FSYNC || op->kind == H_NAMED) && op_ok(op)) || seen[f->ops.items[i]]))
             upto = time_max(upto, op->start);
     }
     for (size_t i = 0; i < f->ops.count; i++) {

@@ -246,6 +246,7 @@ static void take_in(struct names *n, const struct history_op *op)
     case H_MOUNT_KILLED:
     case H_MOUNT_STARTED:
     case H_SESSION_LOST:
+    case H_NAMED:
         break;
     }
 }

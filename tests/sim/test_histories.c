@@ -419,6 +419,17 @@ START_TEST(synced_write_lost_to_an_older_one)
 }
 END_TEST
 
+START_TEST(file_without_its_bytes_renamed_into_place)
+{
+    put(1, 10, 20, 0, 1, 1);
+    add(H_NAMED, 1, 25, 30)->file = FILE_A;
+    killed(1, 60);
+    got(2, 70, 80, 0, 1, 0);
+    check_durability(&h);
+    expect_complaint("durability", "write lost");
+}
+END_TEST
+
 START_TEST(closed_write_lost)
 {
     put(1, 10, 20, 0, 1, 1);
@@ -1157,6 +1168,7 @@ int main(void)
     tcase_add_test(tc, synced_write_survives);
     tcase_add_test(tc, synced_write_lost);
     tcase_add_test(tc, synced_write_lost_to_an_older_one);
+    tcase_add_test(tc, file_without_its_bytes_renamed_into_place);
     tcase_add_test(tc, closed_write_lost);
     tcase_add_test(tc, failed_sync_promises_nothing);
     tcase_add_test(tc, sync_under_a_new_session);

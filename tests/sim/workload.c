@@ -138,9 +138,9 @@ static struct history_op *begin_path(struct app *a, enum history_kind kind, cons
 }
 
 static const char *const kind_names[] = {
-    "create", "write",    "read",     "fsync",  "close",   "truncate", "stat",
-    "append", "readall",  "unlink",   "rename", "link",    "mkdir",    "rmdir",
-    "list",   "setxattr", "getxattr", "killed", "started", "open",     "lost"};
+    "create",   "write",  "read",    "fsync", "close", "truncate", "stat", "append",
+    "readall",  "unlink", "rename",  "link",  "mkdir", "rmdir",    "list", "setxattr",
+    "getxattr", "killed", "started", "open",  "lost",  "named"};
 
 /* "7*3 0*2": runs of equal stamps. */
 static void stamps_text(const struct history_op *op, char *text, size_t size)
@@ -487,6 +487,20 @@ static void rename_path(struct app *a, const char *from, const char *to, bool ex
     sys_rename(kernel_of(a), from, to, exclusive ? 1 : 0, on_simple, a);
 }
 
+/* The rename of the file in the slot is over. */
+static void note_named(struct app *a)
+{
+    const struct history_op rename = work.history->ops.items[a->last_op];
+    if (rename.kind != H_RENAME || rename.end == 0 || rename.err)
+        return;
+    struct history_op *op = new_op(H_NAMED, a->mount);
+    op->app = a->number;
+    op->session = rename.session;
+    op->file = a->fds[a->slot].ino;
+    op->start = rename.start;
+    op->end = rename.end;
+}
+
 /* Replace by rename, as editors do: write a new file, sync it or not, rename it over the old. */
 static void replace_step(struct app *a)
 {
@@ -513,6 +527,7 @@ static void replace_step(struct app *a)
         rename_path(a, temp, a->target, false);
         break;
     default:
+        note_named(a);
         a->then = NULL;
         a->replacing = 0;
         close_fd(a, a->slot);
