@@ -7,7 +7,7 @@
  *
  *     sim.c       heap, chance, counters, complaints
  *     heap.c      malloc(), faster than the system's
- *     net.c       links of repl/io/link.h over a network that loses, delays, cuts
+ *     net_*.c     links of repl/io/link.h over a network that loses, delays, cuts
  *     disk.c      stores of repl/io/store.h on disks that crash, rot and fill up
  *     process.c   nodes: start, crash, freeze, clocks
  *     mount.c     mounts: the client core, its links, its token file
