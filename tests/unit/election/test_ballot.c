@@ -442,6 +442,51 @@ START_TEST(leader_steps_down)
 }
 END_TEST
 
+static bool stood(const struct one *n)
+{
+    for (uint32_t i = 0; i < n->out.message_count; i++)
+        if (n->out.messages[i].kind == BALLOT_MSG_PREVOTE)
+            return true;
+    return false;
+}
+
+/* It stands no more, with any strategy, does not say that it will, and votes as ever. */
+START_TEST(who_gives_way_does_not_stand_and_votes)
+{
+    static const struct strategy_ops *const all[] = {&strategy_candidate, &strategy_bully,
+                                                     &strategy_successor, &strategy_invitation,
+                                                     &strategy_ring};
+    struct one n;
+    elect(&n);
+    n.b.config.strategy = all[_i];
+    n.b.config.strategy->init(n.b.strategy_state);
+    uint64_t until = n.now + 5 * S;
+    feed(&n, (struct ballot_event){.kind = BALLOT_EV_ASIDE, .until = until});
+    ck_assert_int_eq(n.b.role, BALLOT_FOLLOWER);
+    ck_assert_uint_eq(n.b.term, 6);
+    while (n.now < until - 1) {
+        wait_until(&n, until - 1);
+        ck_assert(!stood(&n) && n.b.role == BALLOT_FOLLOWER);
+    }
+    hear(&n, ask(BALLOT_MSG_ELECTION, 3, 6));
+    ck_assert_ptr_null(sent(&n, 3)); /* a bully that will not lead keeps silent */
+    hear(&n, ask(BALLOT_MSG_PROBE, 3, 6));
+    ck_assert(all[_i] != &strategy_successor || !sent(&n, 3));
+    hear(&n, ask(BALLOT_MSG_NOMINATE, 4, 6));
+    ck_assert(!stood(&n));
+    struct ballot_message m = ask(BALLOT_MSG_PREVOTE, 3, 8);
+    m.last.index = 9;
+    hear(&n, m);
+    expect_refused(&n, 3, BALLOT_LOG_BEHIND);
+    m.last.index = 10;
+    hear(&n, m);
+    ck_assert(sent(&n, 3)->granted);
+    feed(&n, (struct ballot_event){.kind = BALLOT_EV_ASIDE}); /* its log is whole again */
+    hear(&n, ask(BALLOT_MSG_NOMINATE, 4, 6));
+    ck_assert(stood(&n) || all[_i] == &strategy_bully || all[_i] == &strategy_successor);
+}
+END_TEST
+
 /* raft-rs #234: a delayed TimeoutNow is dropped unless term and log still fit. */
 START_TEST(late_timeout_now_is_dropped)
 {
@@ -567,6 +612,7 @@ int main(void)
     tcase_add_test(tc, lease_is_counted_from_the_sending);
     tcase_add_test(tc, transfer_ends_the_lease_of_the_term);
     tcase_add_test(tc, leader_steps_down);
+    tcase_add_loop_test(tc, who_gives_way_does_not_stand_and_votes, 0, 5);
     tcase_add_test(tc, late_timeout_now_is_dropped);
     tcase_add_test(tc, witness_comes_to_the_rescue);
     tcase_add_test(tc, nonsense_changes_nothing);
