@@ -327,15 +327,28 @@ static void grant_after(struct fs_app *app, const struct request *r, Fs__Reply *
     reply->grant = ++s->next_n;
 }
 
-/* A request for a lease that is sent again is answered as it was the first time (RULES B2: the
- * epoch says which lease), and that lease may have ended since. */
-bool lease_is_over(const struct fs_app *app, const struct request *r, const Fs__OpReply *result)
+static bool has_lease(const struct fs_app *app, uint64_t session, uint64_t ino, uint64_t epoch)
 {
     Fs__Attr attr = FS__ATTR__INIT;
-    if (r->op->body_case != FS__OP__BODY_LEASE || result->err)
-        return false;
-    return fs_get_attr(app->config.state, r->op->lease->ino, &attr) < 0 ||
-           attr.lease_session != r->session || attr.lease_epoch != result->value;
+    const struct object *o = object_find(app, OBJECT_LEASE, ino);
+    return fs_get_attr(app->config.state, ino, &attr) == 0 && attr.lease_session == session &&
+           attr.lease_epoch == epoch && !(o && o->releasing);
+}
+
+/* A request for a lease, or for a new file with one, that is sent again is answered as it was the
+ * first time (RULES B2: the epoch says which lease), and that lease may have ended since, or is
+ * being ended because the mount did not know of it. */
+void change_check_lease(const struct fs_app *app, const struct request *r, Fs__OpReply *reply)
+{
+    if (reply->err)
+        return;
+    if (r->op->body_case == FS__OP__BODY_LEASE &&
+        !has_lease(app, r->session, r->op->lease->ino, reply->value))
+        reply->err = EAGAIN; /* the mount asks anew */
+    if (r->op->body_case == FS__OP__BODY_MAKE && reply->attr &&
+        reply->attr->lease_session == r->session &&
+        !has_lease(app, r->session, reply->attr->ino, reply->attr->lease_epoch))
+        reply->attr->lease_session = 0;
 }
 
 void change_applied(struct fs_app *app, struct request *r, const Fs__OpReply *result)
@@ -352,9 +365,8 @@ void change_applied(struct fs_app *app, struct request *r, const Fs__OpReply *re
     Fs__Reply *reply = reply_new(app, r->id);
     reply->body_case = FS__REPLY__BODY_OP;
     reply->op = op_reply_copy(result);
-    if (lease_is_over(app, r, result))
-        reply->op->err = EAGAIN; /* the mount asks anew */
-    request_unpin(app, r);       /* so that the answer may promise what nobody else is changing */
+    change_check_lease(app, r, reply->op);
+    request_unpin(app, r); /* so that the answer may promise what nobody else is changing */
     grant_after(app, r, reply);
     request_answer(app, r, reply);
 }

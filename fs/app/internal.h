@@ -213,7 +213,7 @@ void read_follower(struct fs_app *app, uint64_t client, Fs__Request *req);
 Fs__StatfsReply *statfs_reply(const struct fs_app *app);
 
 void change_run(struct fs_app *app, struct request *r, struct session *s);
-bool lease_is_over(const struct fs_app *app, const struct request *r, const Fs__OpReply *result);
+void change_check_lease(const struct fs_app *app, const struct request *r, Fs__OpReply *reply);
 void change_applied(struct fs_app *app, struct request *r, const Fs__OpReply *result);
 /* Whatever an applied entry means for the service's own memory, whoever proposed it. */
 void change_noticed(struct fs_app *app, const Fs__Op *op, const struct fs_result *result);

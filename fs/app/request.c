@@ -202,8 +202,7 @@ static bool seen_before(struct fs_app *app, struct request *r, struct session *s
     Fs__Reply *reply = reply_new(app, r->id);
     reply->body_case = FS__REPLY__BODY_OP;
     reply->op = stored;
-    if (lease_is_over(app, r, stored))
-        stored->err = EAGAIN; /* the mount asks anew */
+    change_check_lease(app, r, stored);
     request_answer(app, r, reply);
     return true;
 }
