@@ -41,6 +41,8 @@ static bool on_descriptor(const struct history_op *op)
     case H_OPEN:
     case H_SESSION_LOST:
     case H_NAMED:
+    case H_SYMLINK:
+    case H_READLINK:
         break;
     }
     return false;

@@ -1,11 +1,12 @@
 /* Names: each is a register that is empty or names a file, and operations happen exactly once.
  *
- * Model. A path is a register: none or an inode. CREATE, MKDIR and LINK fill an empty one, UNLINK
- * and RMDIR empty a full one, RENAME does both; OPEN, STAT and what is refused with EEXIST or
- * ENOENT tell which it was; a LIST tells for every name of the directory whether it was there at
- * some moment of the listing. Each takes effect at one moment between its start and its end; one of
- * unknown outcome later or never (Herlihy and Wing 1990). An operation that is refused because its
- * own first attempt had succeeded finds no explanation here: that is how "exactly once" is judged.
+ * Model. A path is a register: none or an inode. CREATE, MKDIR, SYMLINK and LINK fill an empty one,
+ * UNLINK and RMDIR empty a full one, RENAME does both; OPEN, STAT, READLINK and what is refused
+ * with EEXIST or ENOENT tell which it was; a LIST tells for every name of the directory whether it
+ * was there at some moment of the listing. Each takes effect at one moment between its start and
+ * its end; one of unknown outcome later or never (Herlihy and Wing 1990). An operation that is
+ * refused because its own first attempt had succeeded finds no explanation here: that is how
+ * "exactly once" is judged.
  *
  * Paths are judged one by one (locality; that a RENAME changes two names at one moment is seen at
  * each of them alone). A RENAME of a directory leaves anything under both its names, and what walks
@@ -217,6 +218,7 @@ static void take_in(struct names *n, const struct history_op *op)
     switch (op->kind) {
     case H_CREATE:
     case H_MKDIR:
+    case H_SYMLINK:
         make(n, op);
         break;
     case H_UNLINK:
@@ -231,6 +233,7 @@ static void take_in(struct names *n, const struct history_op *op)
         break;
     case H_STAT:
     case H_OPEN:
+    case H_READLINK:
         look(n, op);
         break;
     case H_LIST: /* once all names are known */
@@ -249,6 +252,25 @@ static void take_in(struct names *n, const struct history_op *op)
     case H_NAMED:
         break;
     }
+}
+
+/* A link says for ever what it was made with. */
+static void check_targets(const struct history *h)
+{
+    char text[HISTORY_TEXT], other[HISTORY_TEXT];
+    struct map made; /* inode -> index of its SYMLINK + 1 */
+    map_init(&made);
+    for (size_t i = 0; i < h->ops.count; i++)
+        if (h->ops.items[i].kind == H_SYMLINK && op_ok(&h->ops.items[i]))
+            (void)map_put(&made, h->ops.items[i].file, (void *)(i + 1));
+    for (size_t i = 0; i < h->ops.count; i++) {
+        const struct history_op *r = &h->ops.items[i];
+        uintptr_t at = r->kind == H_READLINK && op_ok(r) ? (uintptr_t)map_get(&made, r->file) : 0;
+        if (at && h->ops.items[at - 1].stamp != r->stamp)
+            sim_complain("names", "the target of another link: %s reads %s", op_text(r, text),
+                         op_text(&h->ops.items[at - 1], other));
+    }
+    map_done(&made);
 }
 
 /* Nothing changed the name during the operation. */
@@ -607,6 +629,7 @@ void check_names(const struct history *h)
         if (h->ops.items[i].kind == H_LINK &&
             (h->ops.items[i].err == 0 || op_unknown(&h->ops.items[i])))
             n.linked_at = h->ops.items[i].start;
+    check_targets(h);
     for (size_t i = 0; i < h->ops.count; i++)
         take_in(&n, &h->ops.items[i]);
     for (size_t i = 0; i < h->ops.count; i++)

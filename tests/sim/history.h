@@ -43,8 +43,10 @@ enum history_kind {
     H_OPEN,          /* path -> file: the name was resolved, nothing was made */
     H_SESSION_LOST,  /* mount has learned that its session has ended, `session`: what it had written
                         and not synced is lost since some moment before */
-    H_NAMED, /* file got a name by a RENAME from `start` to `end`: what had been written to it was
-                committed first (RULES B11) */
+    H_NAMED,   /* file got a name by a RENAME from `start` to `end`: what had been written to it was
+                  committed first (RULES B11) */
+    H_SYMLINK, /* path, stamp: its target says it -> file */
+    H_READLINK, /* path -> file, stamp */
 };
 
 struct history_op {

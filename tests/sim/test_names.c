@@ -9,6 +9,25 @@
 /* ---- names -------------------------------------------------------------------------------------
  */
 
+START_TEST(links_keep_their_targets)
+{
+    struct history_op *made = on_path(H_SYMLINK, 1, 10, 20, "/a", 0);
+    made->file = 7;
+    made->stamp = 3;
+    made->exclusive = true;
+    struct history_op *read = on_path(H_READLINK, 2, 30, 40, "/a", 0);
+    read->file = 7;
+    read->stamp = 3;
+    check_names(&h);
+    expect_silence();
+    read = on_path(H_READLINK, 2, 50, 60, "/a", 0);
+    read->file = 7;
+    read->stamp = 4;
+    check_names(&h);
+    expect_complaint("names", "target of another link");
+}
+END_TEST
+
 START_TEST(names_as_they_should_be)
 {
     on_path(H_CREATE, 1, 10, 20, "/a", 0)->file = 7;
@@ -227,6 +246,7 @@ int main(void)
     Suite *suite = suite_create("sim/names");
     TCase *tc = tcase_create("names");
     tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_test(tc, links_keep_their_targets);
     tcase_add_test(tc, names_as_they_should_be);
     tcase_add_test(tc, two_winners);
     tcase_add_test(tc, eexist_of_its_own_success);

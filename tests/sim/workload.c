@@ -31,6 +31,7 @@ enum {
     READER_APP = SIM_APPS_MAX + 1,
     SLOTS = SIM_APPS_MAX + 2,
 };
+enum walk { WALK_DIR = 1, WALK_LINK }; /* what STAT told the one who reads everything back */
 #define NONE SIZE_MAX
 
 struct fd {
@@ -138,9 +139,9 @@ static struct history_op *begin_path(struct app *a, enum history_kind kind, cons
 }
 
 static const char *const kind_names[] = {
-    "create",   "write",  "read",    "fsync", "close", "truncate", "stat", "append",
-    "readall",  "unlink", "rename",  "link",  "mkdir", "rmdir",    "list", "setxattr",
-    "getxattr", "killed", "started", "open",  "lost",  "named"};
+    "create",   "write",  "read",    "fsync", "close", "truncate", "stat",    "append",
+    "readall",  "unlink", "rename",  "link",  "mkdir", "rmdir",    "list",    "setxattr",
+    "getxattr", "killed", "started", "open",  "lost",  "named",    "symlink", "readlink"};
 
 /* "7*3 0*2": runs of equal stamps. */
 static void stamps_text(const struct history_op *op, char *text, size_t size)
@@ -364,8 +365,8 @@ static void on_stat(void *ctx, const struct sys_result *r)
         op->nlink = r->nlink;
         op->mtime = r->mtime;
         sim_mix(r->size, (uint64_t)r->mtime);
-        if (work.reading_back && S_ISDIR(r->mode))
-            op->bytes = 1; /* for the walk */
+        if (work.reading_back && (S_ISDIR(r->mode) || S_ISLNK(r->mode)))
+            op->bytes = S_ISDIR(r->mode) ? WALK_DIR : WALK_LINK;
     }
     next(a);
 }
@@ -676,12 +677,56 @@ static void do_dir(struct app *a, enum work what)
     }
 }
 
+static void on_symlink(void *ctx, const struct sys_result *r)
+{
+    struct app *a = ctx;
+    finish(a, r)->file = r->ino;
+    next(a);
+}
+
+static void on_readlink(void *ctx, const struct sys_result *r)
+{
+    struct app *a = ctx;
+    struct history_op *op = finish(a, r);
+    op->file = r->ino;
+    for (size_t i = 0; r->err == 0 && r->data && i < r->data->size; i++)
+        op->stamp = op->stamp * 10 + r->data->data[i] - '0';
+    next(a);
+}
+
+static void read_link(struct app *a, const char *path)
+{
+    (void)begin_path(a, H_READLINK, path, NULL);
+    sys_readlink(kernel_of(a), path, on_readlink, a);
+}
+
+/* Links are made, read and removed under names of their own; nobody follows them. */
+static void do_symlink(struct app *a)
+{
+    char path[PATH_SPACE], target[24];
+    uint64_t what = below(5);
+    (void)snprintf(path, sizeof path, "/s%u", (unsigned)below(4));
+    if (what == 0) {
+        do_unlink(a, path);
+    } else if (what < 4) {
+        read_link(a, path);
+    } else {
+        struct history_op *op = begin_path(a, H_SYMLINK, path, NULL);
+        op->stamp = new_stamp();
+        op->exclusive = true;
+        (void)snprintf(target, sizeof target, "%llu", (unsigned long long)op->stamp);
+        sys_symlink(kernel_of(a), target, path, on_symlink, a);
+    }
+}
+
 static void do_exclusive(struct app *a)
 {
     char path[PATH_SPACE];
     (void)snprintf(path, sizeof path, "/x%u",
                    (unsigned)(sim_now() / (EXCLUSIVE_AGE * TIME_S)) % 32);
-    if (below(4) == 0)
+    if (below(3) == 0)
+        do_symlink(a);
+    else if (below(4) == 0)
         do_unlink(a, path);
     else
         (void)open_path(a, path, O_RDWR | O_CREAT | O_EXCL);
@@ -911,6 +956,9 @@ static void read_back_open(struct app *a)
     (void)snprintf(path, sizeof path, "%s", op->path);
     if (op->err) {
         read_back_next(a);
+    } else if (op->bytes == WALK_LINK) {
+        a->then = read_back_next;
+        read_link(a, path);
     } else if (op->bytes) {
         a->then = read_back_next;
         list(a, path);
