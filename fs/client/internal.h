@@ -200,6 +200,8 @@ bool session_leader_usable(const struct client *c);
 bool session_take_space(struct client *c, uint64_t bytes);
 void session_reserve(struct client *c, uint64_t bytes);
 void session_drop_holds(struct client *c, uint64_t ino);
+/* It is being given back: who opens it now comes too late. */
+bool session_drops_hold(const struct client *c, uint64_t ino);
 void session_stop(struct client *c);
 /* Called when something a stop waits for may be done. */
 void session_stop_next(struct client *c);

@@ -48,6 +48,10 @@ void op_open(struct client *c, struct op *op)
         opened(c, op, i);
         return;
     }
+    if (session_drops_hold(c, op->a.ino)) {
+        op_fail(c, op, ESTALE);
+        return;
+    }
     op->opening = i;
     i->opening++;
     op->why = "the leader, who knows whether the file is being unlinked";

@@ -430,6 +430,22 @@ static void send_drop_holds(struct client *c)
     rpc_start(c, r);
 }
 
+bool session_drops_hold(const struct client *c, uint64_t ino)
+{
+    const struct Fs__DropHolds *sent = c->holding != NULL ? c->holding->req->op->drop_holds : NULL;
+    for (size_t k = 0; sent != NULL && k < sent->n_inos; k++) {
+        if (sent->inos[k] == ino) {
+            return true;
+        }
+    }
+    for (size_t k = 0; k < c->drop_inos.count; k++) {
+        if (c->drop_inos.items[k] == ino) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* One request at a time; what comes meanwhile goes with the next. */
 void session_drop_holds(struct client *c, uint64_t ino)
 {

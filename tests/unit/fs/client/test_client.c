@@ -985,6 +985,25 @@ START_TEST(unlinked_while_silent)
 }
 END_TEST
 
+START_TEST(opened_while_its_hold_is_given_back)
+{
+    struct file f = create(0, "a");
+    ck_assert_int_eq(simple(0, CLIENT_RELEASE, f), 0);
+    world_pass(&w, 3 * TIME_S);
+    w.mounts[0].silent = w.mounts[0].held = true;
+    struct client_op unlink = {.kind = CLIENT_UNLINK, .parent = WORLD_ROOT, .name = "a"};
+    ck_assert_int_eq(world_do(&w, 1, unlink)->err, 0);
+    w.mounts[0].silent = w.mounts[0].held = false;
+    w.no_commit = true;
+    world_pass(&w, 3 * TIME_S); /* it has heard, and says that it does not need the file */
+    struct client_op open = {.kind = CLIENT_OPEN, .ino = f.ino, .flags = O_RDWR};
+    uint64_t late = world_start(&w, 0, open);
+    world_pass(&w, 10 * TIME_MS);
+    ck_assert_int_eq(world_find(&w, 0, late)->err, ESTALE);
+    w.no_commit = false;
+}
+END_TEST
+
 START_TEST(unlinked_with_dirty_data)
 {
     /* Goal: removing a closed file with buffered data loses them silently, and frees it. */
@@ -1285,6 +1304,7 @@ int main(void)
     tcase_add_test(t, unlinked_and_written_by_two);
     tcase_add_test(t, both_names_removed_at_once);
     tcase_add_test(t, unlinked_while_silent);
+    tcase_add_test(t, opened_while_its_hold_is_given_back);
     tcase_add_test(t, unlinked_with_dirty_data);
     tcase_add_test(t, commits_over_an_election_lost);
     tcase_add_test(t, commits_over_an_election_kept);
