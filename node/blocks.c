@@ -467,7 +467,9 @@ static bool is_garbage(const struct node *n, const struct node_unnamed *u)
     }
     if (!n->state) /* a snapshot is being switched to: what is wanted is not known now */
         return false;
-    if (u->entry > n->applied) /* refused or not, it is acknowledged with its bytes (RULES B3) */
+    if (u->entry > n->applied &&
+        !MUTANT(
+            logged_collected)) /* refused or not, it is acknowledged with its bytes (RULES B3) */
         return false;
     if (session_over(n, u->name.session))
         return true;

@@ -257,7 +257,8 @@ void recalls_free(struct fs_app *app, struct session *s)
 
 bool lease_is_free(struct fs_app *app, const struct session *s, const Fs__Attr *attr)
 {
-    if (!attr->lease_session || (s && attr->lease_session == s->id) || MUTANT(lease_read_around))
+    if (!attr->lease_session || (s && attr->lease_session == s->id) || MUTANT(lease_read_around) ||
+        MUTANT(lease_taken_away))
         return true;
     struct session *holder = session_find(app, attr->lease_session);
     if (!holder)

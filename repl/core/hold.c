@@ -2,6 +2,7 @@
  * "Only that COMMIT waits, never the log" (RULES B5). */
 #include <stdlib.h>
 
+#include "repl/base/mutant.h"
 #include "repl/core/state.h"
 
 static node_mask byte_holders(const struct replica *r)
@@ -152,7 +153,7 @@ void holds_link(struct replica *r, uint32_t peer, bool store_restarted)
     for (size_t i = 0; i < r->holds.count; i++) {
         struct hold *h = &r->holds.items[i];
         h->asked &= ~quorum_bit(peer);
-        if (store_restarted) {
+        if (store_restarted && !MUTANT(store_boot_ignored)) {
             h->holders &= ~quorum_bit(peer); /* written, not synced: may be gone (RULES B9) */
         }
     }

@@ -37,6 +37,10 @@ void check_election_proposed(uint64_t term); /* an entry of this term exists */
 void check_election_lease(uint32_t node, uint64_t term, time_us until);
 /* `voter` acknowledged what the leader of `term` sent at the true time `sent`. */
 void check_election_ack(uint32_t voter, uint64_t term, time_us sent);
+/* `voter` promises now that it elects nobody else for a while. */
+void check_election_promised(uint32_t voter);
+/* `leader` counts an answer of `voter` from the true time `sent`. */
+void check_election_counted(uint32_t leader, uint32_t voter, time_us sent);
 /* It leads, and a majority answered it or it began to run freely (again) just now. */
 void check_election_quorum(uint32_t node);
 /* It still leads. */
@@ -59,6 +63,8 @@ void check_log_acknowledged(uint32_t follower, uint64_t index, bool durable);
 void check_log_uncommitted(uint32_t node, uint64_t index, bool bytes_held);
 void check_log_undrafted(uint32_t witness,
                          uint64_t index); /* got an uncommitted entry with blocks */
+/* The leader of `by` counted an entry of `term` as committed, and all before it. */
+void check_log_counted(uint32_t node, uint64_t index, uint64_t term, uint64_t by);
 void check_log_elected(uint32_t node, uint64_t term, const struct replica *r);
 uint64_t check_log_last(void); /* highest index committed anywhere */
 
@@ -92,6 +98,17 @@ void check_leases_commit(uint64_t ino, uint64_t epoch, uint64_t session, uint64_
                          bool took_effect);
 /* `session` is promised the attributes and data of `ino`, whose write lease `holder` has. */
 void check_leases_promise(uint32_t node, uint64_t ino, uint64_t session, uint64_t holder);
+
+/* ---- check_promises.c: RULES L3, L5, L8, L9
+ * ------------------------------------------------------ Entry `index` of session `author` was
+ * applied first just now, and changed this inode: no mount relies on what it was before. */
+void check_promises_changed(uint64_t ino, uint64_t author, uint64_t index);
+/* Fact: this mount believes in a promise of the inode as of `version`. */
+void check_promises_relied(uint32_t mount, uint64_t session, uint64_t author, uint64_t ino,
+                           uint64_t version, uint64_t index);
+
+/* RULES L10: a mount that started with the token `kept` asks a copy for `min_index` at least. */
+void check_promises_token(uint32_t mount, uint64_t min_index, uint64_t kept);
 
 /* ---- check_rest.c: RULES L2, L7 -----------------------------------------------------------------
  * When all has come to rest, the pairs of the state fit each other. */

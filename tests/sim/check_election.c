@@ -40,6 +40,8 @@ struct node_seen {
     /* as a voter: the newest heartbeat it acknowledged */
     uint64_t ack_term;
     time_us ack_sent;
+    time_us heard_at;       /* true time: it promised something to a leader */
+    uint64_t promise_until; /* by its own clock, as last seen */
 };
 
 /* A node led, ready. */
@@ -190,6 +192,21 @@ void check_election_ack(uint32_t voter, uint64_t term, time_us sent)
     check_promise(voter);
 }
 
+void check_election_promised(uint32_t voter)
+{
+    state.nodes[voter].heard_at = sim_now();
+}
+
+/* RULES E1: acknowledgements are "counted from their sending": not from later than what they
+ * acknowledge arrived, for the voter's promise begins there. */
+void check_election_counted(uint32_t leader, uint32_t voter, time_us sent)
+{
+    if (sent > state.nodes[voter].heard_at)
+        sim_complain("election",
+                     "n%u counts an answer of n%u from %llu us after the promise began (RULES E1)",
+                     leader, voter, (unsigned long long)(sent - state.nodes[voter].heard_at));
+}
+
 void check_election_quorum(uint32_t node)
 {
     state.nodes[node].quorum_at = sim_now();
@@ -283,6 +300,7 @@ static void see_acks(struct process *p, struct node_seen *n, const struct replic
             continue;
         n->acked_at[id] = acked;
         time_us ago = time_since(clock, acked) * 1000 / (1000 - RHO_PER_MILLE) + 1;
+        check_election_counted(p->id, id, time_since(sim_now(), ago));
         check_election_ack(id, r->ballot.term, time_since(sim_now(), ago));
     }
 }
@@ -305,6 +323,9 @@ void check_election_turn(struct process *p)
     struct node_seen *n = &state.nodes[p->id];
     const struct replica *r = p->node->replica;
     check_election_term(p->id, r->ballot.term);
+    if (r->ballot.promise_until != n->promise_until)
+        check_election_promised(p->id);
+    n->promise_until = r->ballot.promise_until;
     bool leads = r->role == REPLICA_LEADER || r->role == REPLICA_RESCUE_LEADER;
     if (leads)
         see_quorum(p, n, r);

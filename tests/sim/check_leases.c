@@ -19,7 +19,7 @@ struct lease {
 
 /* A lease operation of the turn under way. */
 struct touched {
-    uint64_t ino, session;
+    uint64_t ino, session, index;
     bool grants; /* Lease or Make: `session` may hold it from here on */
 };
 
@@ -102,16 +102,21 @@ void check_leases_promise(uint32_t node, uint64_t ino, uint64_t session, uint64_
 /* ---- what a node shows ------------------------------------------------------------------------
  */
 
-static void touch(uint64_t ino, uint64_t session, bool grants)
+static void touch(uint64_t ino, const Fs__Op *op, uint64_t index, bool grants)
 {
-    vec_push(&state.touched, (struct touched){.ino = ino, .session = session, .grants = grants});
+    vec_push(
+        &state.touched,
+        (struct touched){.ino = ino, .session = op->session, .index = index, .grants = grants});
 }
 
-static void see_attr(const struct node *n, uint64_t ino)
+static void see_touched(const struct node *n, const struct touched *t)
 {
     Fs__Attr attr = FS__ATTR__INIT;
-    if (ino && fs_get_attr(n->state, ino, &attr) == 0)
-        check_leases_seen(ino, attr.lease_epoch, attr.lease_session, n->applied);
+    if (!t->ino || fs_get_attr(n->state, t->ino, &attr) < 0)
+        return;
+    check_leases_seen(t->ino, attr.lease_epoch, attr.lease_session, n->applied);
+    if (attr.version == t->index)
+        check_promises_changed(t->ino, t->session, t->index);
 }
 
 static void see_commit(const struct node *n, uint64_t index, const Fs__Op *op)
@@ -127,20 +132,39 @@ static void see_entry(const struct node *n, const struct entry *e)
     Fs__Op *op = fs__op__unpack(NULL, e->payload->size, e->payload->data);
     if (!op)
         return;
+    uint64_t at = e->index;
     switch ((int)op->body_case) {
     case FS__OP__BODY_LEASE:
-        touch(op->lease->ino, op->session, true);
+        touch(op->lease->ino, op, at, true);
         break;
     case FS__OP__BODY_MAKE:
-        touch(0, op->session, op->make->lease); /* the new inode's number is not in the entry */
+        touch(0, op, at, op->make->lease); /* the new inode's number is not in the entry */
+        touch(op->make->parent, op, at, false);
+        break;
+    case FS__OP__BODY_UNLINK:
+        touch(op->unlink->parent, op, at, false);
+        break;
+    case FS__OP__BODY_RENAME:
+        touch(op->rename->parent, op, at, false);
+        touch(op->rename->newparent, op, at, false);
+        break;
+    case FS__OP__BODY_LINK:
+        touch(op->link->ino, op, at, false);
+        touch(op->link->parent, op, at, false);
+        break;
+    case FS__OP__BODY_SETATTR:
+        touch(op->setattr->ino, op, at, false);
+        break;
+    case FS__OP__BODY_SETXATTR:
+        touch(op->setxattr->ino, op, at, false);
         break;
     case FS__OP__BODY_RELEASE:
         for (size_t i = 0; i < op->release->n_leases; i++)
-            touch(op->release->leases[i]->ino, op->session, false);
+            touch(op->release->leases[i]->ino, op, at, false);
         break;
     case FS__OP__BODY_COMMIT:
-        see_commit(n, e->index, op);
-        touch(op->commit->ino, op->session, false);
+        see_commit(n, at, op);
+        touch(op->commit->ino, op, at, false);
         break;
     default:
         break;
@@ -181,7 +205,7 @@ static void see_applied(const struct node *n)
     }
     state.applied = n->applied;
     for (size_t i = 0; i < state.touched.count; i++)
-        see_attr(n, state.touched.items[i].ino);
+        see_touched(n, &state.touched.items[i]);
 }
 
 void check_leases_turn(struct process *p)

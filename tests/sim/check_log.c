@@ -23,6 +23,7 @@ struct committed {
 /* As of the node's last turn. */
 struct log_seen {
     uint64_t commit, durable, last;
+    uint64_t led_term;           /* 0: it did not lead */
     uint64_t match[CHECK_NODES]; /* of this leadership */
     uint64_t match_term;
     uint32_t draft_mask;
@@ -96,6 +97,15 @@ void check_log_undrafted(uint32_t witness, uint64_t index)
                  witness, (unsigned long long)index);
 }
 
+/* "Only log entries from the leader's current term are committed by counting replicas" (Ongaro
+ * 2014, 3.6.2; V8): those before one follow it. */
+void check_log_counted(uint32_t node, uint64_t index, uint64_t term, uint64_t by)
+{
+    if (term != by)
+        sim_complain("log", "n%u, leader of term %llu, commits up to %llu, of term %llu (V8)", node,
+                     (unsigned long long)by, (unsigned long long)index, (unsigned long long)term);
+}
+
 /* Leader Completeness (PROTOCOL 1.9 E4): every entry committed in an earlier term. What a leader of
  * a later term committed meanwhile says nothing about this one: it is deposed already. */
 void check_log_elected(uint32_t node, uint64_t term, const struct replica *r)
@@ -161,8 +171,12 @@ static void see_commits(uint32_t node, struct log_seen *seen, const struct repli
     if (r->commit < seen->commit)
         sim_complain("log", "n%u: commit goes back from %llu to %llu", node,
                      (unsigned long long)seen->commit, (unsigned long long)r->commit);
+    bool led = r->role == REPLICA_LEADER && seen->led_term == r->role_term;
+    seen->led_term = r->role == REPLICA_LEADER ? r->role_term : 0;
     if (r->commit == seen->commit)
         return;
+    if (led)
+        check_log_counted(node, r->commit, log_term(&r->log, r->commit), r->role_term);
     uint64_t from = seen->commit > r->log.base_index ? seen->commit : r->log.base_index;
     for (uint64_t i = from + 1; i <= r->commit && !sim_failed(); i++) {
         const struct entry *e = log_entry(&r->log, i);

@@ -11,6 +11,7 @@
 #include "node/internal.h"
 #include "repl/io/link.h"
 #include "repl/wire/frame.h"
+#include "tests/sim/check.h"
 #include "tests/sim/history.h"
 #include "tests/sim/nemesis.h"
 #include "tests/sim/workload.h"
@@ -42,6 +43,7 @@ struct mount {
     vec_of(struct client_op) later; /* what arose while effects were carried out */
     time_us wake_planned;           /* by the process's clock; 0: none */
     struct memory memory;
+    uint64_t token_then; /* that it started with */
 };
 
 static void feed(struct mount *m, struct client_event *ev);
@@ -202,6 +204,10 @@ static void carry_out(struct mount *m, const struct client_effect *e)
 {
     switch (e->kind) {
     case CLIENT_SEND:
+        if (sim_swarm()->session_consistency && e->request->follower)
+            check_promises_token(m->process->id, e->request->min_index, m->token_then);
+        send_frame(m, e);
+        break;
     case CLIENT_PUT:
         send_frame(m, e);
         break;
@@ -413,6 +419,7 @@ struct mount *mount_start(struct process *p)
     struct mount *m = xcalloc(1, sizeof *m);
     m->process = p;
     m->memory = files[p->id];
+    m->token_then = m->memory.token;
     m->kernel = kernel_new(m);
     m->client = new_client(m);
     connect_nodes(m);

@@ -246,6 +246,28 @@ START_TEST(deposed_leader_need_not_know)
 }
 END_TEST
 
+START_TEST(entry_of_an_older_term_counted)
+{
+    append(1, 1, "a", 0);
+    append(1, 3, "b", 0);
+    lead(1, 3);
+    turn(1);
+    commit(1, 1); /* must follow the second one */
+    expect_complaint("log", "V8");
+}
+END_TEST
+
+START_TEST(entry_of_an_older_term_follows)
+{
+    append(1, 1, "a", 0);
+    append(1, 3, "b", 0);
+    lead(1, 3);
+    turn(1);
+    commit(1, 2);
+    expect_silence();
+}
+END_TEST
+
 /* ---- elections ---------------------------------------------------------------------------------
  */
 
@@ -353,6 +375,16 @@ START_TEST(promise_ends_with_timeout_now)
 }
 END_TEST
 
+START_TEST(answer_counted_from_its_arrival)
+{
+    check_election_promised(2);
+    check_election_counted(1, 2, run.now);
+    expect_silence();
+    check_election_counted(1, 2, run.now + 1);
+    expect_complaint("election", "after the promise began");
+}
+END_TEST
+
 START_TEST(leases_overlap)
 {
     check_election_lease(1, 3, run.now + 1000);
@@ -366,6 +398,8 @@ START_TEST(leases_read_from_ballots)
     for (uint32_t id = 1; id <= 2; id++) {
         lead(id, 2 + id);
         made[id].replica.ballot.now = run.now;
+        check_election_promised(2);
+        check_election_promised(3);
         made[id].replica.ballot.acked_at[2] = made[id].replica.ballot.acked_at[3] = run.now - 100;
         turn(id);
     }
@@ -504,6 +538,25 @@ START_TEST(promise_beside_a_write_lease)
 {
     check_leases_promise(1, 4, 11, 12);
     expect_complaint("leases", "L3");
+}
+END_TEST
+
+START_TEST(token_outlives_the_mount)
+{
+    check_promises_token(4, 20, 20);
+    expect_silence();
+    check_promises_token(4, 19, 20);
+    expect_complaint("promises", "L10");
+}
+END_TEST
+
+START_TEST(mounts_rely_on_what_is_promised)
+{
+    check_promises_relied(4, 11, 12, 7, 20, 20);
+    check_promises_relied(4, 12, 12, 7, 19, 20);
+    expect_silence();
+    check_promises_relied(4, 11, 12, 7, 19, 20);
+    expect_complaint("promises", "L3");
 }
 END_TEST
 
@@ -654,6 +707,8 @@ int main(void)
     tcase_add_test(tc, acknowledged_and_not_durable);
     tcase_add_test(tc, leader_lacks_a_committed_entry);
     tcase_add_test(tc, deposed_leader_need_not_know);
+    tcase_add_test(tc, entry_of_an_older_term_counted);
+    tcase_add_test(tc, entry_of_an_older_term_follows);
     tcase_add_test(tc, leaders_one_after_another);
     tcase_add_test(tc, two_leaders_in_a_term);
     tcase_add_test(tc, two_leaders_one_after_another);
@@ -664,6 +719,7 @@ int main(void)
     tcase_add_test(tc, vote_inside_a_promise);
     tcase_add_test(tc, vote_inside_a_promise_heard_of_later);
     tcase_add_test(tc, promise_ends_with_timeout_now);
+    tcase_add_test(tc, answer_counted_from_its_arrival);
     tcase_add_test(tc, leases_overlap);
     tcase_add_test(tc, leases_read_from_ballots);
     tcase_add_test(tc, a_lease_that_ran_out);
@@ -678,6 +734,8 @@ int main(void)
     tcase_add_test(tc, epoch_goes_back);
     tcase_add_test(tc, stale_epoch_took_effect);
     tcase_add_test(tc, promise_beside_a_write_lease);
+    tcase_add_test(tc, token_outlives_the_mount);
+    tcase_add_test(tc, mounts_rely_on_what_is_promised);
     tcase_add_test(tc, state_at_rest);
     tcase_add_test(tc, healed_and_quiet);
     tcase_add_test(tc, nobody_leads);

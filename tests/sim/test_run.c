@@ -8,6 +8,7 @@
 #include "repl/io/store.h"
 #include "tests/sim/check_internal.h"
 #include "tests/sim/disk.h"
+#include "tests/sim/mount.h"
 
 struct test_run run;
 
@@ -79,6 +80,16 @@ struct process *process_of(uint32_t id)
 uint32_t process_nodes(void)
 {
     return run.nodes;
+}
+
+uint32_t process_count(void)
+{
+    return run.nodes; /* no mounts */
+}
+
+struct client *mount_client(struct mount *m)
+{
+    return NULL;
 }
 
 time_us process_clock(const struct process *p)

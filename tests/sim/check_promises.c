@@ -1,0 +1,50 @@
+/* What mounts rely on: RULES L3, L5, L8, L9 as one invariant.
+ *
+ * "A conflicting change recalls them before it is appended", and "from the start of a recall to the
+ * apply no promise on it is granted". So at the moment when the first node applies an entry that
+ * changes an inode, no mount but its author's believes in a promise of what the inode was before,
+ * by its own clock and its own lease, whoever leads and however late or many the messages are. A
+ * frozen mount counts as well: it would answer when it goes on, its clock has gone on with it. */
+#include "fs/client/internal.h"
+#include "tests/sim/check_internal.h"
+#include "tests/sim/mount.h"
+
+/* ---- facts ----------------------------------------------------------------------------------- */
+
+void check_promises_relied(uint32_t mount, uint64_t session, uint64_t author, uint64_t ino,
+                           uint64_t version, uint64_t index)
+{
+    if (session != author && version < index)
+        sim_complain("promises",
+                     "entry %llu of session %llu changed inode %llu, mount %u relies on what it "
+                     "was at %llu (RULES L3)",
+                     (unsigned long long)index, (unsigned long long)author, (unsigned long long)ino,
+                     mount, (unsigned long long)version);
+}
+
+void check_promises_token(uint32_t mount, uint64_t min_index, uint64_t kept)
+{
+    if (min_index < kept)
+        sim_complain(
+            "promises",
+            "mount %u asks a copy for %llu, its token was %llu when it started (RULES L10)", mount,
+            (unsigned long long)min_index, (unsigned long long)kept);
+}
+
+/* ---- what a mount shows ------------------------------------------------------------------------
+ */
+
+void check_promises_changed(uint64_t ino, uint64_t author, uint64_t index)
+{
+    for (uint32_t id = process_nodes() + 1; id <= process_count(); id++) {
+        const struct process *p = process_of(id);
+        const struct client *c = p->up && p->mount ? mount_client(p->mount) : NULL;
+        if (!c || c->state != SESSION_LIVE || process_clock(p) >= c->lease_until)
+            continue;
+        const struct inode *i = inode_find(c, ino);
+        if (i && i->promised && i->known)
+            check_promises_relied(id, c->session, author, ino, i->attr.version, index);
+        else if (i && i->names_promised)
+            check_promises_relied(id, c->session, author, ino, 0, index);
+    }
+}
