@@ -173,6 +173,15 @@ struct kernel {
 
 /* ---- kernel.c -------------------------------------------------------------------------------- */
 
+/* NULL: that process's kernel has died. */
+struct kernel *kernel_of(uint32_t process);
+uint64_t kernel_new_id(struct kernel *k);
+/* Sends something whose answer nobody waits for. */
+void kernel_submit_silent(struct kernel *k, const struct client_op *op);
+void pending_submit(struct kernel *k, struct pending *p, const struct client_op *op);
+
+/* ---- kernel_calls.c -------------------------------------------------------------------------- */
+
 struct call *call_new(struct kernel *k, sys_done *done, void *ctx);
 /* Ends it. `err` != 0: of the result only that counts. */
 void call_end(struct call *c, int err);
@@ -189,9 +198,12 @@ void call_unlock(struct call *c);
 void call_unlock_shared(struct call *c);
 /* Keeps an inode in memory until the end of the call. */
 void call_hold(struct call *c, struct knode *n);
-/* Sends something whose answer nobody waits for. */
-void kernel_submit_silent(struct kernel *k, const struct client_op *op);
-void pending_submit(struct kernel *k, struct pending *p, const struct client_op *op);
+/* Its answer came; it is heard of a moment later. */
+void call_answered(struct kernel *k, struct pending *p, const struct client_result *r);
+void call_go_on_later(struct call *c);
+void call_free(struct call *c);
+
+/* ---- kernel_inodes.c ------------------------------------------------------------------------- */
 
 struct knode *node_find(struct kernel *k, uint64_t ino);
 struct knode *node_get(struct kernel *k, uint64_t ino);
@@ -213,14 +225,22 @@ bool node_dropping(const struct knode *n);
 void call_wait_pages(struct call *c, struct knode *n, void (*step)(struct call *c));
 void node_wake_waiters(struct kernel *k, struct knode *n);
 void page_free(struct knode *n, struct kpage *p);
+void node_free(struct kernel *k, struct knode *n);
 
-/* ---- kernel_data.c --------------------------------------------------------------------------- */
+/* ---- kernel_files.c -------------------------------------------------------------------------- */
 
 /* The file is there (c->ino): OPEN, then a descriptor. */
 void data_open(struct call *c);
 /* The descriptor goes: RELEASE, before it FLUSH when nobody waits for that. */
 void data_close(struct kernel *k, struct open_file *f, bool flush);
 struct open_file *data_new_file(struct call *c, uint64_t ino);
+/* A call on a descriptor, whose inode it holds. */
+struct call *call_on_file(struct kernel *k, uint64_t fd, sys_done *done, void *ctx);
+struct open_file *call_file(struct call *c);
+
+/* ---- kernel_read.c --------------------------------------------------------------------------- */
+
+uint64_t data_pages_of(uint64_t size);
 
 /* ---- kernel_names.c -------------------------------------------------------------------------- */
 
@@ -234,5 +254,12 @@ void names_walk(struct call *c, const char *path, void (*walked)(struct call *c)
 void names_learn(struct kernel *k, uint64_t dir, const char *name, uint64_t ino, time_us valid,
                  uint64_t epoch);
 void names_free(struct kernel *k);
+struct dentry *dentry_find(const struct kernel *k, uint64_t dir, const char *name);
+void dentry_drop(struct kernel *k, uint64_t dir, const char *name);
+void names_dir_changed(struct kernel *k, uint64_t dir);
+struct knode *names_take_entry(struct call *c, const char *name, uint64_t version);
+/* A call that begins with `begin`, and does so once more when something was stale. */
+struct call *call_on_path(struct kernel *k, const char *path, const char *path2, sys_done *done,
+                          void *ctx, void (*begin)(struct call *c));
 
 #endif

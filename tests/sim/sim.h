@@ -11,7 +11,7 @@
  *     disk.c      stores of repl/io/store.h on disks that crash, rot and fill up
  *     process.c   nodes: start, crash, freeze, clocks
  *     mount.c     mounts: the client core, its links, its token file
- *     kernel.c    the kernel's side of a mount: pages, attributes, names, requests
+ *     kernel_*.c  the kernel's side of a mount: pages, attributes, names, requests
  *     workload.c  applications: file operations drawn by the seed, their history
  *     swarm.c     what kind of run the seed draws
  *     nemesis.c   faults, and their healing; nemesis_aimed.c: those that aim at one rule

@@ -1,0 +1,158 @@
+/* The kernel's side of a mount: stat(2), links, extended attributes, listings
+ * (fs/fuse/dir.c, readdir.c). */
+#include <errno.h>
+
+#include "tests/sim/kernel_internal.h"
+
+enum { XATTR_SPACE = 256 };
+
+/* ---- asking ---------------------------------------------------------------------------------- */
+
+static void stat_end(struct call *c)
+{
+    const struct knode *n = node_find(c->k, c->ino);
+    bool asked = c->update_applied;
+    c->result.ino = c->ino;
+    c->result.size = asked ? c->a.attr.size : n->size;
+    c->result.nlink = asked ? c->a.attr.nlink : n->nlink;
+    c->result.mtime = asked ? c->a.attr.mtime : n->mtime;
+    c->result.mode = asked ? c->a.attr.mode : n->mode;
+    call_end(c, c->a.err);
+}
+
+static void stat_walked(struct call *c)
+{
+    if (c->ino == 0)
+        call_end(c, ENOENT);
+    else
+        call_update_attributes(c, c->ino, 0, INVALID_ALL, stat_end);
+}
+
+static void stat_begin(struct call *c)
+{
+    names_walk(c, c->path, stat_walked);
+}
+
+void sys_stat(struct kernel *k, const char *path, sys_done *done, void *ctx)
+{
+    (void)call_on_path(k, path, NULL, done, ctx, stat_begin);
+}
+
+static void end_with_data(struct call *c)
+{
+    c->result.data = blob_ref(c->a.data);
+    c->result.ino = c->ino;
+    if (c->a.err == 0 && c->data)
+        node_find(c->k, c->ino)->invalid |= INVALID_OTHER; /* SETXATTR: fuse_update_ctime() */
+    call_end(c, c->a.err);
+}
+
+static void ask_walked(struct call *c)
+{
+    if (c->ino == 0) {
+        call_end(c, ENOENT);
+        return;
+    }
+    struct client_op op = {.kind = c->data       ? CLIENT_SETXATTR
+                                   : c->path2[0] ? CLIENT_GETXATTR
+                                                 : CLIENT_READLINK,
+                           .ino = c->ino,
+                           .name = c->path2[0] ? c->path2 : NULL,
+                           .data = c->data,
+                           .size = c->data ? c->data->size : XATTR_SPACE};
+    call_submit(c, &op, end_with_data);
+}
+
+static void ask_begin(struct call *c)
+{
+    names_walk(c, c->path, ask_walked);
+}
+
+void sys_readlink(struct kernel *k, const char *path, sys_done *done, void *ctx)
+{
+    (void)call_on_path(k, path, NULL, done, ctx, ask_begin);
+}
+
+void sys_setxattr(struct kernel *k, const char *path, const char *name, struct blob *data,
+                  sys_done *done, void *ctx)
+{
+    call_on_path(k, path, name, done, ctx, ask_begin)->data = blob_ref(data);
+}
+
+void sys_getxattr(struct kernel *k, const char *path, const char *name, sys_done *done, void *ctx)
+{
+    (void)call_on_path(k, path, name, done, ctx, ask_begin);
+}
+
+/* ---- listings -------------------------------------------------------------------------------- */
+
+/* The kernel keeps no listings (fs/fuse/ops_dir.c). */
+static void list_page(struct call *c);
+
+/* fuse_direntplus_link() */
+static void link_entry(struct call *c, const struct kentry *e)
+{
+    struct kernel *k = c->k;
+    struct knode *n = node_get(k, e->ino);
+    n->nlookup++;
+    names_learn(k, c->ino, e->name, e->ino, e->entry_valid, c->epoch);
+    node_change_attributes(k, n, &e->attr, e->attr_valid, c->attr_version);
+}
+
+static void listed(struct call *c)
+{
+    if (c->a.err) {
+        call_end(c, c->a.err);
+        return;
+    }
+    c->result.value++;
+    for (size_t i = 0; i < c->a.entries.count; i++) {
+        const struct kentry *e = &c->a.entries.items[i];
+        vec_push(&c->names, xstrdup(e->name));
+        c->cookie = e->cookie;
+        if (e->has_attr)
+            link_entry(c, e);
+    }
+    call_unlock_shared(c);
+    if (c->a.entries.count) {
+        list_page(c);
+        return;
+    }
+    call_end(c, 0);
+}
+
+static void list_locked(struct call *c)
+{
+    struct client_op op = {.kind = CLIENT_READDIR,
+                           .ino = c->ino,
+                           .offset = c->cookie,
+                           .size = sim_between(RND_KERNEL, 3, 40),
+                           .plus = sim_chance(RND_KERNEL, 500000)};
+    call_submit(c, &op, listed);
+}
+
+/* iterate_shared() */
+static void list_page(struct call *c)
+{
+    call_lock_shared(c, c->ino, list_locked);
+}
+
+static void list_walked(struct call *c)
+{
+    if (c->ino == 0) {
+        call_end(c, ENOENT);
+        return;
+    }
+    c->cookie = 0;
+    list_page(c);
+}
+
+static void list_begin(struct call *c)
+{
+    names_walk(c, c->path, list_walked);
+}
+
+void sys_readdir(struct kernel *k, const char *path, sys_done *done, void *ctx)
+{
+    (void)call_on_path(k, path, NULL, done, ctx, list_begin);
+}
