@@ -11,6 +11,7 @@
  *
  * Only who stands, and when, depends on this. Votes, log positions and what counts as held stay as
  * they are, so Raft's proofs do, too: damage counts as the loss of a store until it is mended. */
+#include "repl/base/mutant.h"
 #include "repl/core/state.h"
 
 #define STUCK_US        (1 * TIME_S) /* without a commit, before the store is asked; then again */
@@ -133,7 +134,7 @@ void mend_run(struct replica *r)
         r->aside_until = 0;
         ballots_feed(r, (struct ballot_event){.kind = BALLOT_EV_ASIDE});
     }
-    if (leads(r)) {
+    if (leads(r) && !MUTANT(never_gives_way)) {
         watch(r);
     }
 }
