@@ -232,12 +232,17 @@ static void requeue(struct client *c, struct rpc *r)
     list_insert_before(place, &r->link);
 }
 
+/* RULES B9: acceptance is volatile, so COMMITs go to the next leader like everything else. */
+static bool goes_on(const struct rpc *r)
+{
+    return r->accepted == NULL || !MUTANT(commits_not_resent);
+}
+
 static void requeue_all(struct client *c, uint32_t except_node)
 {
     list_each(it, &c->sent) {
         struct rpc *r = container_of(it, struct rpc, link);
-        bool forgotten = r->accepted != NULL && MUTANT(commits_not_resent);
-        if (r->node != except_node && !forgotten) {
+        if (r->node != except_node && goes_on(r)) {
             requeue(c, r);
         }
     }
@@ -473,7 +478,7 @@ void rpc_on_link_down(struct client *c, uint32_t node)
 {
     list_each(it, &c->sent) {
         struct rpc *r = container_of(it, struct rpc, link);
-        if (r->node == node) {
+        if (r->node == node && goes_on(r)) {
             requeue(c, r);
         }
     }

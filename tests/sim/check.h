@@ -47,6 +47,8 @@ void check_election_quorum(uint32_t node);
 void check_election_still_leads(uint32_t node);
 /* One node led, ready and alive, from `from` to `to`. */
 bool check_election_steady(time_us from, time_us to);
+/* When the first leader of a term above this one was elected; TIME_NEVER: none yet. */
+time_us check_election_deposed(uint64_t term);
 /* The leader of `term` sent TimeoutNow: promises to it are off (PROTOCOL 1.5). */
 void check_election_revoked(uint64_t term);
 

@@ -19,6 +19,7 @@
 struct term_seen {
     uint32_t leader; /* 0: none yet */
     bool rescue, revoked;
+    time_us elected_at;
 };
 
 struct node_seen {
@@ -143,8 +144,19 @@ void check_election_leads(uint32_t node, uint64_t term, bool rescue)
     if (t->leader && (t->leader != node || t->rescue != rescue))
         sim_complain("election", "two leaders in term %llu: n%u and n%u", (unsigned long long)term,
                      t->leader, node);
+    if (!t->leader)
+        t->elected_at = sim_now();
     t->leader = node;
     t->rescue = rescue;
+}
+
+time_us check_election_deposed(uint64_t term)
+{
+    time_us first = TIME_NEVER;
+    for (uint64_t t = term + 1; t < state.terms.count; t++)
+        if (state.terms.items[t].leader)
+            first = time_min(first, state.terms.items[t].elected_at);
+    return first;
 }
 
 /* D2: a vote that reached the candidate was durable before it left. A later term may have replaced

@@ -12,6 +12,7 @@
 #include "repl/io/link.h"
 #include "repl/wire/frame.h"
 #include "tests/sim/check.h"
+#include "tests/sim/check_mounts.h"
 #include "tests/sim/history.h"
 #include "tests/sim/nemesis.h"
 #include "tests/sim/workload.h"
@@ -247,7 +248,9 @@ static void feed_one(struct mount *m, struct client_event *ev)
     ev->now = process_clock(m->process);
     ev->wall_ns = process_wall_ns(m->process);
     uint64_t session = m->client->session, redone = m->client->reads_redone;
+    check_mounts_before(m->client, ev);
     client_step(m->client, ev, &m->out);
+    check_mounts_after(m->process, m->client, ev, &m->out);
     sim_count(COUNT_READS_REDONE, m->client->reads_redone - redone);
     if (session != 0 && m->client->session != session)
         workload_session_lost(number_of(m), session);

@@ -10,6 +10,7 @@
 #include "repl/base/kv_mem.h"
 #include "repl/core/state.h"
 #include "tests/sim/check_internal.h"
+#include "tests/sim/check_mounts.h"
 #include "tests/sim/test_run.h"
 #include "tests/unit/lib/run.h"
 
@@ -541,6 +542,30 @@ START_TEST(promise_beside_a_write_lease)
 }
 END_TEST
 
+START_TEST(facts_of_mounts)
+{
+    check_mounts_read(4, 7, 20, 20);
+    check_mounts_lease(4, 1000, 1000);
+    check_mounts_renewed(4, 3, run.now, check_election_deposed(3));
+    check_mounts_holder(4, 2, 5, true);
+    expect_silence();
+    check_mounts_named(4, 7);
+    expect_complaint("mounts", "B11");
+    check_mounts_read(4, 7, 19, 20);
+    expect_complaint("mounts", "L6");
+    check_mounts_lease(4, 1001, 1000);
+    expect_complaint("mounts", "L9");
+    check_mounts_holder(4, 2, 5, false);
+    expect_complaint("mounts", "B9");
+    check_election_leads(1, 4, false);
+    check_mounts_renewed(4, 3, run.now, check_election_deposed(3));
+    check_mounts_renewed(4, 4, run.now + 1, check_election_deposed(4));
+    expect_silence();
+    check_mounts_renewed(4, 3, run.now + 1, check_election_deposed(3));
+    expect_complaint("mounts", "E1");
+}
+END_TEST
+
 START_TEST(token_outlives_the_mount)
 {
     check_promises_token(4, 20, 20);
@@ -734,6 +759,7 @@ int main(void)
     tcase_add_test(tc, epoch_goes_back);
     tcase_add_test(tc, stale_epoch_took_effect);
     tcase_add_test(tc, promise_beside_a_write_lease);
+    tcase_add_test(tc, facts_of_mounts);
     tcase_add_test(tc, token_outlives_the_mount);
     tcase_add_test(tc, mounts_rely_on_what_is_promised);
     tcase_add_test(tc, state_at_rest);

@@ -121,6 +121,11 @@ bool disk_durable_block(const struct disk *d, const struct block_ref *ref)
     return run.durable_block & 1u << d->node;
 }
 
+bool disk_written_block(const struct disk *d, const struct block_ref *ref)
+{
+    return disk_durable_block(d, ref);
+}
+
 bool disk_damaged(const struct disk *d, struct block_name name)
 {
     return false;
