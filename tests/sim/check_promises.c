@@ -41,6 +41,8 @@ void check_promises_changed(uint64_t ino, uint64_t author, uint64_t index)
         const struct client *c = p->up && p->mount ? mount_client(p->mount) : NULL;
         if (!c || c->state != SESSION_LIVE || process_clock(p) >= c->lease_until)
             continue;
+        if (c->ending) /* unmounted, and its session's end is on its way: nobody can ask it */
+            continue;
         const struct inode *i = inode_find(c, ino);
         if (i && i->promised && i->known)
             check_promises_relied(id, c->session, author, ino, i->attr.version, index);
