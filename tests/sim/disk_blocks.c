@@ -1,5 +1,4 @@
 /* Blocks of a simulated disk: bytes, the set of what is missing, and what may spoil them. */
-#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,13 +9,15 @@
 #include "tests/sim/disk_internal.h"
 #include "tests/sim/nemesis.h"
 
+/* ---- finding --------------------------------------------------------------------------------- */
+
 uint64_t disk_key(struct block_name name)
 {
     uint64_t both[2] = {name.session, name.n};
     return hash64(both, sizeof both);
 }
 
-static bool same(const struct block_ref *a, const struct block_ref *b)
+bool disk_same_block(const struct block_ref *a, const struct block_ref *b)
 {
     return a->size == b->size && a->digest == b->digest;
 }
@@ -26,12 +27,12 @@ bool disk_held(const struct disk_block *b)
     return b && !b->dropped && b->state != BLOCK_WRITING;
 }
 
-static struct disk_block *find(const struct disk *d, struct block_name name)
+struct disk_block *disk_find_block(const struct disk *d, struct block_name name)
 {
     return map_get(&d->blocks, disk_key(name));
 }
 
-static struct disk_missing *find_missing(const struct disk *d, struct block_name name)
+struct disk_missing *disk_find_missing(const struct disk *d, struct block_name name)
 {
     struct disk_missing *m = map_get(&d->missing, disk_key(name));
     return m && !m->dropped ? m : NULL;
@@ -53,7 +54,7 @@ void disk_store_bytes(struct disk *d, const struct block_ref *ref, const uint8_t
                       enum block_state state)
 {
     struct disk_block *b = xcalloc(1, sizeof *b);
-    const struct disk_block *old = find(d, ref->name);
+    const struct disk_block *old = disk_find_block(d, ref->name);
     if (old && old->state == BLOCK_DURABLE && old->dropped) {
         b->kept = true;
         b->drop_at = old->drop_at;
@@ -83,8 +84,8 @@ void disk_note_missing(struct disk *d, const struct block_ref *ref, bool durable
 void disk_block_durable(struct store *s, const struct block_ref *ref, bool tell)
 {
     struct disk *d = s->disk;
-    struct disk_block *b = find(d, ref->name);
-    struct disk_missing *m = find_missing(d, ref->name);
+    struct disk_block *b = disk_find_block(d, ref->name);
+    struct disk_missing *m = disk_find_missing(d, ref->name);
     if (!b)
         return;
     b->state = BLOCK_DURABLE;
@@ -171,11 +172,11 @@ void disk_blocks_done(struct disk *d)
 
 static void finish_put(struct store *s, struct disk_job *job)
 {
-    struct disk_block *b = find(s->disk, job->ref.name);
-    const struct disk_missing *m = find_missing(s->disk, job->ref.name);
+    struct disk_block *b = disk_find_block(s->disk, job->ref.name);
+    const struct disk_missing *m = disk_find_missing(s->disk, job->ref.name);
     if (b && b->state == BLOCK_WRITING) {
         b->state = BLOCK_WRITTEN;
-        if (m && same(&m->ref, &job->ref)) {
+        if (m && disk_same_block(&m->ref, &job->ref)) {
             b->state = BLOCK_RECORDING;
             disk_append(s, &(struct disk_record){.kind = RECORD_BLOCK, .ref = job->ref});
         }
@@ -195,17 +196,17 @@ static void finish_soon(struct store *s, struct disk_job *job)
 static bool put_refused(const struct store *s, const struct block_ref *ref,
                         const struct blob *bytes, uint32_t offset, int *status)
 {
-    const struct disk_block *b = find(s->disk, ref->name);
-    const struct disk_missing *m = find_missing(s->disk, ref->name);
+    const struct disk_block *b = disk_find_block(s->disk, ref->name);
+    const struct disk_missing *m = disk_find_missing(s->disk, ref->name);
     uint64_t runs[BLOCK_RUNS_MAX];
     *status = 0;
     if (ref->size == 0 || ref->size > BLOCK_SIZE_MAX || offset > bytes->size ||
-        bytes->size - offset < ref->size || (m && !same(&m->ref, ref))) {
+        bytes->size - offset < ref->size || (m && !disk_same_block(&m->ref, ref))) {
         *status = -EBADMSG;
         return true;
     }
     if (b && !b->dropped) {
-        *status = same(&b->ref, ref) ? 0 : -EEXIST;
+        *status = disk_same_block(&b->ref, ref) ? 0 : -EEXIST;
         return b->state != BLOCK_WRITING || *status; /* else it waits with the first */
     }
     if (s->disk->full || s->disk->block_bytes + s->disk->log_bytes + ref->size > s->config.capacity)
@@ -219,8 +220,9 @@ static bool put_refused(const struct store *s, const struct block_ref *ref,
 /* Dropped, and the drop is not durable: the bytes are still there. */
 static bool take_back(struct disk *d, const struct block_ref *ref)
 {
-    struct disk_block *b = find(d, ref->name);
-    if (!b || !b->dropped || b->state != BLOCK_DURABLE || b->spoilt || !same(&b->ref, ref))
+    struct disk_block *b = disk_find_block(d, ref->name);
+    if (!b || !b->dropped || b->state != BLOCK_DURABLE || b->spoilt ||
+        !disk_same_block(&b->ref, ref))
         return false;
     b->dropped = false;
     return true;
@@ -233,7 +235,7 @@ void store_put(struct store *s, const struct block_ref *ref, struct blob *bytes,
     bool refused = take_back(s->disk, ref) || put_refused(s, ref, bytes, offset, &status);
     sim_trace("put of %llu.%llu: %d", (unsigned long long)ref->name.session,
               (unsigned long long)ref->name.n, status);
-    struct disk_block *b = find(s->disk, ref->name);
+    struct disk_block *b = disk_find_block(s->disk, ref->name);
     time_us takes = refused ? 1 : disk_latency(s->disk, ref->size);
     if (!refused && !(b && !b->dropped))
         disk_store_bytes(s->disk, ref, bytes->data + offset, BLOCK_WRITING);
@@ -247,14 +249,14 @@ void store_put(struct store *s, const struct block_ref *ref, struct blob *bytes,
 
 bool store_has(struct store *s, const struct block_ref *ref)
 {
-    const struct disk_block *b = find(s->disk, ref->name);
-    return disk_held(b) && same(&b->ref, ref);
+    const struct disk_block *b = disk_find_block(s->disk, ref->name);
+    return disk_held(b) && disk_same_block(&b->ref, ref);
 }
 
 bool store_block_get(struct store *s, struct block_name name, struct block_ref *ret_ref,
                      uint64_t *ret_hashes)
 {
-    const struct disk_block *b = find(s->disk, name);
+    const struct disk_block *b = disk_find_block(s->disk, name);
     if (!disk_held(b))
         return false;
     *ret_ref = b->ref;
@@ -279,7 +281,7 @@ static void found_damaged(struct store *s, const struct block_ref *ref)
 
 static void finish_read(struct store *s, struct disk_job *job)
 {
-    const struct disk_block *b = find(s->disk, job->ref.name);
+    const struct disk_block *b = disk_find_block(s->disk, job->ref.name);
     int status = 0;
     if (sim_now() < s->disk->reads_fail_until)
         status = -EIO;
@@ -336,157 +338,4 @@ void store_drop(struct store *s, struct kv_txn *txn, struct block_name name)
         m->dropped = true, m->drop_at = UINT64_MAX;
     if (b || m)
         vec_push(&d->dropped, key);
-}
-
-/* ---- sets ------------------------------------------------------------------------------------ */
-
-static int by_name(const void *a, const void *b)
-{
-    const struct block_ref *x = a, *y = b;
-    return block_name_compare(x->name, y->name);
-}
-
-void store_each_block(struct store *s, store_block_fn *each, void *ctx)
-{
-    vec_of(struct block_ref) refs = {0};
-    size_t cursor = 0;
-    void *value;
-    while (map_next(&s->disk->blocks, &cursor, NULL, &value))
-        if (disk_held(value))
-            vec_push(&refs, ((struct disk_block *)value)->ref);
-    if (refs.count)
-        qsort(refs.items, refs.count, sizeof *refs.items, by_name);
-    for (size_t i = 0; i < refs.count && each(ctx, &refs.items[i]); i++)
-        ;
-    vec_done(&refs);
-}
-
-void store_each_missing(struct store *s, store_block_fn *each, void *ctx)
-{
-    vec_of(struct block_ref) refs = {0};
-    size_t cursor = 0;
-    void *value;
-    while (map_next(&s->disk->missing, &cursor, NULL, &value))
-        if (!((struct disk_missing *)value)->dropped)
-            vec_push(&refs, ((struct disk_missing *)value)->ref);
-    if (refs.count)
-        qsort(refs.items, refs.count, sizeof *refs.items, by_name);
-    for (size_t i = 0; i < refs.count && each(ctx, &refs.items[i]); i++)
-        ;
-    vec_done(&refs);
-}
-
-uint64_t store_missing_count(const struct store *s)
-{
-    const struct map *missing = &s->disk->missing;
-    uint64_t count = missing->count;
-    size_t cursor = 0;
-    void *value;
-    while (count && s->disk->dropped.count && map_next(missing, &cursor, NULL, &value))
-        count -= ((struct disk_missing *)value)->dropped;
-    return count;
-}
-
-bool store_is_missing(const struct store *s, struct block_name name)
-{
-    return find_missing(s->disk, name);
-}
-
-void store_add_missing(struct store *s, const struct block_ref *ref)
-{
-    disk_note_missing(s->disk, ref, false);
-    disk_append(s, &(struct disk_record){.kind = RECORD_MISSING, .ref = *ref});
-}
-
-void store_on_missing(struct store *s, store_missing_fn *fn, void *ctx)
-{
-    s->on_missing = fn;
-    s->on_missing_ctx = ctx;
-}
-
-/* ---- faults ---------------------------------------------------------------------------------- */
-
-static bool may_spoil(const struct disk *d, const struct disk_block *b)
-{
-    return b && b->state == BLOCK_DURABLE && !b->dropped && !b->spoilt &&
-           nemesis_may_spoil(d->node, b->ref.name);
-}
-
-/* Of an entry that may not be committed: nobody else need have its bytes (repl/core/mend.c). */
-static struct disk_block *find_uncommitted(const struct disk *d)
-{
-    for (size_t i = d->log.count; i-- > 0 && d->log.items[i]->index > check_log_last();)
-        for (uint32_t k = 0; k < d->log.items[i]->blocks_count; k++) {
-            struct disk_block *b = find(d, d->log.items[i]->blocks[k].name);
-            if (may_spoil(d, b))
-                return b;
-        }
-    return NULL;
-}
-
-/* Spoils one durable block that the atlas allows: the rarest kind if there is one, else chosen by
- * chance: from a random point on, the first that fits in the order of the table. */
-static bool spoil(struct disk *d)
-{
-    size_t count = d->blocks.count, skip = count ? sim_below(RND_NEMESIS, count) : 0;
-    struct disk_block *chosen = find_uncommitted(d);
-    size_t cursor = 0, tries = 0;
-    void *value;
-    while (!chosen && map_next(&d->blocks, &cursor, NULL, &value)) {
-        struct disk_block *b = value;
-        if (skip > 0) {
-            skip--;
-            continue;
-        }
-        if (b->state != BLOCK_DURABLE || b->dropped || b->spoilt)
-            continue;
-        if (tries++ > 20)
-            break;
-        if (nemesis_may_spoil(d->node, b->ref.name))
-            chosen = b;
-    }
-    if (!chosen)
-        return false;
-    chosen->spoilt = true;
-    (void)map_put(&d->spoilt, disk_key(chosen->ref.name), d);
-    return true;
-}
-
-bool disk_flip_bit(struct disk *d)
-{
-    return spoil(d);
-}
-
-bool disk_lose_write(struct disk *d)
-{
-    return spoil(d);
-}
-
-/* ---- for checkers ---------------------------------------------------------------------------- */
-
-bool disk_durable_block(const struct disk *d, const struct block_ref *ref)
-{
-    const struct disk_block *b = find(d, ref->name);
-    return b && b->state == BLOCK_DURABLE && same(&b->ref, ref);
-}
-
-bool disk_written_block(const struct disk *d, const struct block_ref *ref)
-{
-    const struct disk_block *b = find(d, ref->name);
-    return disk_held(b) && same(&b->ref, ref);
-}
-
-bool disk_has_uncommitted(const struct disk *d)
-{
-    return find_uncommitted(d);
-}
-
-bool disk_damaged(const struct disk *d, struct block_name name)
-{
-    return map_get(&d->spoilt, disk_key(name)) || find_missing(d, name);
-}
-
-bool disk_spoilt(const struct disk *d, struct block_name name)
-{
-    return map_get(&d->spoilt, disk_key(name));
 }

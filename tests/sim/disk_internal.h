@@ -120,6 +120,9 @@ void disk_record_done(struct disk_record *r);
 /* disk_blocks.c */
 uint64_t disk_key(struct block_name name);
 bool disk_held(const struct disk_block *b);
+bool disk_same_block(const struct block_ref *a, const struct block_ref *b);
+struct disk_block *disk_find_block(const struct disk *d, struct block_name name);
+struct disk_missing *disk_find_missing(const struct disk *d, struct block_name name);
 void disk_store_bytes(struct disk *d, const struct block_ref *ref, const uint8_t *bytes,
                       enum block_state state);
 void disk_block_durable(struct store *s, const struct block_ref *ref, bool tell);
