@@ -10,7 +10,7 @@
  *     net_*.c     links of repl/io/link.h over a network that loses, delays, cuts
  *     disk*.c     stores of repl/io/store.h on disks that crash, rot and fill up
  *     process*.c  nodes: start, crash, freeze, clocks
- *     mount.c     mounts: the client core, its links, its token file
+ *     mount*.c    mounts: the client core, its links, its token file
  *     kernel_*.c  the kernel's side of a mount: pages, attributes, names, requests
  *     workload*.c applications: file operations drawn by the seed, their history
  *     swarm.c     what kind of run the seed draws
