@@ -90,13 +90,25 @@ void check_blocks_drop(uint32_t node, struct block_name name)
     check_blocks_freed(node, name, named, named ? n->applied : entry_naming(n, name));
 }
 
+/* Some copy has seen its death. One that lost that with a crash does not need the bytes either: it
+ * applies the death again before it serves (RULES B7). */
+static bool is_dead(struct block_name name, uint64_t index)
+{
+    for (uint32_t id = 1; id <= sim_swarm()->copies; id++) {
+        const struct node *n = process_of(id)->node;
+        if (n && n->state && n->applied >= index && !fs_block_named(n->state, name, NULL))
+            return true;
+    }
+    return false;
+}
+
 void check_blocks_demote(uint32_t witness, const struct block_ref *ref, uint64_t index)
 {
     for (uint32_t id = 1; id <= sim_swarm()->copies; id++) {
         const struct process *p = process_of(id);
         if (p->gone || !p->node || !p->node->state || disk_spoilt(disk_of(id), ref->name))
             continue;
-        bool dead = p->node->applied >= index && !fs_block_named(p->node->state, ref->name, NULL);
-        check_blocks_demoted(witness, ref->name, id, disk_written_block(disk_of(id), ref), dead);
+        bool held = disk_written_block(disk_of(id), ref);
+        check_blocks_demoted(witness, ref->name, id, held, held || is_dead(ref->name, index));
     }
 }
