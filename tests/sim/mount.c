@@ -247,7 +247,7 @@ struct client *mount_client(struct mount *m)
 
 uint64_t mount_session(const struct mount *m)
 {
-    return m->memory.session;
+    return m->client->session; /* 0: none now */
 }
 
 struct process *mount_process(struct mount *m)
