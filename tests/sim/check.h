@@ -94,6 +94,9 @@ void check_blocks_demoted(uint32_t witness, struct block_name name, uint32_t cop
  * One write lease holder per file and epoch; epochs grow; a COMMIT of a stale epoch changes
  * nothing; promises that conflict are never out together. */
 void check_leases_turn(struct process *p);
+/* Does the leader of `term` know that it promised the inode's attributes to the session? True as
+ * well when there is no such leader, session or inode (any more). */
+bool check_leases_recorded(uint64_t term, uint64_t session, uint64_t ino);
 /* Facts, in the order of the log. */
 void check_leases_seen(uint64_t ino, uint64_t epoch, uint64_t holder, uint64_t index);
 void check_leases_commit(uint64_t ino, uint64_t epoch, uint64_t session, uint64_t index,
@@ -109,6 +112,9 @@ void check_promises_changed(uint64_t ino, uint64_t author, uint64_t index);
 void check_promises_relied(uint32_t mount, uint64_t session, uint64_t author, uint64_t ino,
                            uint64_t version, uint64_t index);
 
+/* A mount relies on nothing that its leader does not know of. */
+void check_promises_sweep(const struct process *p, const struct client *c);
+void check_promises_recorded(uint32_t mount, uint64_t ino, bool recorded);
 /* RULES L10: a mount that started with the token `kept` asks a copy for `min_index` at least. */
 void check_promises_token(uint32_t mount, uint64_t min_index, uint64_t kept);
 

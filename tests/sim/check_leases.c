@@ -193,6 +193,33 @@ static void sweep_promises(const struct node *n)
             see_promises(n, value);
 }
 
+static bool holds_or_is_asked(const struct object *o, const struct session *s)
+{
+    for (size_t i = 0; o && i < o->promised.count; i++)
+        if (o->promised.items[i] == s)
+            return true;
+    for (size_t i = 0; o && i < o->asked.count; i++)
+        if (o->asked.items[i] == s)
+            return true;
+    return false;
+}
+
+bool check_leases_recorded(uint64_t term, uint64_t session, uint64_t ino)
+{
+    Fs__Attr attr = FS__ATTR__INIT;
+    for (uint32_t id = 1; id <= sim_swarm()->copies; id++) {
+        const struct process *p = process_of(id);
+        const struct node *n = p->up ? p->node : NULL;
+        if (!n || !n->state || !n->leading || !n->app->serving || n->app->term != term ||
+            fs_get_attr(n->state, ino, &attr) < 0)
+            continue;
+        const struct session *s = map_get(&n->app->sessions, session);
+        if (s && !s->unsure && !s->ending && s->expires > process_clock(p))
+            return holds_or_is_asked(object_find(n->app, OBJECT_ATTR, ino), s);
+    }
+    return true;
+}
+
 static void see_applied(const struct node *n)
 {
     const struct replica *r = n->replica;

@@ -171,6 +171,8 @@ void check_mounts_after(const struct process *p, const struct client *c,
         else if (e->kind == CLIENT_REPLY && before.read_op == e->op_id && !e->result.err)
             check_mounts_read(p->id, before.read_ino, before.read_version, before.sent_version);
     }
-    if (c->lease_until > before.lease_until)
+    if (c->lease_until > before.lease_until) {
         see_lease(p, c);
+        check_promises_sweep(p, c); /* what was believed too early counts from now on */
+    }
 }

@@ -22,6 +22,15 @@ void check_promises_relied(uint32_t mount, uint64_t session, uint64_t author, ui
                      mount, (unsigned long long)version);
 }
 
+void check_promises_recorded(uint32_t mount, uint64_t ino, bool recorded)
+{
+    if (!recorded)
+        sim_complain("promises",
+                     "mount %u relies on a promise of inode %llu that its leader knows nothing of "
+                     "(RULES L5)",
+                     mount, (unsigned long long)ino);
+}
+
 void check_promises_token(uint32_t mount, uint64_t min_index, uint64_t kept)
 {
     if (min_index < kept)
@@ -48,5 +57,19 @@ void check_promises_changed(uint64_t ino, uint64_t author, uint64_t index)
             check_promises_relied(id, c->session, author, ino, i->attr.version, index);
         else if (i && i->names_promised)
             check_promises_relied(id, c->session, author, ino, 0, index);
+    }
+}
+
+void check_promises_sweep(const struct process *p, const struct client *c)
+{
+    size_t cursor = 0;
+    void *value;
+    if (c->state != SESSION_LIVE || c->ending || process_clock(p) >= c->lease_until)
+        return;
+    while (map_next(&c->inodes, &cursor, NULL, &value)) {
+        const struct inode *i = value;
+        if (i->promised)
+            check_promises_recorded(p->id, i->ino,
+                                    check_leases_recorded(c->term, c->session, i->ino));
     }
 }

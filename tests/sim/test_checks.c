@@ -582,6 +582,10 @@ START_TEST(mounts_rely_on_what_is_promised)
     expect_silence();
     check_promises_relied(4, 11, 12, 7, 19, 20);
     expect_complaint("promises", "L3");
+    check_promises_recorded(4, 7, true);
+    expect_silence();
+    check_promises_recorded(4, 7, false);
+    expect_complaint("promises", "L5");
 }
 END_TEST
 
