@@ -6,6 +6,7 @@
 
 #include "fs/client/internal.h"
 #include "repl/base/hash.h"
+#include "repl/base/mutant.h"
 
 #define BAD_MAX                                                                                    \
     64u /* answers that don't fit their hashes; then the bytes are lost on all copies              \
@@ -29,7 +30,7 @@ uint64_t read_min_index(const struct client *c, const struct inode *i)
     if (c->config.consistency == CLIENT_SESSION) {
         return c->token;
     }
-    return i->attr.data_version;
+    return MUTANT(read_older_than_attr) ? 0 : i->attr.data_version;
 }
 
 /* ---- the answer ------------------------------------------------------------------------------ */
