@@ -239,6 +239,28 @@ bool names_at_rest(const struct path *p, const struct history_op *op)
     return true;
 }
 
+static bool looks(const struct history_op *op)
+{
+    return op->kind == H_STAT || op->kind == H_OPEN || op->kind == H_READLINK;
+}
+
+/* docs/consistency.md (iv): while a program changes a name, others of its mount may see it as it
+ * was when that began. Steps stand in the order of their starts. */
+static void look_back(struct path *p)
+{
+    for (size_t i = 0; i < p->steps.count; i++) {
+        const struct step *change = &p->steps.items[i];
+        time_us over = change->op->end ? change->op->end : TIME_NEVER;
+        for (size_t k = i + 1; change->puts && k < p->steps.count; k++) {
+            struct step *s = &p->steps.items[k];
+            if (s->op->start > over)
+                break;
+            if (looks(s->op) && same_life(s->op, change->op))
+                s->start = time_min(s->start, change->start);
+        }
+    }
+}
+
 /* ---- judging --------------------------------------------------------------------------------- */
 
 static void check_path(struct names *n, const struct path *p)
@@ -268,6 +290,8 @@ void check_names(const struct history *h)
     check_targets(h);
     for (size_t i = 0; i < h->ops.count; i++)
         take_in(&n, &h->ops.items[i]);
+    for (size_t i = 0; i < n.paths.count; i++)
+        look_back(&n.paths.items[i]);
     for (size_t i = 0; i < h->ops.count; i++)
         names_take_in_move(&n, &h->ops.items[i]);
     for (size_t i = 0; i < h->ops.count && !sim_failed(); i++)

@@ -21,13 +21,35 @@ static bool may_have_moved(const struct history_op *op)
     return op->kind == H_RENAME && op->path && op->path2 && (op->err == 0 || op_unknown(op));
 }
 
-/* Everything under a moved directory, and what walked through its names meanwhile. */
-static void unsettle(struct path *p, const struct history_op *move)
+static bool overlaps(const struct step *s, const struct history_op *move)
 {
-    time_us end = op_unknown(move) ? TIME_NEVER : move->end;
+    return s->start <= (op_unknown(move) ? TIME_NEVER : move->end) && s->end >= move->start;
+}
+
+/* What walked through the directory's old name before it was moved may change `name` in it later,
+ * under the new one. */
+static time_us unsettled_until(const struct names *n, const struct history_op *move,
+                               const char *name)
+{
+    time_us until = op_unknown(move) ? TIME_NEVER : move->end;
+    for (size_t i = 0; i < n->paths.count; i++) {
+        const struct path *p = &n->paths.items[i];
+        const char *a = name_in(p->name, move->path), *b = name_in(p->name, move->path2);
+        if (!(a && strcmp(a, name) == 0) && !(b && strcmp(b, name) == 0))
+            continue;
+        for (size_t k = 0; k < p->steps.count; k++)
+            if (p->steps.items[k].puts && overlaps(&p->steps.items[k], move))
+                until = time_max(until, p->steps.items[k].end);
+    }
+    return until;
+}
+
+/* Everything under a moved directory, and what walked through its names meanwhile. */
+static void unsettle(struct path *p, const struct history_op *move, time_us until)
+{
     for (size_t i = 0; i < p->steps.count; i++) {
         struct step *s = &p->steps.items[i];
-        if (s->start > end || s->end < move->start)
+        if (!overlaps(s, move))
             continue;
         s->wants = WANTS_NOTHING;
         s->may_stay = s->puts;
@@ -35,7 +57,7 @@ static void unsettle(struct path *p, const struct history_op *move)
             s->value = VALUE_OPEN;
     }
     vec_push(&p->steps, (struct step){.start = move->start,
-                                      .end = end,
+                                      .end = until,
                                       .wants = WANTS_NOTHING,
                                       .puts = true,
                                       .may_stay = true,
@@ -47,9 +69,13 @@ void names_take_in_move(struct names *n, const struct history_op *op)
 {
     if (!may_have_moved(op))
         return;
-    for (size_t i = 0; i < n->paths.count; i++)
-        if (name_in(n->paths.items[i].name, op->path) || name_in(n->paths.items[i].name, op->path2))
-            unsettle(&n->paths.items[i], op);
+    for (size_t i = 0; i < n->paths.count; i++) {
+        const char *path = n->paths.items[i].name, *name = name_in(path, op->path);
+        if (!name)
+            name = name_in(path, op->path2);
+        if (name)
+            unsettle(&n->paths.items[i], op, unsettled_until(n, op, name));
+    }
 }
 
 static bool was_moved(const struct names *n, const char *dir)

@@ -2,6 +2,7 @@
  * may happen and objects to what may not. Bad histories are as short as they can be, and named
  * after the anomaly. */
 #include <errno.h>
+#include <stdlib.h>
 
 #include "tests/sim/test_history.h"
 #include "tests/unit/lib/run.h"
@@ -41,6 +42,35 @@ START_TEST(names_as_they_should_be)
     listed(1, 52, 53, 1, "b");
     listed(1, 60, 61, 0);
     on_path(H_UNLINK, 1, 62, 63, "/b", ENOENT);
+    check_names(&h);
+    expect_silence();
+}
+END_TEST
+
+START_TEST(seen_late_beside_a_change_of_the_same_mount)
+{
+    on_path(H_CREATE, 1, 10, 40, "/a", 0)->file = 7;
+    on_path(H_STAT, 2, 20, 21, "/a", 0)->file = 7;
+    struct history_op *beside = on_path(H_STAT, 1, 30, 31, "/a", ENOENT);
+    beside->app = 2;
+    check_names(&h);
+    expect_silence();
+    on_path(H_STAT, 1, 41, 42, "/a", ENOENT);
+    check_names(&h);
+    expect_complaint("names", "ENOENT, and it was there");
+}
+END_TEST
+
+START_TEST(renamed_into_a_directory_that_moves)
+{
+    on_path(H_MKDIR, 1, 1, 2, "/d", 0)->file = 5;
+    on_path(H_CREATE, 1, 3, 4, "/f", 0)->file = 7;
+    on_path(H_RENAME, 1, 10, 40, "/f", 0)->path2 = xstrdup("/d/x"); /* walked through /d at 11 */
+    on_path(H_RENAME, 2, 20, 30, "/d", 0)->path2 = xstrdup("/e");
+    on_path(H_STAT, 2, 31, 32, "/e/x", ENOENT);
+    struct history_op *list = listed(2, 50, 60, 1, "x");
+    free(list->path);
+    list->path = xstrdup("/e");
     check_names(&h);
     expect_silence();
 }
@@ -248,6 +278,8 @@ int main(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, links_keep_their_targets);
     tcase_add_test(tc, names_as_they_should_be);
+    tcase_add_test(tc, seen_late_beside_a_change_of_the_same_mount);
+    tcase_add_test(tc, renamed_into_a_directory_that_moves);
     tcase_add_test(tc, two_winners);
     tcase_add_test(tc, eexist_of_its_own_success);
     tcase_add_test(tc, enoent_of_its_own_success);
