@@ -41,9 +41,8 @@ struct node_ensure {
 struct node_unnamed {
     struct block_name name;
     time_us since;
-    bool written;   /* in the store */
-    bool named;     /* an entry named it before that */
-    uint64_t entry; /* the last entry of the log that names it, 0: none so far */
+    bool written; /* in the store */
+    bool named;   /* an entry named it before that */
 };
 
 static struct node_fetch *fetch_find(struct node *n, struct block_name name)
@@ -427,15 +426,6 @@ void node_blocks_link_changed(struct node *n, uint32_t peer)
 
 /* ---- what nobody names (RULES B12) ----------------------------------------------------------- */
 
-void node_blocks_logged(struct node *n, const struct block_ref *ref, uint64_t index)
-{
-    struct node_unnamed *u = find_unnamed(n, ref->name);
-    if (n->self->witness)
-        node_blocks_named(n, ref);
-    else if (u)
-        u->entry = index;
-}
-
 void node_blocks_named(struct node *n, const struct block_ref *ref)
 {
     struct node_unnamed *u = find_unnamed(n, ref->name);
@@ -452,10 +442,21 @@ void node_blocks_damaged(struct node *n, struct block_name name)
         return;
     note_unnamed(n, name);
     struct node_unnamed *u = find_unnamed(n, name);
-    if (!u)
-        return;
-    u->written = true;
-    u->entry = replica_last_index(n->replica);
+    if (u)
+        u->written = true;
+}
+
+/* By an entry that is not applied yet: refused then or not, it is acknowledged with its bytes
+ * (RULES B3). */
+static bool log_names(const struct node *n, struct block_name name)
+{
+    for (uint64_t i = n->applied + 1; i <= replica_last_index(n->replica); i++) {
+        const struct entry *e = replica_entry(n->replica, i);
+        for (uint32_t k = 0; e && k < e->blocks_count; k++)
+            if (block_name_equal(e->blocks[k].name, name))
+                return true;
+    }
+    return false;
 }
 
 static bool is_garbage(const struct node *n, const struct node_unnamed *u)
@@ -467,14 +468,10 @@ static bool is_garbage(const struct node *n, const struct node_unnamed *u)
     }
     if (!n->state) /* a snapshot is being switched to: what is wanted is not known now */
         return false;
-    if (u->entry > n->applied &&
-        !MUTANT(
-            logged_collected)) /* refused or not, it is acknowledged with its bytes (RULES B3) */
-        return false;
-    if (session_over(n, u->name.session))
-        return true;
-    return fs_session_get(n->state, u->name.session, &s) &&
-           (u->name.n < s.lowest_wanted || MUTANT(unnamed_collected));
+    bool wanted = !session_over(n, u->name.session) &&
+                  !(fs_session_get(n->state, u->name.session, &s) &&
+                    (u->name.n < s.lowest_wanted || MUTANT(unnamed_collected)));
+    return !wanted && (!log_names(n, u->name) || MUTANT(logged_collected));
 }
 
 static void collect_garbage(struct node *n)

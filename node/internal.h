@@ -188,8 +188,6 @@ void node_blocks_repair(struct node *n);
 void node_blocks_link_changed(struct node *n, uint32_t peer);
 /* An entry that names `ref` was applied or, on a witness, written. */
 void node_blocks_named(struct node *n, const struct block_ref *ref);
-/* The entry at `index` that names `ref` was written to the log. */
-void node_blocks_logged(struct node *n, const struct block_ref *ref, uint64_t index);
 /* The bytes of `name` are lost here. */
 void node_blocks_damaged(struct node *n, struct block_name name);
 void node_blocks_tick(struct node *n);

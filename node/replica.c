@@ -84,10 +84,10 @@ static void write_entries(struct node *n, const struct replica_effect *e)
         node_die(n, "bytes that the log must hold are unreadable", -EIO);
     if (r < 0)
         node_die(n, "the log cannot be written", r);
-    for (uint32_t i = 0; i < e->write_entries.count; i++) {
+    for (uint32_t i = 0; n->self->witness && i < e->write_entries.count; i++) {
         const struct entry *entry = e->write_entries.entries[i];
         for (uint32_t k = 0; k < entry->blocks_count; k++)
-            node_blocks_logged(n, &entry->blocks[k], entry->index);
+            node_blocks_named(n, &entry->blocks[k]);
     }
 }
 
