@@ -4,6 +4,7 @@
 #include "node/internal.h"
 #include "repl/core/state.h"
 #include "tests/sim/check_internal.h"
+#include "tests/sim/check_mounts.h"
 
 void checks_start(void)
 {
@@ -11,6 +12,7 @@ void checks_start(void)
     check_log_start();
     check_state_start();
     check_leases_start();
+    check_mounts_start();
 }
 
 void checks_end(void)

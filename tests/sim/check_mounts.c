@@ -21,6 +21,15 @@ static struct {
 
 static time_us renewed_at[SIM_NODES_MAX + SIM_MOUNTS_MAX + 1]; /* RENEW sent, by their clocks */
 
+/* The opening of each node's store in which a snapshot was switched to. */
+static uint64_t switched_boot[SIM_NODES_MAX + 1];
+
+void check_mounts_start(void)
+{
+    memset(renewed_at, 0, sizeof renewed_at);
+    memset(switched_boot, 0, sizeof switched_boot);
+}
+
 /* ---- facts ----------------------------------------------------------------------------------- */
 
 void check_mounts_named(uint32_t mount, uint64_t ino)
@@ -103,15 +112,24 @@ void check_mounts_before(const struct client *c, const struct client_event *ev)
 
 /* ---- after it -------------------------------------------------------------------------------- */
 
-/* A copy whose present opening of the store the mount knows, and which has not applied the COMMIT:
- * nothing can have thrown its blocks away since. */
+/* With it the blocks go that it does not name. The mount sends them again when the COMMIT takes
+ * long, and until then nobody acknowledges what he lacks (RULES B3). */
+void check_mounts_switched(uint32_t node)
+{
+    const struct process *p = process_of(node);
+    if (p->node)
+        switched_boot[node] = p->node->store_boot;
+}
+
+/* A copy whose present opening of the store the mount knows, which has switched to no snapshot in
+ * it and has not applied the COMMIT: nothing can have thrown its blocks away since. */
 static bool must_hold(const struct client *c, uint32_t id, const struct Fs__Commit *m)
 {
     const struct process *p = process_of(id);
     uint64_t last_c = 0;
     Fs__Attr attr = FS__ATTR__INIT;
     return p && p->up && p->node && p->node->state && c->links[id].up &&
-           c->links[id].boot == p->node->store_boot &&
+           c->links[id].boot == p->node->store_boot && switched_boot[id] != p->node->store_boot &&
            fs_get_attr(p->node->state, m->ino, &attr) == 0 && attr.lease_session == c->session &&
            attr.lease_epoch == m->epoch && fs_lease_last_c(p->node->state, m->ino, &last_c) == 0 &&
            last_c < m->c;

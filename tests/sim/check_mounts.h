@@ -5,6 +5,9 @@
 #include "fs/client/client.h"
 #include "tests/sim/process.h"
 
+void check_mounts_start(void);
+/* A node's store has switched to a snapshot. */
+void check_mounts_switched(uint32_t node);
 /* Around each turn of a mount's client core. */
 void check_mounts_before(const struct client *c, const struct client_event *ev);
 void check_mounts_after(const struct process *p, const struct client *c,

@@ -8,6 +8,7 @@
 #include "repl/base/kv_mem.h"
 #include "repl/base/list.h"
 #include "repl/base/mutant.h"
+#include "tests/sim/check_mounts.h"
 #include "tests/sim/disk_internal.h"
 
 enum { FLUSH_AFTER_SEGMENTS = 4 };
@@ -299,6 +300,7 @@ static void finish_switch(struct store *s, struct disk_job *job)
     fit_blocks(s);
     vec_clear(&s->needed);
     sim_count(COUNT_SNAPSHOTS, 1);
+    check_mounts_switched(d->node);
     job->done(job->ctx, 0);
 }
 
