@@ -3,6 +3,8 @@
 #include <assert.h>
 #include <string.h>
 
+#include "repl/base/mutant.h"
+
 void layer_init(struct layer *l)
 {
     *l = (struct layer){.cut_from = PAGE_NONE};
@@ -72,7 +74,8 @@ void layer_put(struct layer *l, const struct page *page)
 /* A blob of its own with the page's bytes and room for all of it. */
 static void make_private(struct page *p)
 {
-    if (p->blob != NULL && p->blob->refs == 1 && p->blob->size - p->offset >= FS_PAGE) {
+    bool alone = p->blob != NULL && (p->blob->refs == 1 || MUTANT(named_block_changes));
+    if (alone && p->blob->size - p->offset >= FS_PAGE) {
         return;
     }
     struct blob *own = blob_new(FS_PAGE);

@@ -15,7 +15,8 @@ static bool hold_ripe(const struct replica *r, const struct hold *h)
     if (!r->ready) {
         return false; /* V8: nothing before the first entry of this term is committed */
     }
-    return !h->by_parts || (h->own && quorum_reached(h->holders & byte_holders(r), r->voters));
+    return !h->by_parts || MUTANT(appended_unheld) ||
+           (h->own && quorum_reached(h->holders & byte_holders(r), r->voters));
 }
 
 void hold_done(struct hold *h)

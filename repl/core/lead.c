@@ -1,13 +1,14 @@
 /* Beginning, doing and ending a leadership. Sources: PROTOCOL V8, 1.8; RULES E1, E3. */
 #include <assert.h>
 
+#include "repl/base/mutant.h"
 #include "repl/core/state.h"
 
 uint64_t lead_append(struct replica *r, enum entry_kind kind, struct blob *payload,
                      const struct block_ref *blocks, uint32_t blocks_count,
                      struct blob *inline_bytes, uint64_t ticket)
 {
-    assert(is_leader(r));
+    assert(is_leader(r) || MUTANT(rescue_proposes));
     struct entry *e =
         entry_new(r->role_term, r->log.last + 1, kind, payload, blocks, blocks_count, inline_bytes);
     struct log_slot *s = log_append(&r->log, e, r->now);
@@ -38,8 +39,8 @@ void lead_begin(struct replica *r)
         r->drafted_at[id] = 0;
     }
     r->peers[r->self].lacking = false;
-    if (is_leader(r)) {
-        assert(!r->witness);
+    if (is_leader(r) || MUTANT(rescue_proposes)) {
+        assert(!r->witness || MUTANT(rescue_proposes));
         r->noop_index = lead_append(r, ENTRY_NOOP, NULL, NULL, 0, NULL, 0);
     }
 }
