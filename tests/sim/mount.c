@@ -172,18 +172,13 @@ struct mount *mount_start(struct process *p)
     return m;
 }
 
-/* Has the cluster ended its session (RULES L2) and it dies before it heard of that? */
-static bool session_over(const struct mount *m)
+/* Has the cluster ended its session (RULES L2)? A session's number is the index of its entry. */
+void mount_see_state(struct mount *m, const struct node *n)
 {
-    const struct node *newest = NULL;
     struct fs_session session;
-    for (uint32_t id = 1; id <= process_nodes(); id++) {
-        const struct node *n = process_of(id)->node;
-        if (n && n->state && (!newest || n->applied > newest->applied))
-            newest = n;
-    }
-    return m->client->session != 0 && newest && newest->applied >= m->memory.token &&
-           !fs_session_get(newest->state, m->client->session, &session);
+    uint64_t id = m->client->session;
+    if (id != 0 && id <= n->applied && !fs_session_get(n->state, id, &session))
+        m->session_over = id;
 }
 
 void mount_killed(struct mount *m)
@@ -191,7 +186,7 @@ void mount_killed(struct mount *m)
     assert(!m->feeding);
     workload_mount_down(mount_number(m));
     bool lossy = !m->ended || m->ended_dirty;
-    if (lossy && session_over(m))
+    if (lossy && m->client->session != 0 && m->session_over == m->client->session)
         workload_session_lost(mount_number(m), m->client->session);
     if (lossy)
         workload_mount_killed(mount_number(m));

@@ -14,6 +14,8 @@ struct mount *mount_start(struct process *p);
 void mount_killed(struct mount *m);
 /* SIGTERM: commits everything, releases, ends; calls process's end by itself. */
 void mount_stop(struct mount *m);
+/* A copy has applied something. */
+void mount_see_state(struct mount *m, const struct node *n);
 struct kernel *mount_kernel(struct mount *m);
 struct client *mount_client(struct mount *m);
 uint64_t mount_session(const struct mount *m); /* 0: none yet */

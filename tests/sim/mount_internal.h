@@ -22,7 +22,8 @@ struct mount {
     struct link_hub *hub;
     struct link *links[NODE_IDS];
     struct client_out out;
-    bool ended_dirty; /* commits are missing */
+    bool ended_dirty;      /* commits are missing */
+    uint64_t session_over; /* this session has ended, whether it knows or not */
     bool feeding, ready, stopping, ended, keep_planned;
     vec_of(struct client_op) later; /* what arose while effects were carried out */
     time_us wake_planned;           /* by the process's clock; 0: none */

@@ -18,6 +18,7 @@ struct host {
     time_us timer_planned;         /* true time of the earliest planned look at it; 0: none */
     vec_of(struct sim_event) held; /* while frozen */
     uint32_t mode_seen, draft_seen;
+    uint64_t applied_seen;
     uint64_t sessions_ended_seen;
     char name[8], address[16];
 };

@@ -8,6 +8,7 @@
 #include "node/internal.h"
 #include "tests/sim/check.h"
 #include "tests/sim/disk.h"
+#include "tests/sim/mount.h"
 #include "tests/sim/net.h"
 
 static time_us host_clock(void *ctx)
@@ -37,6 +38,18 @@ static uint32_t mode_of(const struct node *n)
     return n->draft_mask ? DRAFTED : PLAIN;
 }
 
+/* A mount that cannot be reached may die before it hears that its session has ended. */
+static void show_mounts(struct process *p)
+{
+    struct host *h = process_host(p);
+    if (!p->node->state || p->node->applied == h->applied_seen)
+        return;
+    h->applied_seen = p->node->applied;
+    for (uint32_t id = process_nodes() + 1; id <= process_count(); id++)
+        if (process_of(id)->mount)
+            mount_see_state(process_of(id)->mount, p->node);
+}
+
 static void count_what_happened(struct process *p)
 {
     const struct node *n = p->node;
@@ -61,6 +74,7 @@ static void turn(void *ctx, uint64_t arg)
     (void)arg;
     node_turn(p->node);
     count_what_happened(p);
+    show_mounts(p);
     check_node_turn(p);
 }
 
