@@ -4,11 +4,16 @@
 #include "repl/base/mutant.h"
 #include "repl/core/state.h"
 
+static bool may_propose(const struct replica *r)
+{
+    return is_leader(r) || MUTANT(rescue_proposes);
+}
+
 uint64_t lead_append(struct replica *r, enum entry_kind kind, struct blob *payload,
                      const struct block_ref *blocks, uint32_t blocks_count,
                      struct blob *inline_bytes, uint64_t ticket)
 {
-    assert(is_leader(r) || MUTANT(rescue_proposes));
+    assert(may_propose(r));
     struct entry *e =
         entry_new(r->role_term, r->log.last + 1, kind, payload, blocks, blocks_count, inline_bytes);
     struct log_slot *s = log_append(&r->log, e, r->now);
@@ -39,10 +44,9 @@ void lead_begin(struct replica *r)
         r->drafted_at[id] = 0;
     }
     r->peers[r->self].lacking = false;
-    if (is_leader(r) || MUTANT(rescue_proposes)) {
-        assert(!r->witness || MUTANT(rescue_proposes));
+    assert(!is_leader(r) || !r->witness);
+    if (may_propose(r))
         r->noop_index = lead_append(r, ENTRY_NOOP, NULL, NULL, 0, NULL, 0);
-    }
 }
 
 /* Proposals in the log may still commit under the next leader; who asked must find out (B9). */
