@@ -66,7 +66,6 @@ void disk_store_bytes(struct disk *d, const struct block_ref *ref, const uint8_t
     block_run_hashes(bytes, ref->size, b->hashes);
     d->block_bytes += ref->size;
     (void)map_put(&d->blocks, disk_key(ref->name), b);
-    (void)map_del(&d->spoilt, disk_key(ref->name));
 }
 
 void disk_note_missing(struct disk *d, const struct block_ref *ref, bool durable)
@@ -89,6 +88,8 @@ void disk_block_durable(struct store *s, const struct block_ref *ref, bool tell)
     if (!b)
         return;
     b->state = BLOCK_DURABLE;
+    if (!b->spoilt)
+        (void)map_del(&d->spoilt, disk_key(ref->name));
     if (!m)
         return;
     free(map_del(&d->missing, disk_key(ref->name)));
