@@ -136,7 +136,7 @@ static void rebase(struct replica *r, const struct message_append *m)
     f->write_base.write_seq = seq;
     f->write_base.index = m->prev_index;
     f->write_base.term = m->prev_term;
-    r->base_writing = true;
+    r->base_writing = seq;
     r->matched = m->prev_index;
     commit_to(r, m->prev_index);
 }

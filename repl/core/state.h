@@ -98,7 +98,8 @@ struct replica {
 
     uint64_t write_seq;
     vec_of(struct write) writes;
-    bool base_writing; /* a rebase is not durable yet: nothing may be acknowledged */
+    uint64_t base_writing; /* write of a rebase that is not durable yet: nothing may be
+                              acknowledged; 0: none */
     uint64_t flush_us[FLUSHES_KEPT];
     uint32_t flush_at;
 

@@ -82,7 +82,8 @@ static void write_end(struct replica *r, const struct write *w)
         ballots_feed(r, (struct ballot_event){
                             .kind = BALLOT_EV_SYNCED, .term = w->term, .voted_for = w->vote});
     } else if (w->kind == EFFECT_WRITE_BASE) {
-        r->base_writing = false;
+        if (r->base_writing == w->seq)
+            r->base_writing = 0;
         r->answer.owed = true;
     } else if (w->last > l->durable) {
         assert(w->last <= l->submitted);

@@ -576,6 +576,31 @@ START_TEST(snapshot_in_the_middle_of_a_write)
 }
 END_TEST
 
+/* A witness behind a slow disk is told twice where the leader's log begins: the first write proves
+ * nothing of the second (RULES B3). */
+START_TEST(rebase_after_a_rebase_waits_for_its_own_write)
+{
+    struct lone l;
+    lone_new(&l, 3);
+    lone_start(&l, 4);
+    struct message m = append(4, 20, 4, 4, 0, BYTES_NONE, 20);
+    m.append.rebase = true;
+    hear(&l, 1, &m);
+    uint64_t first = find(&l, EFFECT_WRITE_BASE)->write_base.write_seq;
+    m = append(4, 30, 4, 4, 0, BYTES_NONE, 30);
+    m.append.rebase = true;
+    hear(&l, 1, &m);
+    uint64_t second = find(&l, EFFECT_WRITE_BASE)->write_base.write_seq;
+    written(&l, first);
+    struct message *answer = find_message(&l, MESSAGE_APPEND_RESP);
+    if (answer)
+        ck_assert_uint_eq(answer->append_resp.match, 0);
+    written(&l, second);
+    ck_assert_uint_eq(find_message(&l, MESSAGE_APPEND_RESP)->append_resp.match, 30);
+    lone_free(&l);
+}
+END_TEST
+
 /* Its last entry contradicts ours, or lies beyond our log: ours is void. */
 START_TEST(snapshot_that_contradicts_the_log)
 {
@@ -630,6 +655,7 @@ int main(void)
     tcase_add_test(tc, follower_drops_proposals_and_reads);
     tcase_add_test(tc, journal_that_does_not_continue_is_refused);
     tcase_add_test(tc, snapshot_in_the_middle_of_a_write);
+    tcase_add_test(tc, rebase_after_a_rebase_waits_for_its_own_write);
     tcase_add_test(tc, snapshot_that_contradicts_the_log);
     tcase_add_test(tc, unseen_effects_leak_nothing);
     suite_add_tcase(suite, tc);
