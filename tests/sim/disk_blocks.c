@@ -84,15 +84,16 @@ void disk_block_durable(struct store *s, const struct block_ref *ref, bool tell)
 {
     struct disk *d = s->disk;
     struct disk_block *b = disk_find_block(d, ref->name);
-    struct disk_missing *m = disk_find_missing(d, ref->name);
+    bool was_missing = disk_find_missing(d, ref->name);
     if (!b)
         return;
     b->state = BLOCK_DURABLE;
     if (!b->spoilt)
         (void)map_del(&d->spoilt, disk_key(ref->name));
-    if (!m)
+    free(map_del(&d->missing,
+                 disk_key(ref->name))); /* also a dropped one: a crash brings none back */
+    if (!was_missing)
         return;
-    free(map_del(&d->missing, disk_key(ref->name)));
     sim_count(COUNT_REPAIRS, 1);
     if (tell && s->on_missing)
         s->on_missing(s->on_missing_ctx, ref->name, false);
