@@ -10,9 +10,9 @@
 
 struct tail {
     uint64_t ino, epoch;
-    uint64_t proposed; /* highest c */
+    uint64_t proposed; /* highest c of this epoch */
     bool proposing;    /* it is not in the log yet: the next one waits */
-    size_t users;      /* requests that point here */
+    size_t users;      /* requests that point here, also of epochs before */
     struct list gaps;  /* requests that wait for their predecessor */
 };
 
@@ -26,10 +26,17 @@ static struct tail *tail_get(struct fs_app *app, uint64_t ino, uint64_t epoch, u
         (void)map_put(&app->tails, ino, t);
     }
     if (t->epoch != epoch || t->proposed < last_c) {
+        t->proposing = t->proposing && t->epoch == epoch;
         t->epoch = epoch;
         t->proposed = last_c;
     }
     return t;
+}
+
+/* Else the lease it was sent under has ended since, and the tail is that of the next. */
+static bool of_epoch(const struct request *r, const struct tail *t)
+{
+    return r->tail == t && r->op->commit->epoch == t->epoch;
 }
 
 static void tail_enter(struct request *r, struct tail *t)
@@ -45,12 +52,12 @@ void commit_leave(struct fs_app *app, struct request *r)
     struct tail *t = r->tail;
     if (!t)
         return;
-    r->tail = NULL;
-    if (r->waits == WAIT_LOG && !r->appended) {
+    if (r->waits == WAIT_LOG && !r->appended && of_epoch(r, t)) {
         /* it will not come: what follows must not be proposed on top of it */
         t->proposing = false;
         t->proposed = r->op->commit->c - 1;
     }
+    r->tail = NULL;
     if (--t->users == 0) {
         (void)map_del(&app->tails, t->ino);
         free(t);
@@ -137,7 +144,7 @@ static void join(struct fs_app *app, struct request *r, const struct tail *t)
 {
     list_each(it, &app->requests) {
         struct request *first = container_of(it, struct request, all);
-        if (first->tail != t || first == r || first->waits != WAIT_LOG ||
+        if (!of_epoch(first, t) || first == r || first->waits != WAIT_LOG ||
             first->op->commit->c != r->op->commit->c)
             continue;
         first->client = r->client;
@@ -193,7 +200,9 @@ void commit_run(struct fs_app *app, struct request *r, struct session *s)
 
 void commit_appended(struct fs_app *app, struct request *r)
 {
-    r->tail->proposing = false;
-    requests_ready(app, &r->tail->gaps);
+    if (of_epoch(r, r->tail)) {
+        r->tail->proposing = false;
+        requests_ready(app, &r->tail->gaps);
+    }
     answer_accepted(app, r);
 }
