@@ -510,7 +510,8 @@ static bool sweep_one(void *ctx, const struct block_ref *ref)
 static void sweep_after_start(struct node *n)
 {
     struct sweep s = {.node = n};
-    if (n->swept || !n->state || n->applied == 0 || n->applied != replica_last_index(n->replica))
+    bool log_applied = n->applied == replica_last_index(n->replica) || MUTANT(logged_collected);
+    if (n->swept || !n->state || n->applied == 0 || !log_applied)
         return;
     n->swept = true;
     store_each_block(n->store, sweep_one, &s);
