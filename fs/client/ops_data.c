@@ -38,12 +38,13 @@ static void on_open(struct client *c, struct rpc *r, const struct Fs__Reply *rep
 }
 
 /* RULES L7: without a promise the leader is asked, so that an open can't slip past an unlink under
- * way. What is open here already is known to be. */
+ * way; and for what has lost its last name, since it is gone unless somebody has it open. What is
+ * open here already is known to be. */
 void op_open(struct client *c, struct op *op)
 {
     struct inode *i = inode_get(c, op->a.ino);
     bool known_open = i->opens != 0 && inode_data_fresh(c, i);
-    bool promised = i->promised && inode_attr_fresh(c, i);
+    bool promised = i->promised && inode_attr_fresh(c, i) && i->attr.nlink != 0;
     if (known_open || promised) {
         opened(c, op, i);
         return;

@@ -817,6 +817,22 @@ START_TEST(opened_after_it_was_removed)
 }
 END_TEST
 
+START_TEST(opened_after_its_own_removal)
+{
+    /* Goal: a path walk of the same mount ends behind the removal of the last name; what the mount
+     * may rely on about the file does not mean that the file is there (simulator seed 909). */
+    struct file f = create(0, "a");
+    ck_assert_int_eq(simple(0, CLIENT_RELEASE, f), 0);
+    world_pass(&w, 3 * TIME_S);
+    struct client_op lookup = {.kind = CLIENT_LOOKUP, .parent = WORLD_ROOT, .name = "a"};
+    ck_assert_int_eq(world_do(&w, 1, lookup)->err, 0);
+    struct client_op unlink = {.kind = CLIENT_UNLINK, .parent = WORLD_ROOT, .name = "a"};
+    ck_assert_int_eq(world_do(&w, 1, unlink)->err, 0);
+    struct client_op open = {.kind = CLIENT_OPEN, .ino = f.ino, .flags = O_RDONLY};
+    ck_assert_int_eq(world_do(&w, 1, open)->err, ESTALE);
+}
+END_TEST
+
 START_TEST(cut_while_part_of_a_page_is_written)
 {
     /* Goal: what was read to complete a page does not outlive the write lease: another mount cuts
@@ -1297,6 +1313,7 @@ int main(void)
     tcase_add_test(t, recall_while_dirty);
     tcase_add_test(t, unlinked_while_open_elsewhere);
     tcase_add_test(t, opened_after_it_was_removed);
+    tcase_add_test(t, opened_after_its_own_removal);
     tcase_add_test(t, attributes_overtaken_by_a_notification);
     tcase_add_test(t, cut_while_part_of_a_page_is_written);
     tcase_add_test(t, silent_copy);
