@@ -46,7 +46,7 @@ static void inode_free(struct client *c, struct inode *i)
 static bool inode_needed(const struct inode *i)
 {
     return i->file != NULL || i->busy[0] != 0 || i->busy[1] != 0 || i->opening != 0 ||
-           i->opens != 0 || i->ino == ROOT_INO;
+           i->opens != 0 || i->denied != 0 || i->ino == ROOT_INO;
 }
 
 void inode_settle(struct client *c, struct inode *i)

@@ -142,7 +142,7 @@ struct client *client_new(const struct client_config *config)
                             &c->queue,   &c->queue_seq,      &c->sent,          &c->copies,
                             &c->seqs,    &c->inode_lru,      &c->name_lru,      &c->recalled,
                             &c->leases,  &c->dirty_files,    &c->commits,       &c->released_order,
-                            &c->recalls, &c->renew_waiters};
+                            &c->recalls, &c->renew_waiters,  &c->open_waiters};
     for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++) {
         list_init(heads[i]);
     }

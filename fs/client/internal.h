@@ -98,6 +98,7 @@ struct op {
     size_t base_count;
     uint64_t base_epoch; /* under this lease */
     struct inode *opening;
+    struct inode *denied; /* its removal was told that it is not open here */
     struct {
         struct inode *inode;
         enum busy_kind kind;
@@ -120,6 +121,12 @@ void op_busy(struct op *op, struct inode *i, enum busy_kind kind);
 size_t op_idle(struct op *op, struct inode *ret_inodes[OP_BUSY_MAX]);
 /* Runs it from its beginning, or where its own state says. */
 void op_run(struct client *c, struct op *op);
+/* Whether `ino` is open here, for its removal `op`. If not, nothing opens it until that is over
+ * (RULES L7: who has it open is settled before it goes). */
+bool op_says_open(struct client *c, struct op *op, uint64_t ino);
+/* True: it can't be opened on the strength of `seen` (NULL: what is known). `op` runs again when
+ * its own removals are over. */
+bool op_open_waits(struct client *c, struct op *op, struct inode *i, const struct Fs__Attr *seen);
 
 /* ---- rpc.c: requests to nodes, repeated until answered --------------------------------------- */
 
@@ -219,7 +226,8 @@ struct inode {
     bool names_promised;  /* NAMES, of a directory */
     uint32_t busy[2];     /* own changes outstanding, by enum busy_kind */
     uint32_t opening, opens;
-    bool orphan; /* may be kept only by our hold: told when the last handle closes */
+    uint32_t denied; /* own removals under way that were told that it is not open here */
+    bool orphan;     /* may be kept only by our hold: told when the last handle closes */
     uint64_t nlookup;
     time_us kernel_until; /* the kernel may use attributes it was given until then ... */
     time_us names_until;  /* ... and names of this directory */
@@ -555,6 +563,7 @@ struct client {
     struct list ops;
     struct map ops_by_id;
     struct list commit_waiters; /* ops that wait for commits */
+    struct list open_waiters;   /* ... or for own removals of what they open */
     struct list space_waiters;  /* files whose next operation waits for a reservation ... */
     struct list buffer_waiters; /* ... or for room in the buffer */
     struct list renew_waiters;  /* ... or for the session to be sure of its leases again */

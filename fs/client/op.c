@@ -178,6 +178,55 @@ size_t op_idle(struct op *op, struct inode *ret_inodes[OP_BUSY_MAX])
     return count;
 }
 
+bool op_says_open(struct client *c, struct op *op, uint64_t ino)
+{
+    if (ino == 0) {
+        return false; /* it isn't known here what it is, and the leader is told so */
+    }
+    struct inode *i = inode_get(c, ino);
+    if (i->opens != 0 || i->opening != 0) {
+        return true;
+    }
+    op->denied = i;
+    i->denied++;
+    return false;
+}
+
+bool op_open_waits(struct client *c, struct op *op, struct inode *i, const struct Fs__Attr *seen)
+{
+    if (i->denied != 0) {
+        op->why = "the removal of the file by this mount";
+        op->wait_ino = i->ino;
+        list_push_back(&c->open_waiters, &op->wait);
+        return true;
+    }
+    if (seen != NULL && seen->nlink != 0 && i->attr.nlink == 0) { /* it was overtaken by one */
+        op_run(c, op);
+        return true;
+    }
+    return false;
+}
+
+static void open_wake(struct client *c)
+{
+    bool again = true;
+    while (again) {
+        again = false;
+        list_each(it, &c->open_waiters) {
+            struct op *op = container_of(it, struct op, wait);
+            const struct inode *i = inode_find(c, op->wait_ino);
+            if (i != NULL && i->denied != 0) {
+                continue;
+            }
+            list_remove(&op->wait);
+            op->wait_ino = 0;
+            op_run(c, op);
+            again = true; /* others may have come or gone */
+            break;
+        }
+    }
+}
+
 static void answer(struct client *c, struct op *op, struct client_result *result, int err)
 {
     if (op->answered || op->a.kind == CLIENT_FORGET) {
@@ -236,6 +285,10 @@ static void op_free(struct client *c, struct op *op)
         op->opening->opening--;
         inode_settle(c, op->opening);
     }
+    if (op->denied != NULL) {
+        op->denied->denied--;
+        inode_settle(c, op->denied);
+    }
     free((char *)(uintptr_t)op->a.name);
     free((char *)(uintptr_t)op->a.newname);
     blob_unref(op->a.data);
@@ -245,7 +298,11 @@ static void op_free(struct client *c, struct op *op)
 static void end(struct client *c, struct op *op)
 {
     struct file *f = op->queue_of;
+    bool denied = op->denied != NULL;
     op_free(c, op);
+    if (denied) {
+        open_wake(c);
+    }
     if (f != NULL) {
         file_pump(c, f);
     }

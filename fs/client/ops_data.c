@@ -34,7 +34,11 @@ static void on_open(struct client *c, struct rpc *r, const struct Fs__Reply *rep
         op_fail(c, op, err);
         return;
     }
-    opened(c, op, op_learn(c, r, reply, reply->attr));
+    struct inode *i = op_learn(c, r, reply, reply->attr);
+    if (!op->answered && op_open_waits(c, op, i, reply->attr)) {
+        return;
+    }
+    opened(c, op, i);
 }
 
 /* RULES L7: without a promise the leader is asked, so that an open can't slip past an unlink under
@@ -43,6 +47,13 @@ static void on_open(struct client *c, struct rpc *r, const struct Fs__Reply *rep
 void op_open(struct client *c, struct op *op)
 {
     struct inode *i = inode_get(c, op->a.ino);
+    if (op_open_waits(c, op, i, NULL)) {
+        if (op->opening == NULL) {
+            op->opening = i;
+            i->opening++;
+        }
+        return;
+    }
     bool known_open = i->opens != 0 && inode_data_fresh(c, i);
     bool promised = i->promised && inode_attr_fresh(c, i) && i->attr.nlink != 0;
     if (known_open || promised) {
@@ -53,8 +64,10 @@ void op_open(struct client *c, struct op *op)
         op_fail(c, op, ESTALE);
         return;
     }
-    op->opening = i;
-    i->opening++;
+    if (op->opening == NULL) {
+        op->opening = i;
+        i->opening++;
+    }
     op->why = "the leader, who knows whether the file is being unlinked";
     bool near = c->config.consistency == CLIENT_SESSION && !session_leader_usable(c);
     struct rpc *r = rpc_new(near ? RPC_COPY : RPC_LEADER, op, on_open);

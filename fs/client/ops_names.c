@@ -158,6 +158,11 @@ static void on_made(struct client *c, struct rpc *r, const struct Fs__Reply *rep
         take_lease(c, r, i, made->attr);
     }
     settle_busy(c, op);
+    if (op->a.open && !op->answered && !made->created && op_open_waits(c, op, i, made->attr)) {
+        i->opening--;
+        inode_settle(c, i);
+        return;
+    }
     uint64_t fh = 0;
     if (op->a.open && !op->answered) {
         fh = handle_new(c, i, op->a.flags)->fh;
@@ -215,12 +220,6 @@ static void lost_name(struct client *c, const struct Fs__Attr *attr, uint64_t or
     inode_settle(c, i);
 }
 
-static bool is_open(const struct client *c, uint64_t ino)
-{
-    const struct inode *i = inode_find(c, ino);
-    return i != NULL && (i->opens != 0 || i->opening != 0);
-}
-
 static void on_unlinked(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
                         struct blob *bulk)
 {
@@ -253,7 +252,7 @@ void op_unlink(struct client *c, struct op *op)
     m->name = op_bytes(op->a.name);
     m->directory = op->a.kind == CLIENT_RMDIR;
     m->open_ino = ino;
-    m->open = is_open(c, ino);
+    m->open = op_says_open(c, op, ino);
     r->req->op->body_case = FS__OP__BODY_UNLINK;
     r->req->op->unlink = m;
     rpc_start(c, r);
@@ -345,7 +344,7 @@ void op_rename(struct client *c, struct op *op)
     m->newname = op_bytes(op->a.newname);
     m->flags = op->a.flags;
     m->open_ino = victim;
-    m->open = is_open(c, victim);
+    m->open = op_says_open(c, op, victim);
     r->req->op->body_case = FS__OP__BODY_RENAME;
     r->req->op->rename = m;
     rpc_start(c, r);

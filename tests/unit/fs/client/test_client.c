@@ -833,6 +833,29 @@ START_TEST(opened_after_its_own_removal)
 }
 END_TEST
 
+START_TEST(opened_while_it_removes_the_name)
+{
+    /* Goal: a removal that was told that the file is not open here stays true: whoever opens it
+     * meanwhile waits, also when the removal is asked for anew (simulator seed 300230). */
+    struct file f = create(0, "a");
+    ck_assert_int_eq(simple(0, CLIENT_RELEASE, f), 0);
+    world_pass(&w, 3 * TIME_S);
+    ck_assert_int_eq(lookup(0, "a")->err, 0);
+    w.no_commit = true;
+    struct client_op unlink = {.kind = CLIENT_UNLINK, .parent = WORLD_ROOT, .name = "a"};
+    uint64_t removal = world_start(&w, 0, unlink);
+    world_settle(&w);
+    struct client_op open = {.kind = CLIENT_OPEN, .ino = f.ino, .flags = O_RDONLY};
+    uint64_t late = world_start(&w, 0, open);
+    world_new_leader(&w, 2, false);
+    world_settle(&w);
+    w.no_commit = false;
+    world_pass(&w, 1 * TIME_S);
+    ck_assert_int_eq(world_find(&w, 0, removal)->err, 0);
+    ck_assert_int_eq(world_find(&w, 0, late)->err, ESTALE);
+}
+END_TEST
+
 START_TEST(cut_while_part_of_a_page_is_written)
 {
     /* Goal: what was read to complete a page does not outlive the write lease: another mount cuts
@@ -1314,6 +1337,7 @@ int main(void)
     tcase_add_test(t, unlinked_while_open_elsewhere);
     tcase_add_test(t, opened_after_it_was_removed);
     tcase_add_test(t, opened_after_its_own_removal);
+    tcase_add_test(t, opened_while_it_removes_the_name);
     tcase_add_test(t, attributes_overtaken_by_a_notification);
     tcase_add_test(t, cut_while_part_of_a_page_is_written);
     tcase_add_test(t, silent_copy);
