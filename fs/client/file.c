@@ -460,10 +460,12 @@ static void tell_loss(struct client *c, struct file *f, uint64_t bytes, int err)
     }
     client_log(c, "ino %llu: %llu bytes that were written and not synced are lost",
                (unsigned long long)i->ino, (unsigned long long)bytes);
-    effect_add(c, CLIENT_NOTIFY_ATTR)->ino = i->ino;
-    effect_add(c, CLIENT_NOTIFY_DATA)->ino = i->ino;
+    if (i->kernel_until > c->now) {
+        effect_add(c, CLIENT_NOTIFY_ATTR)->ino = i->ino;
+        effect_add(c, CLIENT_NOTIFY_DATA)->ino = i->ino;
+    } /* else it asks before it uses them, and a notification would make it ignore the answer */
     i->kernel_until = 0;
-    i->pages_version = 0;
+    i->pages_version = i->sent_version = 0;
 }
 
 uint64_t file_lost(struct client *c, struct file *f, int err)

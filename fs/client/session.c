@@ -308,7 +308,6 @@ void session_lost(struct client *c, uint64_t session)
     }
     c->state = SESSION_NONE;
     c->lease_until = 0;
-    cache_drop_all(c);
     recall_forget(c);
     vec_of(struct file *) files = {0};
     size_t cursor = 0;
@@ -330,6 +329,7 @@ void session_lost(struct client *c, uint64_t session)
         client_log(c, "session %llu: %llu bytes in all were not committed and are lost",
                    (unsigned long long)session, (unsigned long long)lost);
     }
+    cache_drop_all(c); /* after the losses, whose pages go from the kernel as well */
     rpc_session_lost(c, session);
     recall_free(c);
     c->space = 0;
