@@ -251,12 +251,20 @@ static void ring_on_message(void *state, const struct strategy_view *view,
     }
 }
 
-/* The neighbour is silent: the one after it. Between others, a token that nobody takes is lost. */
+/* The neighbour is silent: the one after it. Between others, a token that nobody takes is lost; and
+ * so is one whose own node is silent, for no other would ever take it out, and it would go round
+ * and stop those of later nodes for good. */
 static void hop_timed_out(struct ring *r, const struct strategy_view *view, struct hop *hop,
                           struct strategy_output *out)
 {
-    bool alone = pass(r, view, hop, hop->place, out);
+    bool alone;
 
+    if (view->nodes->at[hop->place] == hop->token.subject) {
+        hop->due = 0;
+        output_reset(r, view, out);
+        return;
+    }
+    alone = pass(r, view, hop, hop->place, out);
     if (alone && hop == &r->own && hop->token.kind == BALLOT_MSG_TOKEN && r->phase == PHASE_LAP)
         complete(r, view, out);
 }

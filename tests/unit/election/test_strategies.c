@@ -103,6 +103,38 @@ START_TEST(ring_all_at_once)
 }
 END_TEST
 
+/* Node 1 sent its token and died: the token ends there, or it would go round and stop those of
+ * later nodes for good (simulator seed 400560). Node 4 hands it on. */
+START_TEST(ring_token_of_a_dead_node)
+{
+    uint8_t kinds[] = {0, MEMBER_COPY, MEMBER_COPY, MEMBER_COPY, MEMBER_COPY};
+    uint32_t places[] = {0, 0, 1, 2, 3}, ids[] = {1, 2, 3, 4};
+    struct strategy_nodes nodes = {
+        .count = 4, .placed = 4, .kind = kinds, .place = places, .at = ids};
+    struct strategy_view view = {
+        .now = 1000, .self = 4, .term = 1, .last = {1, 1}, .rtt_us = 100, .nodes = &nodes};
+    struct ballot_message messages[8], token = {.kind = BALLOT_MSG_TOKEN,
+                                                .from = 3,
+                                                .to = 4,
+                                                .subject = 1,
+                                                .round = 1,
+                                                .leader = 1,
+                                                .last = {1, 1}};
+    struct strategy_output out = {.room = 8, .messages = messages};
+    uint64_t state[STRATEGY_STATE_WORDS];
+
+    strategy_ring.init(state);
+    strategy_ring.on_message(state, &view, &token, &out);
+    ck_assert_uint_eq(out.message_count, 2);
+    ck_assert_int_eq(messages[0].kind, BALLOT_MSG_TOKEN);
+    ck_assert_uint_eq(messages[0].to, 1);
+    view.now = out.wake_at;
+    strategy_ring.on_timer(state, &view, &out);
+    ck_assert_uint_eq(out.message_count, 0);
+    ck_assert_uint_eq(out.wake_at, UINT64_MAX);
+}
+END_TEST
+
 /* One merge costs n-1 probes and, for a group of g nodes, an answer, an invitation, g-1 of it
  * handed on, g acceptances and g confirmations: n-1 + 1 + 3g. Here n-2 groups of one join the first
  * coordinator, which then makes itself known. */
@@ -147,6 +179,7 @@ int main(void)
     tcase_add_loop_test(tc, candidate_counts, 0, SIZES);
     tcase_add_loop_test(tc, ring_counts, 0, SIZES);
     tcase_add_loop_test(tc, ring_all_at_once, 0, SIZES);
+    tcase_add_test(tc, ring_token_of_a_dead_node);
     tcase_add_loop_test(tc, invitation_counts, 0, SIZES);
     tcase_add_test(tc, strategies_are_found_by_name);
     suite_add_tcase(suite, tc);
