@@ -18,7 +18,7 @@
 
 struct term_seen {
     uint32_t leader; /* 0: none yet */
-    bool rescue, revoked;
+    bool rescue;
     time_us elected_at;
 };
 
@@ -54,6 +54,7 @@ struct reign {
 static struct {
     struct node_seen nodes[CHECK_NODES];
     vec_of(struct term_seen) terms;
+    uint64_t revoked_to;         /* the last term whose leader gave up its lease for a TimeoutNow */
     vec_of(struct reign) reigns; /* in the order of `from` */
 } state;
 
@@ -93,13 +94,14 @@ static struct term_seen *term_of(uint64_t term)
 /* ---- facts ----------------------------------------------------------------------------------- */
 
 /* RULES E1: "Voters grant no vote within T_promise of the last heartbeat they acknowledged, also
- * when the connection closes." A promise does not hold against the leader's own TimeoutNow, nor
- * against the leader itself when it asks for votes anew: it has no lease then. */
+ * when the connection closes." A promise does not hold against the leader's own TimeoutNow nor that
+ * of a later one, whose election ended all older leases; nor against the leader itself when it asks
+ * for votes anew: it has no lease then. */
 static void check_promise(uint32_t voter)
 {
     const struct node_seen *n = &state.nodes[voter];
     if (!n->vote_moved || n->ack_term >= n->vote_term || n->ack_term == 0 ||
-        term_of(n->ack_term)->revoked || term_of(n->ack_term)->leader == n->vote)
+        n->ack_term <= state.revoked_to || term_of(n->ack_term)->leader == n->vote)
         return;
     if (n->voted_at < n->ack_sent + PROMISE_US - PROMISE_US * 2 * RHO_PER_MILLE / 1000)
         sim_complain("election",
@@ -242,7 +244,8 @@ bool check_election_steady(time_us from, time_us to)
 
 void check_election_revoked(uint64_t term)
 {
-    term_of(term)->revoked = true;
+    if (term > state.revoked_to)
+        state.revoked_to = term;
 }
 
 /* ---- what a node shows ------------------------------------------------------------------------

@@ -376,6 +376,18 @@ START_TEST(promise_ends_with_timeout_now)
 }
 END_TEST
 
+START_TEST(promise_of_an_older_term_ends_with_timeout_now)
+{
+    check_election_ack(2, 3, run.now - 1000);
+    check_election_ack(3, 5, run.now - 1000);
+    check_election_revoked(4);
+    check_election_vote(2, 5, 1);
+    expect_silence();
+    check_election_vote(3, 6, 1);
+    expect_complaint("election", "acknowledged");
+}
+END_TEST
+
 START_TEST(answer_counted_from_its_arrival)
 {
     check_election_promised(2);
@@ -748,6 +760,7 @@ int main(void)
     tcase_add_test(tc, vote_inside_a_promise);
     tcase_add_test(tc, vote_inside_a_promise_heard_of_later);
     tcase_add_test(tc, promise_ends_with_timeout_now);
+    tcase_add_test(tc, promise_of_an_older_term_ends_with_timeout_now);
     tcase_add_test(tc, answer_counted_from_its_arrival);
     tcase_add_test(tc, leases_overlap);
     tcase_add_test(tc, leases_read_from_ballots);
