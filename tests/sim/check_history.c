@@ -102,6 +102,11 @@ static bool in_loss(const struct loss *l, const struct history_op *op)
            (l->session == 0 || op->session == 0 || l->session == op->session);
 }
 
+bool view_unsynced(const struct view *v, const struct history_op *op)
+{
+    return v->unsynced[index_of(v, op)];
+}
+
 const struct loss *view_later_loss(const struct view *v, const struct history_op *op)
 {
     for (size_t i = 0; i < v->losses.count; i++)
@@ -184,17 +189,21 @@ static void mark_seen(const struct view *v, const struct file_ops *f, bool *seen
 static void settle_loss(struct view *v, const struct file_ops *f, size_t loss, const bool *seen)
 {
     const struct loss *l = &v->losses.items[loss];
-    time_us upto = 0;
+    time_us upto = 0, synced = 0;
     for (size_t i = 0; i < f->ops.count; i++) {
         const struct history_op *op = &v->h->ops.items[f->ops.items[i]];
         bool before = l->killed || (op->end && op->end <= l->at); /* else of the next session */
-        if (in_loss(l, op) && before &&
-            (((op->kind == H_FSYNC || op->kind == H_NAMED) && op_ok(op)) || seen[f->ops.items[i]]))
+        bool sync = (op->kind == H_FSYNC || op->kind == H_NAMED) && op_ok(op);
+        if (in_loss(l, op) && before && (sync || seen[f->ops.items[i]]))
             upto = time_max(upto, op->start);
+        if (in_loss(l, op) && before && sync)
+            synced = time_max(synced, op->start);
     }
     for (size_t i = 0; i < f->ops.count; i++) {
         uint32_t at = f->ops.items[i];
         const struct history_op *op = &v->h->ops.items[at];
+        if (in_loss(l, op) && op->end > synced)
+            v->unsynced[at] = true;
         if (!changes_bytes(op) || v->losses_of[at] || v->fates[at] == FATE_NEVER ||
             (seen[at] && op_undivided(op)) || !in_loss(l, op) ||
             (op->end <= upto && !op_unknown(op)))
@@ -229,6 +238,7 @@ void view_init(struct view *v, const struct history *h)
     *v = (struct view){.h = h};
     v->fates = xcalloc(h->ops.count + 1, sizeof *v->fates);
     v->losses_of = xcalloc(h->ops.count + 1, sizeof *v->losses_of);
+    v->unsynced = xcalloc(h->ops.count + 1, sizeof *v->unsynced);
     gather(v);
     first_fates(v);
     settle_losses(v);
@@ -244,6 +254,7 @@ void view_done(struct view *v)
     map_done(&v->by_stamp);
     free(v->fates);
     free(v->losses_of);
+    free(v->unsynced);
 }
 
 /* ---- units ----------------------------------------------------------------------------------- */

@@ -39,6 +39,7 @@ struct view {
     const struct history *h;
     enum fate *fates; /* per operation of the history */
     uint32_t *losses_of;
+    bool *unsynced;
     vec_of(struct loss) losses; /* in time order */
     vec_of(struct file_ops) files;
     struct map by_file;  /* file -> index in files + 1 */
@@ -53,6 +54,9 @@ const struct history_op *view_writer(const struct view *v, uint64_t stamp);
 /* The loss that `op` fell victim to, NULL: none. */
 const struct loss *view_loss(const struct view *v, const struct history_op *op);
 enum fate view_fate(const struct view *v, const struct history_op *op);
+/* Its mount died or lost its session before an fsync covered it: what is left of it was at best
+ * under way, and may have come later. */
+bool view_unsynced(const struct view *v, const struct history_op *op);
 /* A loss of the mount and life of `op` that came after it began, NULL: none. */
 const struct loss *view_later_loss(const struct view *v, const struct history_op *op);
 

@@ -54,6 +54,33 @@ START_TEST(token_lost_on_restart)
 }
 END_TEST
 
+START_TEST(unsynced_write_of_an_earlier_life_comes_late)
+{
+    /* Its COMMIT was under way when the mount died (simulator seed 400828). */
+    put(1, 10, 20, 0, 1, 1);
+    got(1, 21, 22, 0, 1, 1);
+    killed(1, 30);
+    got(1, 40, 50, 0, 1, 0)->life = 2;
+    got(1, 60, 70, 0, 1, 1)->life = 2;
+    check_sessions(&h);
+    expect_silence();
+    got(1, 80, 90, 0, 1, 0)->life = 2;
+    check_sessions(&h);
+    expect_complaint("sessions", "monotonic reads");
+}
+END_TEST
+
+START_TEST(synced_write_of_an_earlier_life)
+{
+    put(1, 10, 20, 0, 1, 1);
+    synced(1, 21, 22);
+    killed(1, 30);
+    got(1, 40, 50, 0, 1, 0)->life = 2;
+    check_sessions(&h);
+    expect_complaint("sessions", "read your writes");
+}
+END_TEST
+
 START_TEST(writes_out_of_order)
 {
     put(1, 10, 20, 0, 1, 1);
@@ -165,6 +192,8 @@ int main(void)
     tcase_add_test(tc, own_write_not_read);
     tcase_add_test(tc, reads_go_back);
     tcase_add_test(tc, token_lost_on_restart);
+    tcase_add_test(tc, unsynced_write_of_an_earlier_life_comes_late);
+    tcase_add_test(tc, synced_write_of_an_earlier_life);
     tcase_add_test(tc, writes_out_of_order);
     tcase_add_test(tc, answer_before_the_question);
     tcase_add_test(tc, late_lookups_are_fine);
