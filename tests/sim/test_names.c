@@ -191,6 +191,24 @@ START_TEST(listing_has_a_name_twice)
 }
 END_TEST
 
+START_TEST(session_lists_over_a_change)
+{
+    /* The change was before the listing, and between two pages of it for a session that is late
+     * (simulator seed 500109). */
+    h.session_consistency = true;
+    on_path(H_CREATE, 1, 10, 20, "/a", 0)->file = 7;
+    on_path(H_CREATE, 1, 10, 20, "/b", 0)->file = 8;
+    on_path(H_RENAME, 1, 25, 28, "/b", 0)->path2 = xstrdup("/a");
+    listed(2, 30, 40, 2, "a", "a");
+    check_names(&h);
+    expect_silence();
+    on_path(H_CREATE, 1, 50, 60, "/c", 0)->file = 9;
+    listed(2, 70, 80, 2, "c", "c");
+    check_names(&h);
+    expect_complaint("names", "2 times");
+}
+END_TEST
+
 START_TEST(listing_has_a_name_of_nobody)
 {
     on_path(H_CREATE, 1, 10, 20, "/a", 0)->file = 7;
@@ -292,6 +310,7 @@ int main(void)
     tcase_add_test(tc, listing_has_a_ghost);
     tcase_add_test(tc, root_listed_without_a_leader);
     tcase_add_test(tc, listing_has_a_name_twice);
+    tcase_add_test(tc, session_lists_over_a_change);
     tcase_add_test(tc, listing_has_a_name_of_nobody);
     tcase_add_test(tc, moved_directories_tell_nothing);
     tcase_add_test(tc, linked_while_replaced);
