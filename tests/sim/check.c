@@ -38,6 +38,12 @@ void check_node_opened(struct process *p)
     check_blocks_opened(p);
 }
 
+void check_node_fell(struct process *p)
+{
+    if (p->node->replica && p->node->replica->started)
+        check_election_promise(p);
+}
+
 void check_node_died(struct process *p)
 {
     check_election_died(p->id);

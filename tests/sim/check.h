@@ -19,6 +19,7 @@ void checks_end(void);
 void check_node_turn(struct process *p);
 /* A node is about to be opened, was opened (its recovered log is whole), died. */
 void check_node_opened(struct process *p);
+void check_node_fell(struct process *p); /* in the middle of a turn: it may have answered in it */
 void check_node_died(struct process *p);
 
 /* ---- check_election.c: PROTOCOL 1.9 and RULES E1-E3 ---------------------------------------------
@@ -26,6 +27,7 @@ void check_node_died(struct process *p);
  * counts; no vote inside a promise; leases never overlap; a leader holds every committed entry; a
  * rescue leader proposes nothing. */
 void check_election_turn(struct process *p);
+void check_election_promise(struct process *p);
 void check_election_vote(uint32_t node, uint64_t term, uint32_t vote); /* durable now */
 /* Facts. */
 void check_election_term(uint32_t node, uint64_t term); /* it runs in this term */

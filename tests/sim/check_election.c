@@ -333,14 +333,21 @@ static void see_quorum(struct process *p, struct node_seen *n, const struct repl
     n->quorum = quorum;
 }
 
+void check_election_promise(struct process *p)
+{
+    struct node_seen *n = &state.nodes[p->id];
+    time_us until = p->node->replica->ballot.promise_until;
+    if (until != n->promise_until)
+        check_election_promised(p->id);
+    n->promise_until = until;
+}
+
 void check_election_turn(struct process *p)
 {
     struct node_seen *n = &state.nodes[p->id];
     const struct replica *r = p->node->replica;
     check_election_term(p->id, r->ballot.term);
-    if (r->ballot.promise_until != n->promise_until)
-        check_election_promised(p->id);
-    n->promise_until = r->ballot.promise_until;
+    check_election_promise(p);
     bool leads = r->role == REPLICA_LEADER || r->role == REPLICA_RESCUE_LEADER;
     if (leads)
         see_quorum(p, n, r);

@@ -81,6 +81,7 @@ static void fall(struct process *p)
     sim_trace("n%u fell: %s", p->id, h->last_words);
     if (!nemesis_explains_fall(p->id))
         sim_complain("fall", "n%u ended itself and no fault explains it: %s", p->id, h->last_words);
+    check_node_fell(p);
     p->node = NULL; /* its memory is in the state the fall left it in, so nobody frees it */
     process_kill(p, false);
 }
