@@ -254,7 +254,8 @@ static uint32_t log_segment_size(const struct store_config *c)
         return c->log_segment_size;
     if (c->kind == STORE_WITNESS)
         return LOG_SEGMENT_MIN;
-    uint64_t share = c->capacity ? c->capacity / 64 : LOG_SEGMENT_COPY;
+    /* what is written between two flushes fits into a quarter of the reserve */
+    uint64_t share = c->capacity ? c->capacity / 256 : LOG_SEGMENT_COPY;
     if (share > LOG_SEGMENT_COPY)
         share = LOG_SEGMENT_COPY;
     if (share < LOG_SEGMENT_MIN)

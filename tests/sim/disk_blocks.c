@@ -211,8 +211,8 @@ static bool put_refused(const struct store *s, const struct block_ref *ref,
         *status = disk_same_block(&b->ref, ref) ? 0 : -EEXIST;
         return b->state != BLOCK_WRITING || *status; /* else it waits with the first */
     }
-    if (s->disk->full || s->disk->block_bytes + s->disk->log_bytes + ref->size > s->config.capacity)
-        *status = -ENOSPC; /* what was promised may use the reserve too */
+    if (!disk_has_room(s, ref->size))
+        *status = -ENOSPC;
     block_run_hashes(bytes->data + offset, ref->size, runs);
     if (block_digest_of_runs(runs, block_runs(ref->size)) != ref->digest)
         *status = -EBADMSG;

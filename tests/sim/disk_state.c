@@ -170,7 +170,10 @@ void store_flush(struct store *s, store_done_fn *done, void *ctx)
 
 void disk_flush_if_long(struct store *s)
 {
-    uint64_t limit = (uint64_t)FLUSH_AFTER_SEGMENTS * sim_swarm()->log_segment;
+    uint64_t segment = sim_swarm()->log_segment;
+    if (segment > s->config.capacity / 256)
+        segment = s->config.capacity / 256;
+    uint64_t limit = FLUSH_AFTER_SEGMENTS * segment;
     if (s->config.kind == STORE_COPY && !s->flushing &&
         s->disk->log_written - s->flushed_log_bytes > limit)
         store_flush(s, NULL, NULL);
