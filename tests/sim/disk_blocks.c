@@ -323,6 +323,7 @@ void store_drop(struct store *s, struct kv_txn *txn, struct block_name name)
     uint64_t key = disk_key(name);
     struct disk_block *b = map_get(&d->blocks, key);
     struct disk_missing *m = map_get(&d->missing, key);
+    bool was_missing = m && !m->dropped;
     if (!txn)
         check_blocks_drop(d->node, name);
     if (s->config.kind == STORE_WITNESS || MUTANT(freed_before_flush)) {
@@ -340,4 +341,6 @@ void store_drop(struct store *s, struct kv_txn *txn, struct block_name name)
         m->dropped = true, m->drop_at = UINT64_MAX;
     if (b || m)
         vec_push(&d->dropped, key);
+    if (was_missing && s->on_missing)
+        s->on_missing(s->on_missing_ctx, name, false);
 }
