@@ -299,7 +299,9 @@ static void finish_read(struct store *s, struct disk_job *job)
         job->read_done(job->ctx, status, NULL);
         return;
     }
-    uint32_t size = job->size < b->ref.size - job->offset ? job->size : b->ref.size - job->offset;
+    uint32_t left = b->ref.size - job->offset;
+    uint32_t size = (job->size + BLOCK_RUN_SIZE - 1) / BLOCK_RUN_SIZE * BLOCK_RUN_SIZE;
+    size = size < left ? size : left;
     struct blob *bytes = blob_copy(b->bytes->data + job->offset, size);
     job->read_done(job->ctx, 0, bytes);
     blob_unref(bytes);
