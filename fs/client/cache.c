@@ -159,7 +159,7 @@ time_us inode_attr_valid(const struct client *c, const struct inode *i)
     return c->lease_until - c->now;
 }
 
-void inode_answer(struct client *c, struct inode *i, struct Fs__Attr *ret_attr, time_us *ret_valid)
+bool inode_answer(struct client *c, struct inode *i, struct Fs__Attr *ret_attr, time_us *ret_valid)
 {
     *ret_attr = inode_now(c, i);
     *ret_valid = inode_attr_valid(c, i);
@@ -178,8 +178,10 @@ void inode_answer(struct client *c, struct inode *i, struct Fs__Attr *ret_attr, 
     }
     /* FUSE.md 1: other data under the same size and time would not make the kernel drop its pages.
      */
-    if (i->sent && i->attr.data_version != i->sent_version && ret_attr->size == i->sent_size &&
-        ret_attr->mtime == i->sent_mtime && i->pages_version != i->attr.data_version) {
+    bool disguised = i->sent && i->attr.data_version != i->sent_version &&
+                     ret_attr->size == i->sent_size && ret_attr->mtime == i->sent_mtime &&
+                     i->pages_version != i->attr.data_version;
+    if (disguised) {
         effect_add(c, CLIENT_NOTIFY_DATA)->ino = i->ino;
     }
     i->sent = true;
@@ -188,6 +190,7 @@ void inode_answer(struct client *c, struct inode *i, struct Fs__Attr *ret_attr, 
     if (i->attr.data_version > i->sent_version) {
         i->sent_version = i->attr.data_version;
     }
+    return disguised;
 }
 
 /* An inode that is new to the kernel exists there once its caller has taken the answer in. A
@@ -195,7 +198,7 @@ void inode_answer(struct client *c, struct inode *i, struct Fs__Attr *ret_attr, 
 void inode_answer_lookup(struct client *c, struct inode *i, struct Fs__Attr *ret_attr,
                          time_us *ret_valid)
 {
-    inode_answer(c, i, ret_attr, ret_valid);
+    (void)inode_answer(c, i, ret_attr, ret_valid);
     if (i->nlookup++ == 0) {
         i->unconfirmed = *ret_valid != 0;
         i->recheck = false;

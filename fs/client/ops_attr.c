@@ -50,15 +50,18 @@ int op_inode_error(const struct rpc *r, const struct Fs__Reply *reply)
 void op_answer_attr(struct client *c, struct op *op, struct inode *i)
 {
     struct client_result result = {0};
+    bool disguised = false;
     if (!op->answered) {
-        inode_answer(c, i, &result.attr, &result.attr_valid_us);
+        disguised = inode_answer(c, i, &result.attr, &result.attr_valid_us);
         i->recheck = false;
     }
-    if (op->a.kind == CLIENT_SETATTR) {
+    /* The kernel takes the time of the answer to a SETATTR and keeps its pages (fuse_do_setattr()),
+     * among them those that others have changed since. They go when the next answer, which it asks
+     * for before it reads, says another time. Times grow, so an earlier one it will not be. And who
+     * asks before it reads, which names a descriptor as stat(2) does not, must not go on with pages
+     * of other data that look the same. */
+    if (op->a.kind == CLIENT_SETATTR || (disguised && op->a.fh != 0)) {
         result.attr_valid_us = 0; /* as below */
-        /* The kernel takes the time of this answer and keeps its pages (fuse_do_setattr()), among
-         * them those that others have changed since. They go when the next answer, which it asks
-         * for before it reads, says another time. Times grow, so an earlier one it will not be. */
         result.attr.mtime += result.attr.mtime > 0 ? -1 : 1;
         i->sent_mtime = result.attr.mtime;
     }

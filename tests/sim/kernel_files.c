@@ -201,7 +201,7 @@ static void fstat_end(struct call *c)
 
 static void fstat_begin(struct call *c)
 {
-    call_update_attributes(c, c->ino, call_file(c)->fh, INVALID_ALL, fstat_end);
+    call_update_attributes(c, c->ino, 0, INVALID_ALL, fstat_end);
 }
 
 void sys_fstat(struct kernel *k, uint64_t fd, sys_done *done, void *ctx)

@@ -1212,6 +1212,27 @@ START_TEST(session_end_while_attributes_are_asked)
 }
 END_TEST
 
+START_TEST(lost_bytes_look_like_what_was_there)
+{
+    /* Goal: the kernel has pages with the lost bytes, and size and time are what it knows: who asks
+     * before a read must not get those pages (simulator seed 500820). */
+    struct file f = create(0, "a");
+    put_text(0, f, 0, "safe");
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    struct client_op stat = {.kind = CLIENT_GETATTR, .ino = f.ino};
+    int64_t mtime = world_do(&w, 0, stat)->attr.mtime;
+    put_text(0, f, 0, "lost");
+    w.mounts[0].silent = w.mounts[0].held = true;
+    world_pass(&w, 5 * TIME_S); /* the lease is over, and no attributes are valid */
+    world_end_session(&w, client_stats(w.mounts[0].client, w.now).session);
+    w.mounts[0].silent = w.mounts[0].held = false;
+    world_pass(&w, 2 * TIME_S);
+    struct client_op read = {.kind = CLIENT_GETATTR, .ino = f.ino, .fh = f.fh};
+    ck_assert_int_ne(world_do(&w, 0, read)->attr.mtime, mtime);
+    ck_assert_int_eq(world_do(&w, 0, stat)->attr.mtime, mtime);
+}
+END_TEST
+
 START_TEST(silent_holder_is_fenced)
 {
     /* Goal: RULES L2, B2: a holder nobody hears from loses its lease after T; waking up it finds
@@ -1378,6 +1399,7 @@ int main(void)
     tcase_add_test(t, links_break);
     tcase_add_test(t, session_end_loses_the_buffer);
     tcase_add_test(t, session_end_while_attributes_are_asked);
+    tcase_add_test(t, lost_bytes_look_like_what_was_there);
     tcase_add_test(t, silent_holder_is_fenced);
     tcase_add_test(t, no_answer_from_old_knowledge);
     tcase_add_test(t, stop_commits_everything);
