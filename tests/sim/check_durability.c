@@ -23,7 +23,9 @@ struct sync {
 struct durable {
     const struct event *write;
     time_us since;
-    time_us led_from; /* CLOSE: if one leader led from here on; 0: whatever happens */
+    /* CLOSE: if one leader led from here on, for the one that took the bytes may be an earlier one
+     * than that of the CLOSE; 0: whatever happens */
+    time_us led_from;
 };
 
 struct durability {
@@ -86,7 +88,7 @@ static void find_durable(struct durability *d, const struct unit *u)
         if (sync)
             vec_push(&d->writes, ((struct durable){e, sync->end, 0}));
         if (close)
-            vec_push(&d->writes, ((struct durable){e, close->end, close->start}));
+            vec_push(&d->writes, ((struct durable){e, close->end, e->end}));
     }
     if (d->writes.count)
         qsort(d->writes.items, d->writes.count, sizeof d->writes.items[0], by_since);
