@@ -1,19 +1,21 @@
 /* Which witnesses hold bytes: as many as copies are down or behind (RULES B4). */
 #include "repl/core/state.h"
 
-/* When the oldest entry that `id` has not acknowledged becomes too old. */
+/* When the oldest entry that `id` has not acknowledged becomes too old, or the oldest proposal that
+ * waits for bytes it was asked to hold. */
 static time_us behind_at(const struct replica *r, uint32_t id)
 {
     const struct progress *p = &r->peers[id];
     uint64_t match = id == r->self ? r->log.durable : p->match;
     if (match >= r->log.last) {
-        return TIME_NEVER;
+        return holds_lacking_since(r, id) + HOLD_BEHIND_US;
     }
     uint64_t p99 = id == r->self ? flush_p99(r) : p->flush_p99_us;
     const struct log_slot *s = log_slot(&r->log, match + 1);
     time_us since =
         time_max(s != NULL ? s->appended_at : 0, id == r->self ? r->led_since : p->watched_since);
-    return since + time_max(BEHIND_US_MIN, 4 * p99);
+    return time_min(since + time_max(BEHIND_US_MIN, 4 * p99),
+                    holds_lacking_since(r, id) + HOLD_BEHIND_US);
 }
 
 bool peer_behind(const struct replica *r, uint32_t id)

@@ -174,12 +174,27 @@ time_us holds_wake_at(const struct replica *r)
     return at;
 }
 
+/* Since when a proposal waits for bytes that `id` was asked to hold; about TIME_NEVER: none does.
+ */
+time_us holds_lacking_since(const struct replica *r, uint32_t id)
+{
+    time_us since = TIME_NEVER - HOLD_BEHIND_US;
+    for (size_t i = 0; i < r->holds.count; i++) {
+        const struct hold *h = &r->holds.items[i];
+        if (h->by_parts && h->own && (h->holders & quorum_bit(id)) == 0) {
+            since = time_min(since, time_max(h->own_since, r->peers[id].watched_since));
+        }
+    }
+    return since;
+}
+
 void hold_ensured(struct replica *r, uint64_t ticket, bool *ret_found)
 {
     for (size_t i = 0; i < r->holds.count; i++) {
         struct hold *h = &r->holds.items[i];
         if (h->id == ticket) {
             h->own = true;
+            h->own_since = r->now;
             h->holders |= quorum_bit(r->self);
             r->holds_moved = true;
             *ret_found = true;

@@ -17,6 +17,7 @@
 #define BEHIND_US_MIN     (50 * TIME_MS)  /* RULES B4 */
 #define DRAFT_US_MIN      (5 * TIME_S)    /* RULES B4 */
 #define WANT_AGAIN_US     (1 * TIME_S)
+#define HOLD_BEHIND_US    (1 * TIME_S) /* blocks take longer than entries */
 #define HOLD_US_MAX       (10 * TIME_S)
 #define SNAPSHOT_AGAIN_US (1 * TIME_S)
 #define STOP_US_MAX       (2 * TIME_S)
@@ -64,7 +65,7 @@ struct hold {
     bool own;        /* our own store holds the blocks */
     bool by_parts;   /* needs holders at all */
     node_mask asked; /* WANT sent */
-    time_us ask_again_at, drop_at;
+    time_us own_since, ask_again_at, drop_at;
 };
 
 /* A WANT of our leader that our store is working on. */
@@ -201,6 +202,7 @@ void holds_run(struct replica *r);
 void holds_drop(struct replica *r);
 void holds_link(struct replica *r, uint32_t peer, bool store_restarted);
 time_us holds_wake_at(const struct replica *r);
+time_us holds_lacking_since(const struct replica *r, uint32_t id);
 void hold_ensured(struct replica *r, uint64_t ticket, bool *ret_found);
 void hold_done(struct hold *h);
 void recv_held(struct replica *r, uint32_t from, const struct message_held *m);

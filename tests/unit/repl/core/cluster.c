@@ -1129,7 +1129,8 @@ static uint64_t propose_form(struct world *w, uint32_t id, enum cluster_form for
         uint32_t targets = replica_draft_mask(n->replica);
         for (uint32_t p = 1; p <= w->nodes_count; p++) {
             bool target = !w->nodes[p].witness || (targets & (1u << p)) != 0;
-            if (target && w->nodes[p].up && (w->options.scripted || !chance(w, 20))) {
+            bool takes = w->nodes[p].up && w->nodes[p].paused_until <= w->now;
+            if (target && takes && (w->options.scripted || !chance(w, 20))) {
                 for (uint32_t i = 0; i < count; i++) {
                     store_put(&w->nodes[p], refs[i].name.n, false);
                 }

@@ -97,6 +97,26 @@ START_TEST(frozen_witness_is_no_help)
 }
 END_TEST
 
+/* The drafted witness stands still while all that waits is a proposal whose blocks it lacks: no
+ * entry shows that it is behind (simulator seed 500554). */
+START_TEST(frozen_witness_lacks_the_blocks_of_a_proposal)
+{
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        uint32_t leader;
+        struct world *w = begin(3, 2, seed, &leader);
+        cluster_crash(w, leader == 1 ? 2 : 1);
+        (void)must_commit(w, leader, FORM_BY_PARTS, 1 * TIME_S);
+        cluster_pass(w, 1 * TIME_S);
+        cluster_freeze(w, 4);
+        (void)must_commit(w, leader, FORM_BY_PARTS, 2 * TIME_S);
+        ck_assert_uint_eq(cluster_leader(w), leader);
+        cluster_thaw(w, 4);
+        cluster_start(w, leader == 1 ? 2 : 1);
+        end(w, seed);
+    }
+}
+END_TEST
+
 /* RULES E4: "leader SIGKILL to next commit within 250 ms". */
 START_TEST(leader_dies_and_the_other_copy_commits)
 {
@@ -453,6 +473,7 @@ int main(void)
     tcase_add_test(tc, lone_copy_commits_at_once);
     tcase_add_test(tc, copy_dies_and_witness_is_drafted);
     tcase_add_test(tc, frozen_witness_is_no_help);
+    tcase_add_test(tc, frozen_witness_lacks_the_blocks_of_a_proposal);
     tcase_add_test(tc, leader_dies_and_the_other_copy_commits);
     tcase_add_test(tc, both_copies_die_and_come_back);
     tcase_add_test(tc, witness_hands_over_what_a_copy_lacks);
