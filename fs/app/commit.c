@@ -56,6 +56,7 @@ void commit_leave(struct fs_app *app, struct request *r)
         /* it will not come: what follows must not be proposed on top of it */
         t->proposing = false;
         t->proposed = r->op->commit->c - 1;
+        requests_ready(app, &t->gaps); /* the file may be gone, and nobody send it again */
     }
     r->tail = NULL;
     if (--t->users == 0) {
