@@ -123,6 +123,13 @@ static void move(struct names *n, const struct history_op *op)
     if (op_unknown(op) || op->err == 0) {
         if (op->path && op->path2 && strcmp(op->path, op->path2) == 0)
             return;
+        if (op->idle) { /* each name was of that file when it was looked up */
+            if (strict) {
+                add_file(n, op->path, op, 0);
+                add_file(n, op->path2, op, 0);
+            }
+            return;
+        }
         if (strict)
             add_take(n, op->path, op, op->file);
         else /* late lookups may find one file under both names, and then nothing is done */

@@ -63,6 +63,7 @@ struct history_op {
     int64_t mtime;
     bool torn;
     bool leaderless;    /* LIST: the mount knew of no leader when it began */
+    bool idle;          /* RENAME: both names were of one file, so nothing was done */
     bool exclusive;     /* RENAME: NOREPLACE; CREATE: O_EXCL */
     char *path, *path2; /* owned */
     uint64_t *stamps;   /* READ: per unit; READ_ALL: per record; LIST: per name; owned */

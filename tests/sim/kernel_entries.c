@@ -220,6 +220,7 @@ static void rename_looked(struct call *c)
 {
     int err = rename_refused(c);
     if (err || c->ino == c->from_ino) {
+        c->result.value = err == 0; /* nothing was done */
         call_end(c, err);
         return;
     }

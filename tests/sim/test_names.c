@@ -209,6 +209,24 @@ START_TEST(session_lists_over_a_change)
 }
 END_TEST
 
+START_TEST(rename_of_one_file_under_two_names)
+{
+    /* The kernel looks both up, one after the other, and does nothing (simulator seed 501485). */
+    on_path(H_CREATE, 1, 10, 20, "/a", 0)->file = 7;
+    struct history_op *first = on_path(H_RENAME, 1, 30, 50, "/a", 0);
+    first->path2 = xstrdup("/b");
+    first->file = 7;
+    struct history_op *second = on_path(H_RENAME, 2, 40, 60, "/a", 0);
+    second->path2 = xstrdup("/b");
+    second->idle = true;
+    check_names(&h);
+    expect_silence();
+    on_path(H_RENAME, 2, 70, 80, "/a", 0)->path2 = xstrdup("/b");
+    check_names(&h);
+    expect_complaint("names", "was not there");
+}
+END_TEST
+
 START_TEST(listing_has_a_name_of_nobody)
 {
     on_path(H_CREATE, 1, 10, 20, "/a", 0)->file = 7;
@@ -310,6 +328,7 @@ int main(void)
     tcase_add_test(tc, listing_has_a_ghost);
     tcase_add_test(tc, root_listed_without_a_leader);
     tcase_add_test(tc, listing_has_a_name_twice);
+    tcase_add_test(tc, rename_of_one_file_under_two_names);
     tcase_add_test(tc, session_lists_over_a_change);
     tcase_add_test(tc, listing_has_a_name_of_nobody);
     tcase_add_test(tc, moved_directories_tell_nothing);

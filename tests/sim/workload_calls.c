@@ -274,10 +274,17 @@ void app_xattr(struct app *a, const char *path, bool set)
     blob_unref(value);
 }
 
+static void on_renamed(void *ctx, const struct sys_result *r)
+{
+    struct app *a = ctx;
+    app_finish(a, r)->idle = r->value != 0;
+    app_next(a);
+}
+
 void app_rename_path(struct app *a, const char *from, const char *to, bool exclusive)
 {
     app_begin_path(a, H_RENAME, from, to)->exclusive = exclusive;
-    sys_rename(app_kernel(a), from, to, exclusive ? 1 : 0, app_on_simple, a);
+    sys_rename(app_kernel(a), from, to, exclusive ? 1 : 0, on_renamed, a);
 }
 
 /* The rename of the file in the slot is over. */
