@@ -446,10 +446,12 @@ void node_blocks_damaged(struct node *n, struct block_name name)
         u->written = true;
 }
 
-/* By an entry that is not applied yet: refused then or not, it is acknowledged with its bytes
- * (RULES B3). */
+/* By an entry that is not applied yet, or is about to be one: refused then or not, it is
+ * acknowledged with its bytes (RULES B3). */
 static bool log_names(const struct node *n, struct block_name name)
 {
+    if (replica_holds_block(n->replica, name))
+        return true;
     for (uint64_t i = n->applied + 1; i <= replica_last_index(n->replica); i++) {
         const struct entry *e = replica_entry(n->replica, i);
         for (uint32_t k = 0; e && k < e->blocks_count; k++)

@@ -188,6 +188,19 @@ time_us holds_lacking_since(const struct replica *r, uint32_t id)
     return since;
 }
 
+bool replica_holds_block(const struct replica *r, struct block_name name)
+{
+    for (size_t i = 0; i < r->holds.count; i++) {
+        const struct hold *h = &r->holds.items[i];
+        for (uint32_t k = 0; k < h->refs_count; k++) {
+            if (block_name_equal(h->refs[k].name, name)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 void hold_ensured(struct replica *r, uint64_t ticket, bool *ret_found)
 {
     for (size_t i = 0; i < r->holds.count; i++) {

@@ -93,6 +93,8 @@ uint32_t replica_leader(const struct replica *r); /* 0: unknown */
 enum replica_role replica_role(const struct replica *r);
 uint64_t replica_commit(const struct replica *r);
 uint64_t replica_last_index(const struct replica *r);
+/* A proposal that waits for other nodes names the block: it will be an entry (RULES B5). */
+bool replica_holds_block(const struct replica *r, struct block_name name);
 uint32_t replica_draft_mask(const struct replica *r);
 
 /* Asserts what must hold on one node after every step (PROTOCOL 1.9). */

@@ -470,6 +470,8 @@ START_TEST(restarted_store_holds_nothing_for_sure)
     step(&l, link);
     step(&l, (struct replica_event){.kind = REPLICA_ENSURED, .ensured = {ticket}});
     ck_assert_ptr_null(find(&l, EFFECT_APPENDED)); /* its own store alone is no f+1 */
+    ck_assert(replica_holds_block(l.r, ref.name)); /* so that it stays (simulator seed 600859) */
+    ck_assert(!replica_holds_block(l.r, (struct block_name){9, 2}));
     struct message *want = find_message(&l, MESSAGE_WANT);
     ck_assert_ptr_nonnull(want);
     struct message held = {.kind = MESSAGE_HELD};
@@ -477,6 +479,7 @@ START_TEST(restarted_store_holds_nothing_for_sure)
     held.held.id = want->want.id;
     hear(&l, 1, &held);
     ck_assert_uint_eq(find(&l, EFFECT_APPENDED)->at.ticket, 5);
+    ck_assert(!replica_holds_block(l.r, ref.name)); /* its entry names it now */
     lone_free(&l);
 }
 END_TEST
