@@ -120,6 +120,24 @@ static bool take(struct read_job *job, const struct Fs__ReadReply *read, struct 
 
 static void ask(struct client *c, struct read_job *job, uint64_t min_index, uint32_t position);
 
+/* The log says that the write lease the job relies on is over, though no leader has told us: at
+ * consistency=session copies answer also then. What is buffered is of a commit that never comes,
+ * and must not be shown beside what others wrote since (RULES B2). */
+static void note_lease_over(struct client *c, const struct read_job *job,
+                            const struct Fs__Attr *attr)
+{
+    const struct inode *i = inode_find(c, job->ino);
+    struct file *f = i != NULL ? i->file : NULL;
+    if (!job->own || f == NULL || f->lease != LEASE_HELD || attr->lease_epoch <= f->epoch) {
+        return;
+    }
+    f->pins++;
+    (void)file_lost(c, f, EIO);
+    commit_wake(c);
+    f->pins--;
+    file_settle(c, f);
+}
+
 static void on_read(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
                     struct blob *bulk)
 {
@@ -154,6 +172,7 @@ static void on_read(struct client *c, struct rpc *r, const struct Fs__Reply *rep
         job->size = attr->size;
     }
     (void)cache_learn(c, attr, false);
+    note_lease_over(c, job, attr);
     job->done(c, op, 0);
 }
 
