@@ -178,6 +178,13 @@ static uint32_t fold_times(struct client *c, struct file *f, const struct client
     return set & ~(SET_ATIMES | SET_MTIMES | FS_SETATTR_CTIME);
 }
 
+/* In a COMMIT a time of 0 means none. */
+static bool sets_epoch(const struct client_op *a, uint32_t set)
+{
+    return ((set & SET_ATIMES) != 0 && (set & FS_SETATTR_ATIME_NOW) == 0 && a->atime == 0) ||
+           ((set & SET_MTIMES) != 0 && (set & FS_SETATTR_MTIME_NOW) == 0 && a->mtime == 0);
+}
+
 static void send_setattr(struct client *c, struct op *op, uint32_t set)
 {
     op_busy(op, inode_get(c, op->a.ino), BUSY_ATTR);
@@ -216,7 +223,12 @@ void op_setattr(struct client *c, struct op *op)
     }
     struct file *f = i->file;
     if (f != NULL && f->lease == LEASE_HELD && file_busy(f)) {
-        set = fold_times(c, f, &op->a, set);
+        if (!sets_epoch(&op->a, set)) {
+            set = fold_times(c, f, &op->a, set);
+        } else if (op->wait_ino == 0) { /* once: what is written meanwhile comes behind it */
+            commit_wait(c, op, i->ino, file_freeze(c, f));
+            return;
+        }
     }
     if (set != 0) {
         send_setattr(c, op, set);

@@ -298,6 +298,25 @@ END_TEST
 
 /* ---- data ------------------------------------------------------------------------------------ */
 
+START_TEST(times_of_the_epoch)
+{
+    /* Goal: 0 is a time, also for a file with data not committed yet. */
+    struct file f = create(0, "a");
+    put_text(0, f, 0, "x");
+    struct client_op set = {
+        .kind = CLIENT_SETATTR, .ino = f.ino, .set = FS_SETATTR_ATIME | FS_SETATTR_MTIME};
+    ck_assert_int_eq(world_do(&w, 0, set)->err, 0);
+    world_pass(&w, 3 * TIME_S);
+    struct client_op stat = {.kind = CLIENT_GETATTR, .ino = f.ino};
+    for (int m = 0; m < 2; m++) {
+        const struct Fs__Attr *attr = &world_do(&w, m, stat)->attr;
+        ck_assert_int_eq(attr->atime, 0);
+        ck_assert_int_eq(attr->mtime, 0);
+    }
+    expect_text(1, open_name(1, "a"), 0, "x");
+}
+END_TEST
+
 START_TEST(own_writes_are_seen_at_once)
 {
     /* Goal: a read lays what is buffered over what is committed, in every state of a page. */
@@ -1396,6 +1415,7 @@ int main(void)
     tcase_add_test(t, news_are_taken_in_first);
     tcase_add_test(t, caller_killed);
     tcase_add_test(t, attributes_and_xattrs);
+    tcase_add_test(t, times_of_the_epoch);
     tcase_add_test(t, own_writes_are_seen_at_once);
     tcase_add_test(t, part_of_a_committed_page);
     tcase_add_test(t, large_files_go_straight_to_the_copies);
