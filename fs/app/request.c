@@ -22,9 +22,9 @@ struct request *request_new(struct fs_app *app)
 void request_end(struct fs_app *app, struct request *r)
 {
     request_unpin(app, r);
+    list_remove(&r->wait); /* perhaps of the COMMITs before it, which may go with it */
     commit_leave(app, r);
     list_remove(&r->all);
-    list_remove(&r->wait);
     if (r->waits_for)
         object_settle(app, r->waits_for);
     if (r->ticket && map_get(&app->tickets, r->ticket) == r)
