@@ -1,0 +1,208 @@
+/* The numbering of COMMITs at the leader (RULES B2, B12). */
+#include <errno.h>
+
+#include "tests/unit/fs/app/service.h"
+#include "tests/unit/lib/run.h"
+
+enum { LINK_A = 1, LINK_B = 2 };
+
+static struct service sv;
+static uint64_t a, b, ino;
+
+static void setup(void)
+{
+    service_open(&sv);
+    a = service_open_session(&sv, LINK_A);
+    b = service_open_session(&sv, LINK_B);
+    ino = service_make(&sv, LINK_A, a, 1, "f");
+}
+
+static void teardown(void)
+{
+    service_close(&sv);
+}
+
+/* ---- short forms ----------------------------------------------------------------------------- */
+
+static uint64_t send_a(uint64_t c)
+{
+    return service_send_commit(&sv, LINK_A, a, ino, 1, c);
+}
+
+static uint64_t send_b(uint64_t c)
+{
+    return service_send_commit(&sv, LINK_B, b, ino, 3, c);
+}
+
+/* Of COMMIT `c` in lease epoch `epoch`: how often it was proposed; *ret_at is the last one. */
+static unsigned proposed(uint64_t epoch, uint64_t c, size_t *ret_at)
+{
+    unsigned times = 0;
+    for (size_t i = 0; i < sv.proposals.count; i++) {
+        const Fs__Op *op = sv.proposals.items[i].op;
+        if (op->body_case != FS__OP__BODY_COMMIT || op->commit->epoch != epoch ||
+            op->commit->c != c)
+            continue;
+        times++;
+        *ret_at = i;
+    }
+    return times;
+}
+
+static size_t proposed_once(uint64_t epoch, uint64_t c)
+{
+    size_t at = 0;
+    ck_assert_uint_eq(proposed(epoch, c, &at), 1);
+    return at;
+}
+
+static void not_proposed(uint64_t epoch, uint64_t c)
+{
+    size_t at;
+    ck_assert_uint_eq(proposed(epoch, c, &at), 0);
+}
+
+static void done(uint64_t id)
+{
+    const Fs__Reply *reply = service_answer(&sv, id);
+    ck_assert(reply != NULL && reply->body_case == FS__REPLY__BODY_OP);
+    ck_assert_int_eq(reply->err, 0);
+    ck_assert_int_eq(reply->op->err, 0);
+}
+
+/* The session of `a` ends, and with it the lease; the next one, of epoch 3, is `b`'s. */
+static void lease_moves(void)
+{
+    Fs__Op op = FS__OP__INIT;
+    Fs__EndSession end = FS__END_SESSION__INIT;
+    end.session = a;
+    op.body_case = FS__OP__BODY_END_SESSION;
+    op.end_session = &end;
+    (void)service_do(&sv, LINK_A, a, &op);
+    Fs__Lease lease = FS__LEASE__INIT;
+    lease.ino = ino;
+    op = (Fs__Op)FS__OP__INIT;
+    op.seq = 1;
+    op.body_case = FS__OP__BODY_LEASE;
+    op.lease = &lease;
+    ck_assert_uint_eq(service_do(&sv, LINK_B, b, &op)->value, 3);
+}
+
+/* ---- one lease ------------------------------------------------------------------------------- */
+
+START_TEST(one_after_another)
+{
+    /* Goal: they are proposed in their order, each when the one before it is in the log, and only
+     * once. */
+    uint64_t third = send_a(3), second = send_a(2), first = send_a(1);
+    not_proposed(1, 2);
+    service_append(&sv, proposed_once(1, 1));
+    not_proposed(1, 3);
+    service_append(&sv, proposed_once(1, 2));
+    service_append(&sv, proposed_once(1, 3));
+    uint64_t again = send_a(3);
+    for (uint64_t c = 1; c <= 3; c++)
+        service_apply(&sv, proposed_once(1, c));
+    done(first);
+    done(second);
+    ck_assert(service_answer(&sv, third) == NULL); /* whoever asks last is answered */
+    done(again);
+    done(send_a(2));
+    (void)proposed_once(1, 2);
+}
+END_TEST
+
+/* ---- two leases ------------------------------------------------------------------------------ */
+
+START_TEST(ended_lease_holds_up_nobody)
+{
+    /* Goal: what an ended lease left on its way to the log, maybe for ever, is no predecessor of
+     * the next lease's COMMITs. */
+    uint64_t old[3];
+    for (uint64_t c = 1; c <= 3; c++)
+        old[c - 1] = send_a(c);
+    (void)proposed_once(1, 1); /* its bytes fit nowhere */
+    lease_moves();
+    ck_assert_int_eq(service_answer(&sv, old[1])->err, ESTALE);
+    ck_assert_int_eq(service_answer(&sv, old[2])->err, ESTALE);
+    uint64_t id = send_b(1);
+    service_append(&sv, proposed_once(3, 1));
+    service_apply(&sv, proposed_once(3, 1));
+    done(id);
+}
+END_TEST
+
+START_TEST(ended_lease_leaves_without_a_gap)
+{
+    /* Goal: when such a one is dropped, the next lease's COMMITs wait for each other as before. */
+    for (uint64_t c = 1; c <= 2; c++) {
+        (void)send_a(c);
+        service_append(&sv, proposed_once(1, c));
+        service_apply(&sv, proposed_once(1, c));
+    }
+    (void)send_a(3);
+    size_t old = proposed_once(1, 3);
+    lease_moves();
+    (void)send_b(1);
+    service_append(&sv, proposed_once(3, 1));
+    uint64_t second = send_b(2);
+    size_t at = proposed_once(3, 2);
+    service_drop(&sv, old);
+    uint64_t third = send_b(3);
+    not_proposed(3, 3); /* the second is not in the log */
+    service_append(&sv, at);
+    service_append(&sv, proposed_once(3, 3));
+    for (uint64_t c = 1; c <= 3; c++)
+        service_apply(&sv, proposed_once(3, c));
+    done(second);
+    done(third);
+}
+END_TEST
+
+START_TEST(ended_lease_comes_late)
+{
+    /* Goal: when such a one gets into the log after all, the next lease's COMMITs still wait for
+     * their own, and the late one is refused. */
+    uint64_t late = send_a(1);
+    size_t old = proposed_once(1, 1);
+    lease_moves();
+    (void)send_b(1);
+    (void)send_b(2);
+    size_t at = proposed_once(3, 1);
+    service_append(&sv, old);
+    not_proposed(3, 2);
+    service_append(&sv, at);
+    service_append(&sv, proposed_once(3, 2));
+    service_apply(&sv, old);
+    ck_assert_int_eq(service_answer(&sv, late)->err, ESTALE);
+    service_apply(&sv, at);
+}
+END_TEST
+
+START_TEST(ended_lease_is_not_joined)
+{
+    /* Goal: a COMMIT that is sent again is answered with its own, not with one of the same number
+     * that an ended lease left. */
+    (void)send_a(1);
+    lease_moves();
+    (void)send_b(1);
+    uint64_t again = send_b(1);
+    service_append(&sv, proposed_once(3, 1));
+    service_apply(&sv, proposed_once(3, 1));
+    done(again);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("commit");
+    TCase *t = tcase_create("all");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, one_after_another);
+    tcase_add_test(t, ended_lease_holds_up_nobody);
+    tcase_add_test(t, ended_lease_leaves_without_a_gap);
+    tcase_add_test(t, ended_lease_comes_late);
+    tcase_add_test(t, ended_lease_is_not_joined);
+    suite_add_tcase(suite, t);
+    return run_suite(suite);
+}
