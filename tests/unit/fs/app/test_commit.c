@@ -112,6 +112,34 @@ START_TEST(one_after_another)
 }
 END_TEST
 
+START_TEST(gap_that_stays)
+{
+    /* Goal: who waits for a COMMIT that is dropped looks again, and is told when the file is gone:
+     * nobody sends that COMMIT again. */
+    (void)send_a(1);
+    uint64_t second = send_a(2);
+    size_t first = proposed_once(1, 1);
+    Fs__Op op = FS__OP__INIT;
+    Fs__Unlink unlink = FS__UNLINK__INIT;
+    unlink.parent = FS_ROOT_INO;
+    unlink.name = (ProtobufCBinaryData){1, (uint8_t *)(uintptr_t) "f"};
+    unlink.open_ino = ino;
+    op.seq = 2;
+    op.body_case = FS__OP__BODY_UNLINK;
+    op.unlink = &unlink;
+    (void)service_send_op(&sv, LINK_A, a, &op);
+    service_answer_recall(&sv, LINK_B, b, service_recall(&sv, LINK_B), 0);
+    size_t removal = sv.proposals.count - 1;
+    ck_assert_int_eq(sv.proposals.items[removal].op->body_case, FS__OP__BODY_UNLINK);
+    service_append(&sv, removal);
+    service_apply(&sv, removal);
+    ck_assert(service_answer(&sv, second) == NULL);
+    service_drop(&sv, first);
+    ck_assert(service_answer(&sv, second) != NULL);
+    ck_assert_int_eq(service_answer(&sv, second)->err, EIO);
+}
+END_TEST
+
 /* ---- two leases ------------------------------------------------------------------------------ */
 
 START_TEST(ended_lease_holds_up_nobody)
@@ -199,6 +227,7 @@ int main(void)
     TCase *t = tcase_create("all");
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, one_after_another);
+    tcase_add_test(t, gap_that_stays);
     tcase_add_test(t, ended_lease_holds_up_nobody);
     tcase_add_test(t, ended_lease_leaves_without_a_gap);
     tcase_add_test(t, ended_lease_comes_late);
