@@ -1,0 +1,98 @@
+/* Changes of the namespace at the leader: asking who has a file open. */
+#include <string.h>
+
+#include "tests/unit/fs/app/service.h"
+#include "tests/unit/lib/run.h"
+
+enum { LINK_A = 1, LINK_B = 2, LINK_C = 3 };
+
+static struct service sv;
+static uint64_t a, b, c, ino; /* `a` made the file "f" */
+
+static void setup(void)
+{
+    service_open(&sv);
+    a = service_open_session(&sv, LINK_A);
+    b = service_open_session(&sv, LINK_B);
+    c = service_open_session(&sv, LINK_C);
+    ino = service_make(&sv, LINK_A, a, 1, "f");
+}
+
+static void teardown(void)
+{
+    service_close(&sv);
+}
+
+/* ---- short forms ----------------------------------------------------------------------------- */
+
+static ProtobufCBinaryData text(const char *s)
+{
+    return (ProtobufCBinaryData){strlen(s), (uint8_t *)(uintptr_t)s};
+}
+
+static uint64_t send_unlink(uint64_t client, uint64_t session, uint64_t seq, const char *name,
+                            bool open)
+{
+    Fs__Op op = FS__OP__INIT;
+    Fs__Unlink m = FS__UNLINK__INIT;
+    m.parent = FS_ROOT_INO;
+    m.name = text(name);
+    m.open_ino = ino;
+    m.open = open;
+    op.seq = seq;
+    op.body_case = FS__OP__BODY_UNLINK;
+    op.unlink = &m;
+    return service_send_op(&sv, client, session, &op);
+}
+
+/* The removal of `name`, proposed once; its place. */
+static size_t removal_of(const char *name)
+{
+    size_t at = SIZE_MAX;
+    for (size_t i = 0; i < sv.proposals.count; i++) {
+        const Fs__Op *op = sv.proposals.items[i].op;
+        if (op->body_case != FS__OP__BODY_UNLINK || op->unlink->name.len != strlen(name) ||
+            memcmp(op->unlink->name.data, name, strlen(name)) != 0)
+            continue;
+        ck_assert_uint_eq(at, SIZE_MAX);
+        at = i;
+    }
+    ck_assert_uint_ne(at, SIZE_MAX);
+    return at;
+}
+
+/* ---- who has it open ------------------------------------------------------------------------- */
+
+START_TEST(removals_ask_in_turn)
+{
+    /* Goal: of two that remove names of one file, the first still knows what it was told when the
+     * second comes (RULES L7): the one whose entry is the last frees the file. */
+    Fs__Op op = FS__OP__INIT;
+    Fs__Link link = FS__LINK__INIT;
+    link.ino = ino;
+    link.parent = FS_ROOT_INO;
+    link.name = text("g");
+    op.seq = 2;
+    op.body_case = FS__OP__BODY_LINK;
+    op.link = &link;
+    (void)service_do(&sv, LINK_A, a, &op);
+    (void)send_unlink(LINK_A, a, 3, "f", false);
+    service_answer_recall(&sv, LINK_B, b, service_recall(&sv, LINK_B), ino);
+    (void)send_unlink(LINK_B, b, 1, "g", true); /* while the first still waits for `c` */
+    service_answer_recall(&sv, LINK_A, a, service_recall(&sv, LINK_A), 0);
+    service_answer_recall(&sv, LINK_C, c, service_recall(&sv, LINK_C), 0);
+    const Fs__Unlink *first = sv.proposals.items[removal_of("f")].op->unlink;
+    ck_assert_uint_eq(first->n_holders, 1);
+    ck_assert_uint_eq(first->holders[0], b);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("change");
+    TCase *t = tcase_create("all");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, removals_ask_in_turn);
+    suite_add_tcase(suite, t);
+    return run_suite(suite);
+}
