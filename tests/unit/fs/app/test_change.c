@@ -1,4 +1,5 @@
-/* Changes of the namespace at the leader: asking who has a file open. */
+/* Changes of the namespace at the leader: asking who has a file open, and what is sent again. */
+#include <errno.h>
 #include <string.h>
 
 #include "tests/unit/fs/app/service.h"
@@ -61,6 +62,20 @@ static size_t removal_of(const char *name)
     return at;
 }
 
+static void give_lease_back(uint64_t epoch)
+{
+    Fs__Op op = FS__OP__INIT;
+    Fs__Release m = FS__RELEASE__INIT;
+    Fs__LeaseEnd end = FS__LEASE_END__INIT, *ends[1] = {&end};
+    end.ino = ino;
+    end.epoch = epoch;
+    m.leases = ends;
+    m.n_leases = 1;
+    op.body_case = FS__OP__BODY_RELEASE;
+    op.release = &m;
+    (void)service_do(&sv, LINK_A, a, &op);
+}
+
 /* ---- who has it open ------------------------------------------------------------------------- */
 
 START_TEST(removals_ask_in_turn)
@@ -87,12 +102,37 @@ START_TEST(removals_ask_in_turn)
 }
 END_TEST
 
+/* ---- what is sent again ---------------------------------------------------------------------- */
+
+START_TEST(lease_of_long_ago)
+{
+    /* Goal: a request for a lease that comes again after that lease ended is not answered as if it
+     * was held: what is written under it would be lost. */
+    give_lease_back(1);
+    Fs__Op op = FS__OP__INIT;
+    Fs__Lease lease = FS__LEASE__INIT;
+    lease.ino = ino;
+    op.seq = 2;
+    op.body_case = FS__OP__BODY_LEASE;
+    op.lease = &lease;
+    ck_assert_uint_eq(service_do(&sv, LINK_A, a, &op)->value, 3);
+    ck_assert_uint_eq(service_do(&sv, LINK_A, a, &op)->value, 3); /* still held */
+    give_lease_back(3);
+    uint64_t again = service_send_op(&sv, LINK_A, a, &op);
+    ck_assert(service_answer(&sv, again) != NULL);
+    ck_assert_int_eq(service_answer(&sv, again)->op->err, EAGAIN);
+    op.seq = 3;
+    ck_assert_uint_eq(service_do(&sv, LINK_A, a, &op)->value, 5);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("change");
     TCase *t = tcase_create("all");
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, removals_ask_in_turn);
+    tcase_add_test(t, lease_of_long_ago);
     suite_add_tcase(suite, t);
     return run_suite(suite);
 }
