@@ -5,7 +5,7 @@
 #include "tests/unit/fs/app/service.h"
 #include "tests/unit/lib/run.h"
 
-enum { LINK_A = 1, LINK_B = 2, LINK_C = 3 };
+enum { LINK_A = 1, LINK_B = 2, LINK_C = 3, LINK_A_NEW = 4 };
 
 static struct service sv;
 static uint64_t a, b, c, ino; /* `a` made the file "f" */
@@ -126,6 +126,29 @@ START_TEST(lease_of_long_ago)
 }
 END_TEST
 
+START_TEST(late_on_a_link_given_up)
+{
+    /* Goal: once a mount has spoken on a newer link, what comes on the older one is not done, and
+     * the newer one stays its link. */
+    service_link_up(&sv, LINK_A_NEW);
+    Fs__Request req = FS__REQUEST__INIT;
+    Fs__Renew renew = FS__RENEW__INIT;
+    renew.term = 1;
+    req.body_case = FS__REQUEST__BODY_RENEW;
+    req.renew = &renew;
+    (void)service_send(&sv, LINK_A_NEW, a, &req);
+    size_t before = sv.proposals.count;
+    uint64_t late = send_unlink(LINK_A, a, 2, "f", false);
+    service_answer_recall(&sv, LINK_B, b, service_recall(&sv, LINK_B), 0);
+    service_answer_recall(&sv, LINK_C, c, service_recall(&sv, LINK_C), 0);
+    ck_assert_uint_eq(sv.proposals.count, before);
+    ck_assert(service_answer(&sv, late) == NULL);
+    (void)send_unlink(LINK_B, b, 1, "f", false); /* asks the holder of the lease */
+    ck_assert_uint_eq(service_recall(&sv, LINK_A), 0);
+    ck_assert_uint_ne(service_recall(&sv, LINK_A_NEW), 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("change");
@@ -133,6 +156,7 @@ int main(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, removals_ask_in_turn);
     tcase_add_test(t, lease_of_long_ago);
+    tcase_add_test(t, late_on_a_link_given_up);
     suite_add_tcase(suite, t);
     return run_suite(suite);
 }
