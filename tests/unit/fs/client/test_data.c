@@ -1,0 +1,87 @@
+/* A mount's data on their way: what its COMMITs say. */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "tests/unit/fs/client/world.h"
+#include "tests/unit/lib/run.h"
+
+static struct world w;
+
+static void setup(void)
+{
+    world_open(&w);
+    world_add_mount(&w, 0, CLIENT_LINEARIZABLE);
+    world_add_mount(&w, 1, CLIENT_LINEARIZABLE);
+}
+
+static void teardown(void)
+{
+    world_close(&w);
+}
+
+/* ---- short forms ----------------------------------------------------------------------------- */
+
+struct file {
+    uint64_t ino, fh;
+};
+
+static struct file create(int m, const char *name)
+{
+    const struct world_answer *a = world_do(&w, m,
+                                            (struct client_op){.kind = CLIENT_MAKE,
+                                                               .parent = WORLD_ROOT,
+                                                               .name = name,
+                                                               .mode = S_IFREG | 0644,
+                                                               .open = true,
+                                                               .flags = O_RDWR | O_CREAT});
+    ck_assert_int_eq(a->err, 0);
+    return (struct file){a->attr.ino, a->fh};
+}
+
+/* `pages` pages of `byte`, in one write. */
+static void write_pages(int m, struct file f, uint64_t first_page, uint32_t pages, int byte)
+{
+    struct client_op op = op_of(CLIENT_WRITE, f);
+    op.offset = first_page * 4096;
+    op.size = pages * 4096;
+    op.data = blob_new(pages * 4096);
+    memset(op.data->data, byte, pages * 4096);
+    ck_assert_int_eq(world_do(&w, m, op)->err, 0);
+}
+
+/* ---- blocks ---------------------------------------------------------------------------------- */
+
+START_TEST(lowest_block_is_wanted)
+{
+    /* Goal: RULES B12: no block that a COMMIT names is below the lowest that it says is wanted. The
+     * first page shares a block that is numbered when it is full or the last: behind the large
+     * ones. */
+    struct file f = create(0, "a");
+    write_pages(0, f, 0, 1, 'a');
+    write_pages(0, f, 1, 20, 'b');
+    write_pages(0, f, 21, 20, 'c');
+    w.no_commit = true;
+    (void)world_start(&w, 0, op_of(CLIENT_FSYNC, f));
+    world_settle(&w);
+    ck_assert_uint_eq(w.pending.count, 1);
+    const struct blob *payload = w.pending.items[0].payload;
+    Fs__Op *op = fs__op__unpack(NULL, payload->size, payload->data);
+    ck_assert_int_eq(op->body_case, FS__OP__BODY_COMMIT);
+    ck_assert_uint_eq(op->commit->n_blocks, 3);
+    for (size_t i = 0; i < op->commit->n_blocks; i++)
+        ck_assert_uint_le(op->commit->lowest_wanted, op->commit->blocks[i]->n);
+    fs__op__free_unpacked(op, NULL);
+    w.no_commit = false;
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("client data");
+    TCase *t = tcase_create("all");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, lowest_block_is_wanted);
+    suite_add_tcase(suite, t);
+    return run_suite(suite);
+}
