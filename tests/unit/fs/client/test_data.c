@@ -1,4 +1,4 @@
-/* A mount's data on their way: what its COMMITs say. */
+/* A mount's data on their way: what its COMMITs say, silence. */
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -76,12 +76,31 @@ START_TEST(lowest_block_is_wanted)
 }
 END_TEST
 
+/* ---- silence --------------------------------------------------------------------------------- */
+
+START_TEST(nobody_else_to_ask)
+{
+    /* Goal: a mount whose leader is silent and that reaches no other node waits before it looks
+     * again who else there is. */
+    world_link_down(&w, 0, 2);
+    world_settle(&w);
+    w.mounts[0].held = true;
+    for (int i = 0; i < 50; i++) {
+        world_pass(&w, 100 * TIME_MS);
+        ck_assert_uint_gt(w.mounts[0].wake_at, w.now);
+    }
+    w.mounts[0].held = false;
+    (void)create(0, "a");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("client data");
     TCase *t = tcase_create("all");
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, lowest_block_is_wanted);
+    tcase_add_test(t, nobody_else_to_ask);
     suite_add_tcase(suite, t);
     return run_suite(suite);
 }
