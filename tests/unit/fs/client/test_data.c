@@ -1,4 +1,4 @@
-/* A mount's data on their way: what its COMMITs say, silence. */
+/* A mount's data on their way: what its COMMITs say, what is under way when it ends, silence. */
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -76,6 +76,29 @@ START_TEST(lowest_block_is_wanted)
 }
 END_TEST
 
+START_TEST(ends_with_commits_under_way)
+{
+    /* Goal: a mount may end at any time: what it waits for is freed once. Sent and not answered,
+     * not sent yet, and waiting for copies. */
+    struct file f = create(0, "a"), g = create(0, "b"), h = create(0, "c");
+    write_pages(0, f, 0, 1, 'a');
+    write_pages(0, g, 0, 40, 'b');
+    write_pages(0, h, 0, 1, 'c');
+    w.no_commit = true;
+    w.mounts[0].no_puts = true;
+    (void)world_start(&w, 0, op_of(CLIENT_FSYNC, f));
+    (void)world_start(&w, 0, op_of(CLIENT_FSYNC, g));
+    world_settle(&w);
+    ck_assert_uint_eq(w.pending.count, 1);
+    world_link_down(&w, 0, 1);
+    uint64_t last = world_start(&w, 0, op_of(CLIENT_FSYNC, h));
+    world_settle(&w);
+    ck_assert_ptr_null(world_find(&w, 0, last));
+    client_free(w.mounts[0].client);
+    w.mounts[0].client = NULL;
+}
+END_TEST
+
 /* ---- silence --------------------------------------------------------------------------------- */
 
 START_TEST(nobody_else_to_ask)
@@ -100,6 +123,7 @@ int main(void)
     TCase *t = tcase_create("all");
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, lowest_block_is_wanted);
+    tcase_add_test(t, ends_with_commits_under_way);
     tcase_add_test(t, nobody_else_to_ask);
     suite_add_tcase(suite, t);
     return run_suite(suite);
