@@ -39,6 +39,19 @@ static struct file create(int m, const char *name)
     return (struct file){a->attr.ino, a->fh};
 }
 
+static struct file open_file(int m, uint64_t ino)
+{
+    const struct world_answer *a =
+        world_do(&w, m, (struct client_op){.kind = CLIENT_OPEN, .ino = ino, .flags = O_RDWR});
+    ck_assert_int_eq(a->err, 0);
+    return (struct file){ino, a->fh};
+}
+
+static struct client_op op_of(enum client_op_kind kind, struct file f)
+{
+    return (struct client_op){.kind = kind, .ino = f.ino, .fh = f.fh};
+}
+
 /* `pages` pages of `byte`, in one write. */
 static void write_pages(int m, struct file f, uint64_t first_page, uint32_t pages, int byte)
 {
@@ -48,6 +61,11 @@ static void write_pages(int m, struct file f, uint64_t first_page, uint32_t page
     op.data = blob_new(pages * 4096);
     memset(op.data->data, byte, pages * 4096);
     ck_assert_int_eq(world_do(&w, m, op)->err, 0);
+}
+
+static void sync_file(int m, struct file f)
+{
+    ck_assert_int_eq(world_do(&w, m, op_of(CLIENT_FSYNC, f))->err, 0);
 }
 
 /* ---- blocks ---------------------------------------------------------------------------------- */
@@ -99,6 +117,37 @@ START_TEST(ends_with_commits_under_way)
 }
 END_TEST
 
+/* ---- reads ----------------------------------------------------------------------------------- */
+
+START_TEST(read_that_outlives_the_lease)
+{
+    /* Goal: which pages a READ asks for, and how far the file goes, is as old as its bytes: here
+     * its first copy is silent, and the lease is given back before the second is asked. */
+    struct file f = create(0, "a");
+    struct file g = open_file(1, f.ino);
+    write_pages(0, f, 0, 2, 'a');
+    sync_file(0, f);
+    world_new_leader(&w, 2, true);
+    world_pass(&w, 100 * TIME_MS);
+    w.mute = 1;
+    struct client_op op = op_of(CLIENT_READ, f);
+    op.size = 8 * 4096;
+    uint64_t read = world_start(&w, 0, op);
+    world_settle(&w);
+    ck_assert_ptr_null(world_find(&w, 0, read));
+    write_pages(1, g, 0, 4, 'b');
+    sync_file(1, g);
+    ck_assert_ptr_null(world_find(&w, 0, read));
+    world_pass(&w, 1 * TIME_S);
+    const struct world_answer *a = world_find(&w, 0, read);
+    ck_assert_ptr_nonnull(a);
+    ck_assert_int_eq(a->err, 0);
+    ck_assert_int_eq(a->bytes->data[0], 'b');
+    ck_assert_uint_eq(a->bytes->size, 4 * 4096);
+    w.mute = 0;
+}
+END_TEST
+
 /* ---- silence --------------------------------------------------------------------------------- */
 
 START_TEST(nobody_else_to_ask)
@@ -124,6 +173,7 @@ int main(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, lowest_block_is_wanted);
     tcase_add_test(t, ends_with_commits_under_way);
+    tcase_add_test(t, read_that_outlives_the_lease);
     tcase_add_test(t, nobody_else_to_ask);
     suite_add_tcase(suite, t);
     return run_suite(suite);
