@@ -285,7 +285,9 @@ void node_blocks_put_frame(struct node *n, struct link *link, const uint8_t *con
     else if (session_over(n, ref.name.session))
         answer_put(n, client->number, ref.name, -ESTALE);
     else {
-        if (!store_has(n->store, &ref)) /* held: named by now, or noted when it first came */
+        /* Held: named by now, or noted when it first came; if that was before this start, it is
+         * what the sweep is to find, unless its mount goes on (RULES B9). */
+        if (!store_has(n->store, &ref) || (n->state && !n->swept))
             note_unnamed(n, ref.name);
         put(n, &ref, bulk, client->number);
     }
