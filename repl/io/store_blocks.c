@@ -37,6 +37,15 @@ static void pending_remove(struct store *s, struct pending *p)
     pending_free(p);
 }
 
+void pending_supersede(struct store *s, struct block_name name)
+{
+    struct pending *p = pending_find(s, name);
+    if (!p || p->state != PENDING_WRITTEN)
+        return; /* it will see when it is written */
+    blocks_give_back(s->blocks, p->place, p->ref.size);
+    pending_remove(s, p);
+}
+
 void pending_free_all(struct store *s)
 {
     size_t cursor = 0;
@@ -164,7 +173,7 @@ static void on_block_written(struct pool_job *job)
     for (size_t i = 0; i < p->waiters.count; i++)
         store_soon(s, p->waiters.items[i].done, p->waiters.items[i].ctx, status);
     vec_clear(&p->waiters);
-    if (status < 0 || p->dropped) {
+    if (status < 0 || p->dropped || index_get(&s->index, p->ref.name, NULL)) {
         blocks_give_back(s->blocks, p->place, p->ref.size);
         pending_remove(s, p);
     } else if (missing) {

@@ -142,6 +142,8 @@ struct pending *pending_find(const struct store *s, struct block_name name);
 void store_note_place(struct store *s, lsn_no lsn);
 /* Queues the BLOCK_AT of a written block. */
 void pending_record(struct store *s, struct pending *p);
+/* The log has the bytes of this name: what was put is not needed. */
+void pending_supersede(struct store *s, struct block_name name);
 void pending_free_all(struct store *s);
 /* The bytes at a place of the index are not wanted any more. */
 void store_give_back(struct store *s, const struct index_entry *e);

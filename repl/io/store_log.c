@@ -44,6 +44,7 @@ void store_index_inline(struct store *s, const struct entry *e, const uint64_t *
         bool was_missing = index_is_missing(&s->index, at.ref.name);
         if (index_put(&s->index, &at, &old))
             store_give_back(s, &old);
+        pending_supersede(s, at.ref.name);
         if (was_missing && s->on_missing)
             s->on_missing(s->on_missing_ctx, at.ref.name, false);
     }
@@ -170,9 +171,19 @@ static bool lacks_bytes(struct store *s, const struct entry *e)
     return false;
 }
 
-/* An entry that another one takes the place of: its inline blocks were never part of any file, and
- * the same names come again with their bytes if they come at all. */
-static void forget_overwritten(struct store *s, uint64_t index)
+static bool names_block(struct entry *const *entries, uint32_t count, struct block_name name)
+{
+    for (uint32_t i = 0; i < count; i++)
+        for (uint32_t k = 0; k < entries[i]->blocks_count; k++)
+            if (block_name_equal(entries[i]->blocks[k].name, name))
+                return true;
+    return false;
+}
+
+/* An entry that others take the place of: its inline blocks were never part of any file, and go
+ * unless the others name them: they may come without the bytes, since we said that we hold them. */
+static void forget_overwritten(struct store *s, uint64_t index, struct entry *const *entries,
+                               uint32_t count)
 {
     const struct log_entry *at = log_at(s, index);
     struct journal_record record;
@@ -184,7 +195,8 @@ static void forget_overwritten(struct store *s, uint64_t index)
         entry_decode(record.head, record.head_size, record.tail, record.tail_size, &e) == 0)
         for (uint32_t i = 0; i < e->blocks_count; i++) {
             struct index_entry found;
-            if (index_get(&s->index, e->blocks[i].name, &found) && found.kind == PLACE_LOG &&
+            if (!names_block(entries, count, e->blocks[i].name) &&
+                index_get(&s->index, e->blocks[i].name, &found) && found.kind == PLACE_LOG &&
                 found.number == lsn_generation(at->lsn))
                 (void)index_del(&s->index, NULL, e->blocks[i].name, &found);
         }
@@ -248,7 +260,7 @@ int store_write_entries(struct store *s, uint64_t ticket, struct entry *const *e
         if (entries[i]->index > commit && lacks_bytes(s, entries[i]))
             return -ENODATA;
     for (uint64_t i = entries[0]->index; i <= log_last(s); i++)
-        forget_overwritten(s, i);
+        forget_overwritten(s, i, entries, count);
     s->entries.count = entries[0]->index - s->base - 1;
     for (uint32_t i = 0; i < count; i++) {
         struct entry *e = entries[i];

@@ -69,6 +69,45 @@ START_TEST(a_new_suffix_replaces_the_old)
 }
 END_TEST
 
+/* The leader knows that we hold the bytes, so the entry that takes the place of the one that
+ * brought them comes without. */
+START_TEST(a_replaced_entry_leaves_the_bytes_its_successor_names)
+{
+    struct world w;
+    struct block_ref a = ref_of(1, 5000);
+    world_open(&w, STORE_COPY);
+    for (uint64_t i = 1; i <= 5; i++)
+        ck_assert_int_eq(write_entry(&w, i, 1, i == 4 ? &a : NULL, true, 0), 0);
+    store_drain(w.store);
+    ck_assert_int_eq(write_entry(&w, 3, 2, &a, false, 0), 0);
+    store_drain(w.store);
+    ck_assert_int_eq(read_back(&w, &a), 0);
+    reopen(&w);
+    ck_assert_uint_eq(w.info.last_index, 3);
+    ck_assert_int_eq(read_back(&w, &a), 0);
+    world_close(&w);
+}
+END_TEST
+
+/* Put by the mount, and brought by the entry as well before that was recorded. */
+START_TEST(bytes_that_came_twice_take_their_space_once)
+{
+    struct world w;
+    struct store_stats stats;
+    struct block_ref a = ref_of(1, 50000);
+    world_open(&w, STORE_COPY);
+    put(&w, &a);
+    ck_assert_int_eq(write_entry(&w, 1, 1, &a, true, 1), 0);
+    store_drain(w.store);
+    ck_assert_int_eq(read_back(&w, &a), 0);
+    store_stats(w.store, &stats);
+    ck_assert_uint_eq(stats.block_bytes, 0);
+    reopen(&w);
+    ck_assert_int_eq(read_back(&w, &a), 0);
+    world_close(&w);
+}
+END_TEST
+
 /* RULES B7: committed entries may come without bytes; the names wait in a durable set. */
 START_TEST(missing_names_are_remembered)
 {
@@ -411,6 +450,8 @@ int main(void)
     tcase_set_timeout(tc, 120);
     tcase_add_test(tc, all_comes_back_after_a_restart);
     tcase_add_test(tc, a_new_suffix_replaces_the_old);
+    tcase_add_test(tc, a_replaced_entry_leaves_the_bytes_its_successor_names);
+    tcase_add_test(tc, bytes_that_came_twice_take_their_space_once);
     tcase_add_test(tc, missing_names_are_remembered);
     tcase_add_test(tc, wrong_bytes_are_refused);
     tcase_add_test(tc, a_flipped_bit_is_found_and_mended);
