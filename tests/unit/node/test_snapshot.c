@@ -1,0 +1,152 @@
+/* A snapshot on its way into a copy, and who leads meanwhile. Node 2 has led and sends it to node
+ * 1, whose log has the same entries. */
+#include <string.h>
+
+#include "repl/base/kv_mem.h"
+#include "repl/wire/frame.h"
+#include "tests/unit/lib/run.h"
+#include "tests/unit/node/one.h"
+
+enum { ENTRIES = 3, CHUNK_BEGIN = 1, CHUNK_PAIRS, CHUNK_END };
+
+static struct one o;
+
+/* Entries that do nothing; those up to `commit` are committed. */
+static void append(uint64_t commit)
+{
+    struct message m = {.kind = MESSAGE_APPEND};
+    struct entry *entries[ENTRIES];
+    m.append.term = 1;
+    m.append.commit = commit;
+    m.append.entries_count = ENTRIES;
+    m.append.entries = entries;
+    for (uint64_t i = 0; i < ENTRIES; i++)
+        entries[i] = entry_new(1, i + 1, ENTRY_NOOP, NULL, NULL, 0, NULL);
+    one_message(&o, 2, &m);
+    one_turns(&o);
+    for (int i = 0; i < ENTRIES; i++)
+        entry_unref(entries[i]);
+}
+
+static void setup(void)
+{
+    one_open(&o, 1);
+    for (uint32_t id = 2; id <= ONE_NODES; id++)
+        one_link_up(&o, id);
+    one_link_up(&o, ONE_MOUNT);
+    append(0);
+    one_store(&o);
+    ck_assert_uint_eq(o.n->leader, 2);
+    ck_assert_uint_eq(o.n->applied, 0);
+}
+
+static void teardown(void)
+{
+    one_close(&o);
+}
+
+/* ---- short forms ----------------------------------------------------------------------------- */
+
+static void chunk(uint8_t kind, uint64_t a, uint64_t b, struct blob *bulk)
+{
+    struct bytes_writer w = {0};
+    bytes_put_u8(&w, kind);
+    bytes_put_u64(&w, 77);
+    bytes_put_u64(&w, a);
+    bytes_put_u64(&w, b);
+    one_frame(&o, 2, FRAME_SNAPSHOT_CHUNK, w.data, w.size, bulk);
+    bytes_writer_done(&w);
+}
+
+/* All but its end: an empty root directory, as of entry `index`. */
+static void most_of_a_snapshot(uint64_t index)
+{
+    struct kv *kv = kv_mem_new();
+    struct kv_txn *txn = kv_txn_new(kv);
+    struct fs_state *state = fs_state_new(kv, 0);
+    fs_state_format(state, txn);
+    ck_assert_int_eq(kv_txn_commit(txn), 0);
+    struct bytes_writer w = {0};
+    struct kv_iter *it = kv_iter(kv, 0, (struct bytes){0}, (struct bytes){0});
+    for (; kv_iter_valid(it); kv_iter_next(it)) {
+        bytes_put_sized(&w, kv_iter_key(it).data, kv_iter_key(it).size);
+        bytes_put_sized(&w, kv_iter_value(it).data, kv_iter_value(it).size);
+    }
+    kv_iter_free(it);
+    struct blob *bulk = blob_copy(w.data, w.size);
+    chunk(CHUNK_BEGIN, index, 1, NULL);
+    chunk(CHUNK_PAIRS, 1, 0, bulk);
+    blob_unref(bulk);
+    bytes_writer_done(&w);
+    fs_state_free(state);
+    kv_txn_free(txn);
+    kv_close(kv);
+    one_turns(&o);
+    ck_assert_uint_eq(o.n->install.from, 2);
+}
+
+static void end_of_a_snapshot(void)
+{
+    chunk(CHUNK_END, 1, 0, NULL);
+}
+
+/* A mount asks a copy for the root directory. */
+static void ask(void)
+{
+    Fs__Request req = FS__REQUEST__INIT;
+    Fs__Getattr m = FS__GETATTR__INIT;
+    uint8_t packed[64];
+    m.ino = FS_ROOT_INO;
+    req.id = 1;
+    req.follower = true;
+    req.body_case = FS__REQUEST__BODY_GETATTR;
+    req.getattr = &m;
+    one_frame(&o, ONE_MOUNT, FRAME_CLIENT_REQUEST, packed, fs__request__pack(&req, packed), NULL);
+}
+
+/* ---- nobody is elected ----------------------------------------------------------------------- */
+
+START_TEST(becomes_the_state)
+{
+    /* Goal: it is taken in while nothing is applied, and is the state then. */
+    most_of_a_snapshot(ENTRIES);
+    end_of_a_snapshot();
+    one_turns(&o);
+    ck_assert(o.n->install.committing);
+    ck_assert_ptr_null(o.n->state);
+    one_store(&o);
+    ck_assert_ptr_nonnull(o.n->state);
+    ck_assert_uint_eq(o.n->install.from, 0);
+    ck_assert_uint_eq(o.n->applied, ENTRIES);
+}
+END_TEST
+
+START_TEST(input_of_its_turn_comes_first)
+{
+    /* Goal: what came in before it was whole, and is fed in the same turn, still finds a state: a
+     * leader may learn only in that turn that it leads no more. */
+    most_of_a_snapshot(ENTRIES);
+    ask();
+    end_of_a_snapshot();
+    ck_assert_ptr_nonnull(o.n->state);
+    ck_assert(!o.n->install.committing);
+    one_turns(&o);
+    ck_assert(o.n->install.committing);
+    ask(); /* and what comes now is refused */
+    one_turns(&o);
+    one_store(&o);
+    ck_assert_uint_eq(o.n->applied, ENTRIES);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("node snapshot");
+    TCase *t = tcase_create("all");
+    tcase_set_timeout(t, 60);
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, becomes_the_state);
+    tcase_add_test(t, input_of_its_turn_comes_first);
+    suite_add_tcase(suite, t);
+    return run_suite(suite);
+}
