@@ -222,9 +222,10 @@ void one_link_up(struct one *o, uint32_t id)
 void one_turns(struct one *o)
 {
     for (int turns = 0; turns < 1000; turns++) {
-        for (size_t i = 0; i < o->to_deliver.count; i++)
+        for (size_t i = 0; i < o->to_deliver.count && !o->held; i++)
             one_message(o, o->to_deliver.items[i].from, &o->to_deliver.items[i].message);
-        vec_clear(&o->to_deliver);
+        if (!o->held)
+            vec_clear(&o->to_deliver);
         if (!o->woken)
             return;
         o->woken = false;

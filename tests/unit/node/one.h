@@ -28,6 +28,7 @@ struct one {
     bool woken;
     bool votes;                            /* the other nodes vote for this one */
     bool acks;                             /* ... and acknowledge what it sends */
+    bool held;                             /* what they answer waits */
     vec_of(struct one_message) to_deliver; /* what they answer */
 };
 

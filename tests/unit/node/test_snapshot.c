@@ -104,6 +104,35 @@ static void ask(void)
     one_frame(&o, ONE_MOUNT, FRAME_CLIENT_REQUEST, packed, fs__request__pack(&req, packed), NULL);
 }
 
+/* Until it has asked for votes: its own is written, the others' are on their way. */
+static void stand(void)
+{
+    o.votes = o.acks = true;
+    for (int i = 0; i < 100 && o.n->role != REPLICA_CANDIDATE; i++)
+        one_pass(&o, 50 * TIME_MS);
+    one_pass(&o, 5 * TIME_MS); /* what its pre-votes were granted is looked at */
+    o.held = true;
+    one_store(&o);
+    ck_assert_uint_gt(o.to_deliver.count, 0);
+    ck_assert_int_eq(o.n->role, REPLICA_CANDIDATE);
+}
+
+static void be_elected(void)
+{
+    o.held = false;
+    one_turns(&o);
+    ck_assert_int_eq(o.n->role, REPLICA_LEADER);
+}
+
+static void leads_with_a_state(void)
+{
+    ck_assert_int_eq(o.n->role, REPLICA_LEADER);
+    ck_assert(o.n->leading);
+    ck_assert_ptr_nonnull(o.n->state);
+    ck_assert_uint_eq(o.n->install.from, 0);
+    ck_assert_uint_eq(o.n->applied, ENTRIES + 1); /* and the entry that a leader begins with */
+}
+
 /* ---- nobody is elected ----------------------------------------------------------------------- */
 
 START_TEST(becomes_the_state)
@@ -139,6 +168,59 @@ START_TEST(input_of_its_turn_comes_first)
 }
 END_TEST
 
+START_TEST(commits_while_it_becomes_the_state)
+{
+    /* Goal: what is committed at the moment when there is no state is applied when there is one. */
+    most_of_a_snapshot(ENTRIES - 1);
+    end_of_a_snapshot();
+    one_turns(&o);
+    append(ENTRIES);
+    ck_assert(o.n->install.committing);
+    one_store(&o);
+    ck_assert_uint_eq(o.n->install.from, 0);
+    ck_assert_uint_eq(o.n->applied, ENTRIES);
+}
+END_TEST
+
+/* ---- it is elected --------------------------------------------------------------------------- */
+
+START_TEST(leader_gives_it_up)
+{
+    /* Goal: who is elected with what its log has needs no snapshot, and applies its log. */
+    most_of_a_snapshot(ENTRIES);
+    stand();
+    be_elected();
+    ck_assert_uint_eq(o.n->install.from, 0);
+    one_store(&o);
+    leads_with_a_state();
+    end_of_a_snapshot(); /* late */
+    one_turns(&o);
+    chunk(CHUNK_BEGIN, ENTRIES + 9, 1, NULL);
+    one_turns(&o);
+    one_store(&o);
+    leads_with_a_state();
+}
+END_TEST
+
+START_TEST(elected_while_it_becomes_the_state)
+{
+    /* Goal: who has no state at the moment when it is elected leads when it has one. */
+    most_of_a_snapshot(ENTRIES);
+    stand();
+    end_of_a_snapshot();
+    one_turns(&o);
+    ck_assert(o.n->install.committing);
+    be_elected();
+    ck_assert_ptr_null(o.n->state);
+    ck_assert(!o.n->leading);
+    ask();
+    one_pass(&o, 100 * TIME_MS);
+    ck_assert(!o.n->leading);
+    one_store(&o);
+    leads_with_a_state();
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("node snapshot");
@@ -147,6 +229,9 @@ int main(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, becomes_the_state);
     tcase_add_test(t, input_of_its_turn_comes_first);
+    tcase_add_test(t, commits_while_it_becomes_the_state);
+    tcase_add_test(t, leader_gives_it_up);
+    tcase_add_test(t, elected_while_it_becomes_the_state);
     suite_add_tcase(suite, t);
     return run_suite(suite);
 }
