@@ -126,6 +126,47 @@ START_TEST(lease_of_long_ago)
 }
 END_TEST
 
+START_TEST(make_of_long_ago)
+{
+    /* Goal: the same for a new file, whose first answer had the lease with it. */
+    give_lease_back(1);
+    ck_assert_uint_eq(service_make(&sv, LINK_A, a, 1, "f"), ino);
+    const struct service_answer *last = &sv.answers.items[sv.answers.count - 1];
+    ck_assert_uint_eq(last->reply->op->attr->lease_session, 0);
+}
+END_TEST
+
+START_TEST(lease_on_its_way_out)
+{
+    /* Goal: a lease whose end is proposed is not granted again by a request from before. */
+    Fs__Op op = FS__OP__INIT;
+    Fs__Lease lease = FS__LEASE__INIT;
+    lease.ino = ino;
+    op.seq = 2;
+    op.body_case = FS__OP__BODY_LEASE;
+    op.lease = &lease;
+    size_t asked = sv.proposals.count;
+    uint64_t id = service_send_op(&sv, LINK_A, a, &op);
+    Fs__Request req = FS__REQUEST__INIT;
+    Fs__RecallAck ack = FS__RECALL_ACK__INIT;
+    Fs__LeaseEnd end = FS__LEASE_END__INIT, *ends[1] = {&end};
+    end.ino = ino;
+    end.epoch = 1;
+    ack.leases = ends;
+    ack.n_leases = 1;
+    req.body_case = FS__REQUEST__BODY_RECALL_ACK;
+    req.recall_ack = &ack;
+    (void)service_send(&sv, LINK_A, a, &req);
+    ck_assert_uint_eq(sv.proposals.count, asked + 2);
+    service_append(&sv, asked);
+    service_append(&sv, asked + 1);
+    service_apply(&sv, asked);
+    ck_assert(service_answer(&sv, id) != NULL);
+    ck_assert_int_eq(service_answer(&sv, id)->op->err, EAGAIN);
+    service_apply(&sv, asked + 1);
+}
+END_TEST
+
 START_TEST(late_on_a_link_given_up)
 {
     /* Goal: once a mount has spoken on a newer link, what comes on the older one is not done, and
@@ -156,6 +197,8 @@ int main(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, removals_ask_in_turn);
     tcase_add_test(t, lease_of_long_ago);
+    tcase_add_test(t, make_of_long_ago);
+    tcase_add_test(t, lease_on_its_way_out);
     tcase_add_test(t, late_on_a_link_given_up);
     suite_add_tcase(suite, t);
     return run_suite(suite);
