@@ -1,0 +1,36 @@
+/* Names that change hands: entries replaced by others, bytes that come twice, names given up. */
+#include "repl/io/store.h"
+#include "tests/unit/lib/run.h"
+#include "tests/unit/repl/io/store_world.h"
+
+static const enum store_kind kinds[] = {STORE_COPY, STORE_WITNESS};
+
+/* RULES B6: bytes that were put, and came once more with their entry, are held once. */
+START_TEST(bytes_that_came_twice_go_at_once)
+{
+    struct world w;
+    struct store_stats stats;
+    struct block_ref a = ref_of(1, 5000);
+    world_open(&w, kinds[_i]);
+    put(&w, &a);
+    ck_assert_int_eq(write_entry(&w, 1, 1, &a, true, 0), 0);
+    store_drain(w.store);
+    store_stats(w.store, &stats);
+    ck_assert_uint_eq(stats.blocks_pending, 0);
+    ck_assert_int_eq(read_back(&w, &a), 0);
+    store_demote(w.store, 1);
+    store_drain(w.store);
+    ck_assert_int_eq(store_has(w.store, &a), w.kind == STORE_COPY);
+    world_close(&w);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("repl/io/store_overwrite");
+    TCase *tc = tcase_create("store_overwrite");
+    tcase_set_timeout(tc, 120);
+    tcase_add_loop_test(tc, bytes_that_came_twice_go_at_once, 0, 2);
+    suite_add_tcase(suite, tc);
+    return run_suite(suite);
+}
