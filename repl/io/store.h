@@ -173,9 +173,9 @@ void store_read(struct store *s, struct block_name name, uint32_t offset, uint32
 
 /* In the transaction that applies the entry which made `name` dead (RULES B12), or any other: the
  * name is not held and not missing any more. Its space comes back later, below a durable scan_from
- * (RULES S4). Unknown names are fine. `txn` NULL: on its own, for names no map ever named. The
- * transaction must be committed before the next store call other than store_drop and
- * store_fill_txn. */
+ * (RULES S4). Unknown names are fine. `txn` NULL: on its own, for names no map ever named, durable
+ * with the next group. The transaction must be committed before the next store call other than
+ * store_drop and store_fill_txn. */
 void store_drop(struct store *s, struct kv_txn *txn, struct block_name name);
 
 /* Each name held, in key order, those not durable yet last; until `each` gives false. Do not change

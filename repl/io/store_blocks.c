@@ -417,13 +417,14 @@ void store_drop(struct store *s, struct kv_txn *txn, struct block_name name)
         pending_remove(s, p);
     } else if (p)
         p->dropped = true;
-    bool was_missing = index_is_missing(&s->index, name);
-    if (index_del(&s->index, txn, name, &old)) {
+    const struct block_ref *missing = index_missing_get(&s->index, name);
+    struct block_ref ref = missing ? *missing : (struct block_ref){.name = name};
+    bool held = index_del(&s->index, txn, name, &old);
+    if (held)
         store_give_back(s, &old);
-        if (!txn)
-            record_drop(s, &old.ref);
-    }
-    if (was_missing && s->on_missing)
+    if (!txn && (held || missing))
+        record_drop(s, held ? &old.ref : &ref);
+    if (missing && s->on_missing)
         s->on_missing(s->on_missing_ctx, name, false);
 }
 

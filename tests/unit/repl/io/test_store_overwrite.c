@@ -25,12 +25,29 @@ START_TEST(bytes_that_came_twice_go_at_once)
 }
 END_TEST
 
+START_TEST(a_missing_name_that_was_dropped_stays_away)
+{
+    struct world w;
+    struct block_ref a = ref_of(1, 5000);
+    world_open(&w, STORE_COPY);
+    store_add_missing(w.store, &a);
+    store_drain(w.store);
+    store_drop(w.store, NULL, a.name);
+    store_drain(w.store);
+    ck_assert_uint_eq(store_missing_count(w.store), 0);
+    reopen(&w);
+    ck_assert_uint_eq(store_missing_count(w.store), 0);
+    world_close(&w);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("repl/io/store_overwrite");
     TCase *tc = tcase_create("store_overwrite");
     tcase_set_timeout(tc, 120);
     tcase_add_loop_test(tc, bytes_that_came_twice_go_at_once, 0, 2);
+    tcase_add_test(tc, a_missing_name_that_was_dropped_stays_away);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }
