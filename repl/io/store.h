@@ -122,6 +122,7 @@ void store_write_vote(struct store *s, uint64_t ticket, uint64_t term, uint32_t 
  * first (RULES S1). Those not held become missing, in the same record, when the entry is at or
  * below `commit`; on a witness they are just lacking (RULES B3, B7). -ENODATA: an entry above
  * `commit` names a block that is not held; nothing was queued, and nothing must be acknowledged.
+ * What is held only by an entry that is replaced counts, and stays.
  * -ENOSPC: no room for the log (RULES B13); nothing was queued. */
 int store_write_entries(struct store *s, uint64_t ticket, struct entry *const *entries,
                         uint32_t count, uint64_t commit);
@@ -135,7 +136,8 @@ void store_truncate(struct store *s, uint64_t index);
 
 /* EFFECT_DEMOTE, witness only: the bytes of entries at or below `index` go, from the raw files too
  * (RULES B6, S5). The live entries move to fresh segments. May be put off to gather work, but ends
- * without further calls. `index` must be durable here. */
+ * without further calls. `index` must be durable here. Bytes put after their entry was written are
+ * none of the log's: the caller drops them. */
 void store_demote(struct store *s, uint64_t index);
 
 /* Notes the replica's whole_index and the highest index known to be committed, to ride with the

@@ -196,6 +196,31 @@ static struct pending *pending_new(struct store *s, const struct block_ref *ref,
     return p;
 }
 
+int pending_keep(struct store *s, const struct index_entry *e, const uint8_t *bytes)
+{
+    struct pending *p = pending_find(s, e->ref.name);
+    uint64_t runs[BLOCK_RUNS_MAX];
+    if (p)
+        return 0;
+    block_run_hashes(bytes, e->ref.size, runs);
+    if (memcmp(runs, e->runs, block_runs(e->ref.size) * sizeof *runs) != 0)
+        return -ENODATA;
+    p = pending_new(s, &e->ref, NULL, 0);
+    memcpy(p->runs, e->runs, sizeof p->runs);
+    int rc = blocks_take(s->blocks, e->ref.size, &p->place, &p->segment);
+    if (rc < 0) {
+        pending_free(p);
+        return rc;
+    }
+    p->state = PENDING_WRITTEN;
+    name_map_put(&s->pending, &p->node);
+    s->pending_count++;
+    rc = blocks_write(p->segment, p->place.offset, bytes, e->ref.size); /* small, and rare */
+    if (rc < 0)
+        pending_supersede(s, e->ref.name);
+    return rc;
+}
+
 void store_put(struct store *s, const struct block_ref *ref, struct blob *bytes, uint32_t offset,
                store_done_fn *done, void *ctx)
 {

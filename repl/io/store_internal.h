@@ -3,6 +3,7 @@
  *     store.c           opening, identity, space, the end
  *     store_recover.c   the log's records after a restart
  *     store_log.c       entries, votes, truncation; a witness's demotion
+ *     store_overwrite.c entries that others take the place of
  *     store_blocks.c    blocks in, out, missing, dropped
  *     store_state.c     flushes of the key-value store, snapshots, space given back */
 #ifndef TALLY_REPL_IO_STORE_INTERNAL_H
@@ -136,6 +137,11 @@ void store_release(struct store *s);
 void store_index_inline(struct store *s, const struct entry *e, const uint64_t *runs, lsn_no lsn,
                         uint32_t head_size);
 
+/* ---- store_overwrite.c ----------------------------------------------------------------------- */
+/* Before `entries` replace what is at and above the first one's index. 0; negative: bytes that they
+ * name could not be kept, and everything is as before. */
+int store_overwrite(struct store *s, struct entry *const *entries, uint32_t count);
+
 /* ---- store_blocks.c -------------------------------------------------------------------------- */
 struct pending *pending_find(const struct store *s, struct block_name name);
 /* The place of a block is durable in the log at `lsn`. */
@@ -144,6 +150,9 @@ void store_note_place(struct store *s, lsn_no lsn);
 void pending_record(struct store *s, struct pending *p);
 /* The log has the bytes of this name: what was put is not needed. */
 void pending_supersede(struct store *s, struct block_name name);
+/* Bytes in a record of the log that is given up, as if they had been put; nothing is done when they
+ * are, or are about to be. 0 or a negative errno, -ENODATA: they are damaged. */
+int pending_keep(struct store *s, const struct index_entry *e, const uint8_t *bytes);
 void pending_free_all(struct store *s);
 /* The bytes at a place of the index are not wanted any more. */
 void store_give_back(struct store *s, const struct index_entry *e);

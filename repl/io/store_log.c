@@ -171,39 +171,6 @@ static bool lacks_bytes(struct store *s, const struct entry *e)
     return false;
 }
 
-static bool names_block(struct entry *const *entries, uint32_t count, struct block_name name)
-{
-    for (uint32_t i = 0; i < count; i++)
-        for (uint32_t k = 0; k < entries[i]->blocks_count; k++)
-            if (block_name_equal(entries[i]->blocks[k].name, name))
-                return true;
-    return false;
-}
-
-/* An entry that others take the place of: its inline blocks were never part of any file, and go
- * unless the others name them: they may come without the bytes, since we said that we hold them. */
-static void forget_overwritten(struct store *s, uint64_t index, struct entry *const *entries,
-                               uint32_t count)
-{
-    const struct log_entry *at = log_at(s, index);
-    struct journal_record record;
-    struct blob *raw = NULL;
-    struct entry *e = NULL;
-    if (!at->bytes || !at->lsn || journal_read(s->journal, at->lsn, &record, &raw) < 0)
-        return;
-    if (record.tail_size &&
-        entry_decode(record.head, record.head_size, record.tail, record.tail_size, &e) == 0)
-        for (uint32_t i = 0; i < e->blocks_count; i++) {
-            struct index_entry found;
-            if (!names_block(entries, count, e->blocks[i].name) &&
-                index_get(&s->index, e->blocks[i].name, &found) && found.kind == PLACE_LOG &&
-                found.number == lsn_generation(at->lsn))
-                (void)index_del(&s->index, NULL, e->blocks[i].name, &found);
-        }
-    entry_unref(e);
-    blob_unref(raw);
-}
-
 /* What a snapshot that was just switched to makes of entries the replica wrote before it heard of
  * it: those the snapshot includes are skipped, and what follows an entry that contradicts it is
  * void (of an old leader: its term is lower). The number of entries to skip. */
@@ -259,8 +226,9 @@ int store_write_entries(struct store *s, uint64_t ticket, struct entry *const *e
     for (uint32_t i = 0; i < count; i++)
         if (entries[i]->index > commit && lacks_bytes(s, entries[i]))
             return -ENODATA;
-    for (uint64_t i = entries[0]->index; i <= log_last(s); i++)
-        forget_overwritten(s, i, entries, count);
+    int rc = store_overwrite(s, entries, count);
+    if (rc < 0)
+        return rc;
     s->entries.count = entries[0]->index - s->base - 1;
     for (uint32_t i = 0; i < count; i++) {
         struct entry *e = entries[i];

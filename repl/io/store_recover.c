@@ -109,6 +109,20 @@ static void add_moved(struct scan *scan, uint64_t index, const struct log_entry 
     scan->start -= count;
 }
 
+/* Entries from `index` on are overwritten: their inline blocks go (store_overwrite). */
+static void void_places(struct scan *scan, uint64_t index)
+{
+    struct store *s = scan->s;
+    for (size_t i = index - scan->start - 1; i < s->entries.count; i++)
+        for (size_t k = scan->found.count; s->entries.items[i].bytes && k-- > 0;) {
+            struct found *f = &scan->found.items[k];
+            if (f->lsn < s->entries.items[i].lsn)
+                break;
+            if (f->lsn == s->entries.items[i].lsn)
+                f->kind = FOUND_DROP;
+        }
+}
+
 static int on_entry_record(struct scan *scan, const struct journal_record *record)
 {
     struct store *s = scan->s;
@@ -123,9 +137,10 @@ static int on_entry_record(struct scan *scan, const struct journal_record *recor
     if ((record->flags & ENTRY_MOVED) && s->entries.count) {
         add_moved(scan, e->index, &at);
     } else {
-        if (e->index > scan->start && e->index <= last)
+        if (e->index > scan->start && e->index <= last) {
+            void_places(scan, e->index);
             s->entries.count = e->index - scan->start - 1;
-        else if (e->index != last + 1)
+        } else if (e->index != last + 1)
             s->entries.count = 0; /* what was before is below a base that a later record tells */
         if (s->entries.count == 0)
             scan->start = e->index - 1;

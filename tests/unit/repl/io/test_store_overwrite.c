@@ -5,6 +5,46 @@
 
 static const enum store_kind kinds[] = {STORE_COPY, STORE_WITNESS};
 
+/* What an entry names without bytes of its own was held when it was queued: it still is when the
+ * entry that brought the bytes is the one it replaces. */
+START_TEST(what_the_new_entry_names_stays)
+{
+    struct world w;
+    struct block_ref a = ref_of(1, 5000), b = ref_of(2, 6000);
+    world_open(&w, kinds[_i]);
+    ck_assert_int_eq(write_entry(&w, 1, 1, &b, true, 0), 0);
+    ck_assert_int_eq(write_entry(&w, 2, 1, &a, true, 0), 0);
+    store_drain(w.store);
+    ck_assert_int_eq(write_entry(&w, 2, 2, &a, false, 0), 0);
+    store_drain(w.store);
+    ck_assert_uint_eq(store_missing_count(w.store), 0);
+    ck_assert_int_eq(read_back(&w, &a), 0);
+    store_demote(w.store, 1);
+    store_drain(w.store);
+    reopen(&w);
+    ck_assert_uint_eq(store_missing_count(w.store), 0);
+    ck_assert_int_eq(read_back(&w, &a), 0);
+    ck_assert_int_eq(store_has(w.store, &b), w.kind == STORE_COPY);
+    world_close(&w);
+}
+END_TEST
+
+START_TEST(what_was_overwritten_does_not_come_back)
+{
+    struct world w;
+    struct block_ref a = ref_of(1, 5000);
+    world_open(&w, kinds[_i]);
+    ck_assert_int_eq(write_entry(&w, 1, 1, &a, true, 0), 0);
+    store_drain(w.store);
+    ck_assert_int_eq(write_entry(&w, 1, 2, NULL, false, 0), 0);
+    store_drain(w.store);
+    ck_assert(!store_has(w.store, &a));
+    reopen(&w);
+    ck_assert(!store_has(w.store, &a));
+    world_close(&w);
+}
+END_TEST
+
 /* RULES B6: bytes that were put, and came once more with their entry, are held once. */
 START_TEST(bytes_that_came_twice_go_at_once)
 {
@@ -46,6 +86,8 @@ int main(void)
     Suite *suite = suite_create("repl/io/store_overwrite");
     TCase *tc = tcase_create("store_overwrite");
     tcase_set_timeout(tc, 120);
+    tcase_add_loop_test(tc, what_the_new_entry_names_stays, 0, 2);
+    tcase_add_loop_test(tc, what_was_overwritten_does_not_come_back, 0, 2);
     tcase_add_loop_test(tc, bytes_that_came_twice_go_at_once, 0, 2);
     tcase_add_test(tc, a_missing_name_that_was_dropped_stays_away);
     suite_add_tcase(suite, tc);
