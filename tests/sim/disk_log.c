@@ -29,13 +29,26 @@ void disk_cut_log(struct disk *d, size_t count)
         pop_entry(d);
 }
 
-/* An overwritten entry's inline blocks were never part of any file. */
-static void overwrite_from(struct disk *d, uint64_t index)
+static bool names(const struct disk_record *r, size_t count, struct block_name name)
 {
+    for (size_t i = 0; i < count; i++)
+        for (uint32_t k = 0; r[i].entry && k < r[i].entry->blocks_count; k++)
+            if (block_name_equal(r[i].entry->blocks[k].name, name))
+                return true;
+    return false;
+}
+
+/* An overwritten entry's inline blocks were never part of any file; but what comes may name them.
+ */
+static void overwrite_from(struct store *s, uint64_t index)
+{
+    struct disk *d = s->disk;
     while (last_index(d) >= index && d->log.count) {
         const struct entry *e = d->log.items[d->log.count - 1];
         for (uint32_t i = 0; e->inline_bytes && i < e->blocks_count; i++)
-            disk_forget_block(d, disk_key(e->blocks[i].name));
+            if (!names(s->group.items, s->group.count, e->blocks[i].name) &&
+                !names(s->queue.items, s->queue.count, e->blocks[i].name))
+                disk_forget_block(d, disk_key(e->blocks[i].name));
         pop_entry(d);
     }
 }
@@ -69,7 +82,7 @@ static void apply_entry(struct store *s, struct disk_record *r, bool tell)
     struct entry *e = r->entry;
     if (e->index <= d->base_index || e->index > last_index(d) + 1 || e->term < d->base_term)
         return;
-    overwrite_from(d, e->index);
+    overwrite_from(s, e->index);
     sim_trace("n%u has entry %llu", d->node, (unsigned long long)e->index);
     vec_push(&d->log, entry_ref(e));
     d->log_bytes += entry_size(e);
