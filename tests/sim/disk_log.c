@@ -277,11 +277,41 @@ void store_truncate(struct store *s, uint64_t index)
     disk_release_log(s->disk, s->truncate_to);
 }
 
-static void demote_block(struct disk *d, const struct block_ref *ref, uint64_t index)
+/* An entry, or a block of one, is on its way to the log. */
+static bool entries_on_their_way(const struct store *s)
 {
-    if (disk_written_block(d, ref))
-        check_blocks_demote(d->node, ref, index);
-    disk_forget_block(d, disk_key(ref->name));
+    for (size_t i = 0; i < s->queue.count; i++)
+        if (s->queue.items[i].entry)
+            return true;
+    for (size_t i = 0; i < s->group.count; i++)
+        if (s->group.items[i].entry)
+            return true;
+    return false;
+}
+
+/* What no entry above names goes, if the log has it. Bytes that came later than their entry are not
+ * in the log: the node drops them. */
+static void demote_blocks(struct disk *d, const struct map *kept)
+{
+    vec_of(uint64_t) gone = {0};
+    size_t cursor = 0;
+    uint64_t key;
+    void *value;
+    while (map_next(&d->blocks, &cursor, &key, &value))
+        if (((struct disk_block *)value)->state == BLOCK_DURABLE && !map_get(kept, key))
+            vec_push(&gone, key);
+    for (size_t i = 0; i < gone.count; i++)
+        disk_forget_block(d, gone.items[i]);
+    vec_done(&gone);
+}
+
+static void check_demotion(const struct disk *d, const struct entry *e, const struct map *kept)
+{
+    for (uint32_t k = 0; k < e->blocks_count; k++) {
+        const struct block_ref *ref = &e->blocks[k];
+        if (!map_get(kept, disk_key(ref->name)) && disk_written_block(d, ref))
+            check_blocks_demote(d->node, ref, e->index);
+    }
 }
 
 /* RULES B6: bytes up to `index` go, unless an entry above names them too. */
@@ -289,6 +319,8 @@ void store_demote(struct store *s, uint64_t index)
 {
     struct disk *d = s->disk;
     struct map kept = {0};
+    if (s->config.kind != STORE_WITNESS || entries_on_their_way(s))
+        return; /* asked for again */
     sim_count(COUNT_DEMOTIONS, 1);
     for (size_t i = 0; i < d->log.count; i++)
         for (uint32_t k = 0; d->log.items[i]->index > index && k < d->log.items[i]->blocks_count;
@@ -298,9 +330,7 @@ void store_demote(struct store *s, uint64_t index)
         struct entry *e = d->log.items[i];
         if (e->index > index)
             break;
-        for (uint32_t k = 0; k < e->blocks_count; k++)
-            if (!map_get(&kept, disk_key(e->blocks[k].name)))
-                demote_block(d, &e->blocks[k], e->index);
+        check_demotion(d, e, &kept);
         if (!e->inline_bytes)
             continue;
         d->log_bytes -= entry_size(e);
@@ -308,6 +338,7 @@ void store_demote(struct store *s, uint64_t index)
         d->log_bytes += entry_size(d->log.items[i]);
         entry_unref(e);
     }
+    demote_blocks(d, &kept);
     map_done(&kept);
 }
 
