@@ -34,15 +34,13 @@ struct disk_block *disk_find_block(const struct disk *d, struct block_name name)
 
 struct disk_missing *disk_find_missing(const struct disk *d, struct block_name name)
 {
-    struct disk_missing *m = map_get(&d->missing, disk_key(name));
-    return m && !m->dropped ? m : NULL;
+    return map_get(&d->missing, disk_key(name));
 }
 
 /* ---- what changes ---------------------------------------------------------------------------- */
 
-void disk_forget_block(struct disk *d, uint64_t key)
+void disk_free_block(struct disk *d, struct disk_block *b)
 {
-    struct disk_block *b = map_del(&d->blocks, key);
     if (!b)
         return;
     d->block_bytes -= b->ref.size;
@@ -50,15 +48,15 @@ void disk_forget_block(struct disk *d, uint64_t key)
     free(b);
 }
 
+void disk_forget_block(struct disk *d, uint64_t key)
+{
+    disk_free_block(d, map_del(&d->blocks, key));
+}
+
 void disk_store_bytes(struct disk *d, const struct block_ref *ref, const uint8_t *bytes,
                       enum block_state state)
 {
     struct disk_block *b = xcalloc(1, sizeof *b);
-    const struct disk_block *old = disk_find_block(d, ref->name);
-    if (old && old->state == BLOCK_DURABLE && old->dropped) {
-        b->kept = true;
-        b->drop_at = old->drop_at;
-    }
     disk_forget_block(d, disk_key(ref->name));
     b->ref = *ref;
     b->state = state;
@@ -77,7 +75,6 @@ void disk_note_missing(struct disk *d, const struct block_ref *ref, bool durable
     }
     m->ref = *ref;
     m->durable |= durable;
-    m->dropped = false;
 }
 
 void disk_block_durable(struct store *s, const struct block_ref *ref, bool tell)
@@ -90,8 +87,9 @@ void disk_block_durable(struct store *s, const struct block_ref *ref, bool tell)
     b->state = BLOCK_DURABLE;
     if (!b->spoilt)
         (void)map_del(&d->spoilt, disk_key(ref->name));
-    free(map_del(&d->missing,
-                 disk_key(ref->name))); /* also a dropped one: a crash brings none back */
+    free(map_del(&d->missing, disk_key(ref->name)));
+    if (b->dropped)
+        disk_drop(d, disk_key(ref->name), disk_next_batch(s));
     if (!was_missing)
         return;
     sim_count(COUNT_REPAIRS, 1);
@@ -99,57 +97,27 @@ void disk_block_durable(struct store *s, const struct block_ref *ref, bool tell)
         s->on_missing(s->on_missing_ctx, ref->name, false);
 }
 
-/* Drops up to the durable applied state are final. */
-void disk_blocks_flushed(struct disk *d)
-{
-    size_t kept = 0;
-    for (size_t i = 0; i < d->dropped.count; i++) {
-        uint64_t key = d->dropped.items[i];
-        const struct disk_block *b = map_get(&d->blocks, key);
-        const struct disk_missing *m = map_get(&d->missing, key);
-        bool block_final = b && b->dropped && b->drop_at <= d->applied;
-        bool missing_final = m && m->dropped && m->drop_at <= d->applied;
-        bool wait = (b && b->dropped && !block_final) || (m && m->dropped && !missing_final);
-        if (block_final)
-            disk_forget_block(d, key);
-        if (missing_final)
-            free(map_del(&d->missing, key));
-        if (wait)
-            d->dropped.items[kept++] = key;
-    }
-    d->dropped.count = kept;
-}
-
-/* The node is dead: drops that are not durable did not happen, nor did what no record names. */
+/* The node is dead: what no record names is lost, and drops that are not durable did not happen. */
 void disk_blocks_crashed(struct disk *d)
 {
     vec_of(uint64_t) gone = {0};
     size_t cursor = 0;
     uint64_t key;
     void *value;
-    while (map_next(&d->blocks, &cursor, &key, &value)) {
-        struct disk_block *b = value;
-        b->dropped = b->dropped && b->drop_at <= d->applied;
-        if (b->kept && b->drop_at > d->applied)
-            b->state = BLOCK_DURABLE;
-        b->kept = false;
-        if (b->dropped || b->state != BLOCK_DURABLE)
+    while (map_next(&d->blocks, &cursor, &key, &value))
+        if (((struct disk_block *)value)->state != BLOCK_DURABLE)
             vec_push(&gone, key);
-    }
     for (size_t i = 0; i < gone.count; i++)
         disk_forget_block(d, gone.items[i]);
     vec_clear(&gone);
     cursor = 0;
-    while (map_next(&d->missing, &cursor, &key, &value)) {
-        struct disk_missing *m = value;
-        m->dropped = m->dropped && m->drop_at <= d->applied;
-        if (m->dropped || !m->durable)
+    while (map_next(&d->missing, &cursor, &key, &value))
+        if (!((struct disk_missing *)value)->durable)
             vec_push(&gone, key);
-    }
     for (size_t i = 0; i < gone.count; i++)
         free(map_del(&d->missing, gone.items[i]));
     vec_done(&gone);
-    vec_clear(&d->dropped);
+    disk_drops_crashed(d);
 }
 
 void disk_blocks_done(struct disk *d)
@@ -163,10 +131,10 @@ void disk_blocks_done(struct disk *d)
     cursor = 0;
     while (map_next(&d->missing, &cursor, NULL, &value))
         free(value);
+    disk_drops_done(d);
     map_done(&d->blocks);
     map_done(&d->missing);
     map_done(&d->spoilt);
-    vec_done(&d->dropped);
     d->block_bytes = 0;
 }
 
@@ -178,7 +146,11 @@ static void finish_put(struct store *s, struct disk_job *job)
     const struct disk_missing *m = disk_find_missing(s->disk, job->ref.name);
     if (b && b->state == BLOCK_WRITING) {
         b->state = BLOCK_WRITTEN;
-        if (m && disk_same_block(&m->ref, &job->ref)) {
+        if (m && !disk_same_block(&m->ref, &job->ref))
+            job->status = -EBADMSG; /* the committed entry that came meanwhile names other bytes */
+        if (b->dropped || job->status < 0) {
+            disk_forget_block(s->disk, disk_key(job->ref.name));
+        } else if (m) {
             b->state = BLOCK_RECORDING;
             disk_append(s, &(struct disk_record){.kind = RECORD_BLOCK, .ref = job->ref});
         }
@@ -207,7 +179,11 @@ static bool put_refused(const struct store *s, const struct block_ref *ref,
         *status = -EBADMSG;
         return true;
     }
-    if (b && !b->dropped) {
+    if (b && b->dropped) {
+        *status = -EAGAIN;
+        return true;
+    }
+    if (b) {
         *status = disk_same_block(&b->ref, ref) ? 0 : -EEXIST;
         return b->state != BLOCK_WRITING || *status; /* else it waits with the first */
     }
@@ -219,27 +195,16 @@ static bool put_refused(const struct store *s, const struct block_ref *ref,
     return *status != 0;
 }
 
-/* Dropped, and the drop is not durable: the bytes are still there. */
-static bool take_back(struct disk *d, const struct block_ref *ref)
-{
-    struct disk_block *b = disk_find_block(d, ref->name);
-    if (!b || !b->dropped || b->state != BLOCK_DURABLE || b->spoilt ||
-        !disk_same_block(&b->ref, ref))
-        return false;
-    b->dropped = false;
-    return true;
-}
-
 void store_put(struct store *s, const struct block_ref *ref, struct blob *bytes, uint32_t offset,
                store_done_fn *done, void *ctx)
 {
     int status = 0;
-    bool refused = take_back(s->disk, ref) || put_refused(s, ref, bytes, offset, &status);
+    bool refused = put_refused(s, ref, bytes, offset, &status);
     sim_trace("put of %llu.%llu: %d", (unsigned long long)ref->name.session,
               (unsigned long long)ref->name.n, status);
-    struct disk_block *b = disk_find_block(s->disk, ref->name);
+    const struct disk_block *b = disk_find_block(s->disk, ref->name);
     time_us takes = refused ? 1 : disk_latency(s->disk, ref->size);
-    if (!refused && !(b && !b->dropped))
+    if (!refused && !b)
         disk_store_bytes(s->disk, ref, bytes->data + offset, BLOCK_WRITING);
     struct disk_job *job = disk_job_new(s, refused ? finish_soon : finish_put, takes);
     job->done = done;
@@ -317,32 +282,4 @@ void store_read(struct store *s, struct block_name name, uint32_t offset, uint32
     job->ref.name = name;
     job->offset = offset;
     job->size = size;
-}
-
-void store_drop(struct store *s, struct kv_txn *txn, struct block_name name)
-{
-    struct disk *d = s->disk;
-    uint64_t key = disk_key(name);
-    struct disk_block *b = map_get(&d->blocks, key);
-    struct disk_missing *m = map_get(&d->missing, key);
-    bool was_missing = m && !m->dropped;
-    if (!txn)
-        check_blocks_drop(d->node, name);
-    if (s->config.kind == STORE_WITNESS || MUTANT(freed_before_flush)) {
-        if (b && b->kept && b->drop_at > d->applied)
-            b->dropped = true, vec_push(&d->dropped, key);
-        else if (b && b->state != BLOCK_WRITING)
-            disk_forget_block(d, key);
-        free(map_del(&d->missing, key));
-        return;
-    }
-    /* Durable with the next state; until then a crash brings it back. */
-    if (b)
-        b->dropped = true, b->drop_at = UINT64_MAX;
-    if (m)
-        m->dropped = true, m->drop_at = UINT64_MAX;
-    if (b || m)
-        vec_push(&d->dropped, key);
-    if (was_missing && s->on_missing)
-        s->on_missing(s->on_missing_ctx, name, false);
 }

@@ -37,8 +37,7 @@ void store_each_missing(struct store *s, store_block_fn *each, void *ctx)
     size_t cursor = 0;
     void *value;
     while (map_next(&s->disk->missing, &cursor, NULL, &value))
-        if (!((struct disk_missing *)value)->dropped)
-            vec_push(&refs, ((struct disk_missing *)value)->ref);
+        vec_push(&refs, ((struct disk_missing *)value)->ref);
     if (refs.count)
         qsort(refs.items, refs.count, sizeof *refs.items, by_name);
     for (size_t i = 0; i < refs.count && each(ctx, &refs.items[i]); i++)
@@ -48,13 +47,7 @@ void store_each_missing(struct store *s, store_block_fn *each, void *ctx)
 
 uint64_t store_missing_count(const struct store *s)
 {
-    const struct map *missing = &s->disk->missing;
-    uint64_t count = missing->count;
-    size_t cursor = 0;
-    void *value;
-    while (count && s->disk->dropped.count && map_next(missing, &cursor, NULL, &value))
-        count -= ((struct disk_missing *)value)->dropped;
-    return count;
+    return s->disk->missing.count;
 }
 
 bool store_is_missing(const struct store *s, struct block_name name)
@@ -137,6 +130,10 @@ bool disk_lose_write(struct disk *d)
 bool disk_durable_block(const struct disk *d, const struct block_ref *ref)
 {
     const struct disk_block *b = disk_find_block(d, ref->name);
+    for (size_t i = 0; !b && i < d->dropped.count; i++) /* a crash would bring it back */
+        if (d->dropped.items[i].block &&
+            block_name_equal(d->dropped.items[i].block->ref.name, ref->name))
+            b = d->dropped.items[i].block;
     return b && b->state == BLOCK_DURABLE && disk_same_block(&b->ref, ref);
 }
 

@@ -17,20 +17,24 @@ struct disk_block {
     struct blob *bytes;
     uint64_t hashes[BLOCK_RUNS_MAX];
     enum block_state state;
-    bool spoilt;      /* reading finds other bytes than its hash says */
-    bool dropped;     /* gone for the node; comes back when a crash undoes the drop */
-    uint64_t drop_at; /* applied index with which the drop becomes durable */
-    bool kept;        /* put again after a drop that is not durable: a crash has the old one */
+    bool spoilt;  /* reading finds other bytes than its hash says */
+    bool dropped; /* gone for the node, and still being written or recorded */
 };
 
 struct disk_missing {
     struct block_ref ref;
-    bool durable, dropped;
-    uint64_t drop_at;
+    bool durable;
+};
+
+/* What is gone for the node and not on the disk: a crash brings it back. */
+struct disk_drop {
+    struct disk_block *block;     /* or */
+    struct disk_missing *missing; /* owned */
+    uint64_t batch;               /* of the key-value store: durable with it */
 };
 
 /* One record on its way to the log. */
-enum record { RECORD_VOTE, RECORD_ENTRY, RECORD_BASE, RECORD_BLOCK, RECORD_MISSING };
+enum record { RECORD_VOTE, RECORD_ENTRY, RECORD_BASE, RECORD_BLOCK, RECORD_MISSING, RECORD_DROP };
 
 struct disk_record {
     enum record kind;
@@ -76,8 +80,9 @@ struct disk {
     vec_of(struct entry *) log;
     struct map blocks, missing; /* by hash of the name */
     struct map spoilt;          /* names whose bytes the nemesis has spoilt and nobody mended */
-    vec_of(uint64_t) dropped;   /* keys of blocks and missing names whose drop is not durable yet */
+    vec_of(struct disk_drop) dropped; /* oldest first */
     struct kv *kv;
+    uint64_t flushed; /* batches, ever */
     uint64_t applied;
     uint64_t block_bytes, log_bytes, log_written;
     /* faults */
@@ -128,10 +133,19 @@ void disk_store_bytes(struct disk *d, const struct block_ref *ref, const uint8_t
 void disk_block_durable(struct store *s, const struct block_ref *ref, bool tell);
 void disk_note_missing(struct disk *d, const struct block_ref *ref, bool durable);
 void disk_forget_block(struct disk *d, uint64_t key);
-void disk_blocks_flushed(struct disk *d);
+void disk_free_block(struct disk *d, struct disk_block *b);
 void disk_blocks_crashed(struct disk *d);
 void disk_blocks_done(struct disk *d);
+/* disk_drops.c */
+/* The name is neither held nor missing any more; durable with the next batch. */
+void disk_drop(struct disk *d, uint64_t key, uint64_t batch);
+void disk_drops_flushed(struct disk *d);
+void disk_drop_recorded(struct disk *d, uint64_t key);
+void disk_drops_crashed(struct disk *d);
+void disk_drops_done(struct disk *d);
 /* disk_state.c */
+uint64_t disk_next_batch(const struct store *s);
+void disk_add_batch(struct store *s); /* an empty one */
 void disk_open_kv(struct store *s);
 void disk_close_kv(struct store *s);
 void disk_flush_now(struct store *s, size_t batches);

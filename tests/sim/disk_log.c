@@ -112,7 +112,11 @@ static void apply_record(struct store *s, struct disk_record *r, bool tell)
         disk_block_durable(s, &r->ref, tell);
         break;
     case RECORD_MISSING:
-        disk_note_missing(d, &r->ref, true);
+        if (disk_find_missing(d, r->ref.name))
+            disk_note_missing(d, &r->ref, true);
+        break;
+    case RECORD_DROP:
+        disk_drop_recorded(d, disk_key(r->ref.name));
         break;
     }
 }

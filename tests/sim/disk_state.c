@@ -113,6 +113,16 @@ struct kv *store_kv(struct store *s)
     return s->kv;
 }
 
+uint64_t disk_next_batch(const struct store *s)
+{
+    return s->disk->flushed + s->batches.count + 1;
+}
+
+void disk_add_batch(struct store *s)
+{
+    vec_push(&s->batches, (struct kv_batch){0});
+}
+
 /* ---- flushes --------------------------------------------------------------------------------- */
 
 static uint64_t applied_of(struct kv *kv)
@@ -139,9 +149,10 @@ void disk_flush_now(struct store *s, size_t batches)
     memmove(s->batches.items, s->batches.items + batches,
             (s->batches.count - batches) * sizeof *s->batches.items);
     s->batches.count -= batches;
+    d->flushed += batches;
     if (!MUTANT(applied_index_apart))
         d->applied = applied_of(d->kv);
-    disk_blocks_flushed(d);
+    disk_drops_flushed(d);
     disk_release_log(d, s->truncate_to);
 }
 
@@ -150,8 +161,8 @@ static void finish_flush(struct store *s, struct disk_job *job)
     int status = s->disk->fail_flush ? -EIO : 0;
     s->disk->fail_flush = false;
     s->flushing = false;
-    if (status == 0 && job->batches <= s->batches.count)
-        disk_flush_now(s, job->batches);
+    if (status == 0 && job->batches > s->disk->flushed)
+        disk_flush_now(s, job->batches - s->disk->flushed);
     if (job->done)
         job->done(job->ctx, status);
 }
@@ -163,7 +174,7 @@ void store_flush(struct store *s, store_done_fn *done, void *ctx)
     s->flushed_log_bytes = s->disk->log_written;
     struct disk_job *job =
         disk_job_new(s, finish_flush, copy ? 2 * disk_latency(s->disk, 64 << 10) : 1);
-    job->batches = s->batches.count;
+    job->batches = s->disk->flushed + s->batches.count;
     job->done = done;
     job->ctx = ctx;
 }
@@ -184,26 +195,9 @@ uint64_t store_durable_applied(const struct store *s)
     return s->disk->applied;
 }
 
-/* Names dropped in this transaction are gone for good when it is durable. */
-static void date_drops(struct disk *d, uint64_t applied)
-{
-    for (size_t i = d->dropped.count; i-- > 0;) {
-        struct disk_block *b = map_get(&d->blocks, d->dropped.items[i]);
-        struct disk_missing *m = map_get(&d->missing, d->dropped.items[i]);
-        bool dated = b || m;
-        if (b && b->dropped && b->drop_at == UINT64_MAX)
-            b->drop_at = applied, dated = false;
-        if (m && m->dropped && m->drop_at == UINT64_MAX)
-            m->drop_at = applied, dated = false;
-        if (dated)
-            break;
-    }
-}
-
 void store_fill_txn(struct store *s, struct kv_txn *txn, uint64_t applied)
 {
     kv_txn_put(txn, STORE_TABLE_LOCAL, applied_key, sizeof applied_key, &applied, sizeof applied);
-    date_drops(s->disk, applied);
 }
 
 /* ---- snapshots ------------------------------------------------------------------------------- */
@@ -234,9 +228,8 @@ void store_snapshot_abort(struct store *s)
     vec_clear(&s->needed);
 }
 
-/* Exactly what the snapshot needs is held or missing; with entries left above it, what they name
- * stays as well. */
-static void fit_blocks(struct store *s)
+/* What nobody needs goes; with entries left above the snapshot, they may. */
+static void drop_unneeded(struct store *s)
 {
     struct disk *d = s->disk;
     struct map needed = {0};
@@ -246,31 +239,36 @@ static void fit_blocks(struct store *s)
     void *value;
     for (size_t i = 0; i < s->needed.count; i++)
         (void)map_put(&needed, disk_key(s->needed.items[i].name), d);
-    while (map_next(&d->missing, &cursor, &key, &value))
-        if (!map_get(&needed, key) && !d->log.count)
+    while (!d->log.count && map_next(&d->missing, &cursor, &key, &value))
+        if (!map_get(&needed, key))
             vec_push(&gone, key);
-    for (size_t i = 0; i < gone.count; i++)
-        free(map_del(&d->missing, gone.items[i]));
-    vec_clear(&gone);
     cursor = 0;
-    while (map_next(&d->blocks, &cursor, &key, &value)) {
-        struct disk_block *b = value;
-        if (b->state == BLOCK_DURABLE && !map_get(&needed, key) && !d->log.count)
+    while (!d->log.count && map_next(&d->blocks, &cursor, &key, &value))
+        if (((struct disk_block *)value)->state == BLOCK_DURABLE && !map_get(&needed, key))
             vec_push(&gone, key);
-        else if (map_get(&needed, key) && b->dropped)
-            b->dropped = false;
-    }
     for (size_t i = 0; i < gone.count; i++)
-        disk_forget_block(d, gone.items[i]);
-    for (size_t i = 0; i < s->needed.count; i++) {
-        const struct disk_block *b = map_get(&d->blocks, disk_key(s->needed.items[i].name));
-        if (disk_held(b))
-            disk_block_durable(s, &s->needed.items[i], false);
-        else
-            disk_note_missing(d, &s->needed.items[i], true);
-    }
+        disk_drop(d, gone.items[i], disk_next_batch(s));
+    if (gone.count)
+        disk_add_batch(s);
     vec_done(&gone);
     map_done(&needed);
+}
+
+/* What is needed and not durable is missing, until the record of what came meanwhile is durable. */
+static void miss_needed(struct store *s)
+{
+    struct disk *d = s->disk;
+    for (size_t i = 0; i < s->needed.count; i++) {
+        const struct block_ref *ref = &s->needed.items[i];
+        struct disk_block *b = disk_find_block(d, ref->name);
+        if (b && b->state == BLOCK_DURABLE)
+            continue;
+        disk_note_missing(d, ref, true);
+        if (!b || b->state != BLOCK_WRITTEN)
+            continue;
+        b->state = BLOCK_RECORDING;
+        disk_append(s, &(struct disk_record){.kind = RECORD_BLOCK, .ref = *ref});
+    }
 }
 
 static void rebase(struct disk *d, uint64_t index, uint64_t term)
@@ -292,6 +290,7 @@ static void rebase(struct disk *d, uint64_t index, uint64_t term)
 static void finish_switch(struct store *s, struct disk_job *job)
 {
     struct disk *d = s->disk;
+    d->flushed += s->batches.count;
     drop_batches(s);
     kv_close(d->kv);
     d->kv = s->aside;
@@ -300,7 +299,9 @@ static void finish_switch(struct store *s, struct disk_job *job)
     s->inner = copy_kv(d->kv);
     d->applied = job->index;
     rebase(d, job->index, job->term);
-    fit_blocks(s);
+    disk_drops_flushed(d);
+    miss_needed(s);
+    drop_unneeded(s);
     vec_clear(&s->needed);
     sim_count(COUNT_SNAPSHOTS, 1);
     check_mounts_switched(d->node);
