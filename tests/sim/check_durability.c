@@ -102,7 +102,7 @@ static void check_read(struct durability *d, const struct unit *u, const struct 
         time_us led_from = d->writes.items[i].led_from;
         if (newest && w->start <= newest->start)
             continue;
-        if (led_from && !check_election_steady(led_from, read->start))
+        if (led_from && !check_election_steady(led_from, read->end))
             continue;
         if (d->view->h->session_consistency && w->op->mount != read->op->mount)
             continue;

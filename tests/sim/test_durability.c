@@ -64,6 +64,10 @@ START_TEST(closed_write_lost)
     got(2, 70, 80, 0, 1, 0);
     check_durability(&h);
     expect_complaint("durability", "write lost");
+    led_until = 75; /* the leader was lost while the read waited (simulator seed 2000741) */
+    check_durability(&h);
+    expect_silence();
+    led_until = TIME_NEVER;
     led_since = 22; /* the leader that took the bytes was lost too (simulator seed 500775) */
     check_durability(&h);
     expect_silence();

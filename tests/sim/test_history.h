@@ -10,7 +10,7 @@
 enum { FILE_A = 5, FILE_B = 6, NEVER = 0 };
 
 extern struct history h;
-extern time_us led_since; /* one leader leads from then on */
+extern time_us led_since, led_until; /* one leader leads between */
 
 /* Around each test. */
 void setup(void);
