@@ -148,6 +148,20 @@ static void check_whole(struct appends *a)
     vec_done(&reads);
 }
 
+/* How many records of `before` a later list of the same mount must have: what an earlier life had
+ * not synced may come when the next one has read (check_sessions.c). */
+static size_t must_stay(const struct appends *a, const struct history_op *before, size_t had,
+                        const struct history_op *r)
+{
+    while (had > 0 && a->view->h->session_consistency && before->life != r->life) {
+        const struct history_op *w = view_writer(a->view, before->stamps[had - 1]);
+        if (!w || w->mount != r->mount || w->life == r->life || !view_unsynced(a->view, w))
+            break;
+        had--;
+    }
+    return had;
+}
+
 /* A list never gets shorter: on one mount, at consistency=session. */
 static void check_growth(struct appends *a)
 {
@@ -159,7 +173,7 @@ static void check_growth(struct appends *a)
                 (a->view->h->session_consistency && before->mount != r->mount))
                 continue;
             (void)take_list(a, before);
-            size_t had = a->list.count;
+            size_t had = must_stay(a, before, a->list.count, r);
             if (take_list(a, r) && a->list.count < had)
                 complain(a, "a record that was there is gone", before->stamps[had - 1], r);
             break;

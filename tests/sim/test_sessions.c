@@ -70,6 +70,24 @@ START_TEST(unsynced_write_of_an_earlier_life_comes_late)
 }
 END_TEST
 
+START_TEST(unsynced_record_of_an_earlier_life_comes_late)
+{
+    /* simulator seed 2003564 */
+    appended(1, 10, 20, 1);
+    synced(1, 21, 22);
+    appended(1, 23, 24, 2);
+    records(1, 25, 26, 2, 1, 2);
+    killed(1, 30);
+    records(1, 40, 50, 1, 1)->life = 2;
+    records(1, 60, 70, 2, 1, 2)->life = 2;
+    check_appends(&h);
+    expect_silence();
+    records(1, 80, 90, 1, 1)->life = 2;
+    check_appends(&h);
+    expect_complaint("appends", "gone");
+}
+END_TEST
+
 START_TEST(synced_write_of_an_earlier_life)
 {
     put(1, 10, 20, 0, 1, 1);
@@ -194,6 +212,7 @@ int main(void)
     tcase_add_test(tc, token_lost_on_restart);
     tcase_add_test(tc, unsynced_write_of_an_earlier_life_comes_late);
     tcase_add_test(tc, synced_write_of_an_earlier_life);
+    tcase_add_test(tc, unsynced_record_of_an_earlier_life_comes_late);
     tcase_add_test(tc, writes_out_of_order);
     tcase_add_test(tc, answer_before_the_question);
     tcase_add_test(tc, late_lookups_are_fine);
