@@ -26,6 +26,9 @@ void matched_cut(struct replica *r, uint64_t index)
     }
     log_cut(&r->log, index);
     write_cut(r, index);
+    if (r->replaced_from == 0 || index < r->replaced_from) {
+        r->replaced_from = index;
+    }
 }
 
 /* A leader we have not heard in this term: its log equals ours up to what we know committed
@@ -64,8 +67,26 @@ static void take_new(struct replica *r, uint32_t from, struct entry *e, uint64_t
     struct log_slot *s = log_append(&r->log, e, r->now);
     if (counts_without_fetching(e, commit)) {
         s->ensured = true;
+    } else if (r->replaced_from != 0 && e->index > r->replaced_from) {
+        s->late = true; /* the store may have the blocks with an entry that is about to go */
     } else {
         s->ensure = emit_ensure(r, e->blocks, e->blocks_count, quorum_bit(from), 0);
+    }
+}
+
+/* The journal has the entry that took the place of others: their bytes are gone with them, so what
+ * the store has now it keeps (RULES B3). */
+void entries_replaced(struct replica *r)
+{
+    r->replaced_from = 0;
+    for (uint64_t i = r->log.ensured + 1; i <= r->log.last; i++) {
+        struct log_slot *s = log_slot(&r->log, i);
+        if (!s->late || s->ensured) {
+            continue;
+        }
+        s->late = false;
+        s->ensure = emit_ensure(r, s->entry->blocks, s->entry->blocks_count,
+                                quorum_bit(r->matched_leader), 0);
     }
 }
 
@@ -131,6 +152,7 @@ static void rebase(struct replica *r, const struct message_append *m)
     }
     write_cut(r, 1);
     log_reset(&r->log, m->prev_index, m->prev_term);
+    r->replaced_from = 0;
     uint64_t seq = write_begin(r, EFFECT_WRITE_BASE, m->prev_term, 0, m->prev_index);
     struct replica_effect *f = emit(r, EFFECT_WRITE_BASE);
     f->write_base.write_seq = seq;

@@ -23,6 +23,7 @@ struct log_slot {
     uint64_t ensure;     /* ENSURE under way for its blocks; 0: none */
     uint64_t mend;       /* the same for one that is durable, whose bytes may be lost since */
     bool ensured;
+    bool late; /* its blocks are looked for once what replaces a suffix is written */
 };
 
 struct log {

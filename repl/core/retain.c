@@ -117,6 +117,7 @@ void recv_snapshot_installed(struct replica *r, uint64_t index, uint64_t term)
         }
         write_cut(r, 1);
         log_reset(&r->log, index, term);
+        r->replaced_from = 0;
         commit_to(r, index);
     }
     if (r->matched < index || r->matched > r->log.last) {

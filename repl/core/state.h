@@ -109,6 +109,7 @@ struct replica {
     uint64_t matched_term;
     uint64_t matched; /* our log equals the log of that leader up to here */
     struct answer answer;
+    uint64_t replaced_from; /* the log was cut here, and the journal does not know yet; 0: no */
     vec_of(struct want) wants;
     uint64_t demote_index, keep_index; /* witness: as told by the leader */
 
@@ -165,6 +166,7 @@ uint64_t flush_p99(const struct replica *r);
 void recv_append(struct replica *r, uint32_t from, const struct message_append *m);
 void answer_send(struct replica *r);
 void matched_cut(struct replica *r, uint64_t index);
+void entries_replaced(struct replica *r);
 void entry_ensured(struct replica *r, uint64_t ticket, bool *ret_found);
 
 /* ---- append_send.c, append_resp.c: leader ---------------------------------------------------- */

@@ -90,6 +90,9 @@ static void write_end(struct replica *r, const struct write *w)
         l->durable = w->last;
         r->answer.owed = true;
     }
+    if (w->kind == EFFECT_WRITE_ENTRIES && r->replaced_from != 0 && w->last >= r->replaced_from) {
+        entries_replaced(r);
+    }
 }
 
 void recv_written(struct replica *r, uint64_t seq)

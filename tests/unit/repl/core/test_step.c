@@ -253,6 +253,31 @@ START_TEST(conflicting_suffix_is_replaced)
 }
 END_TEST
 
+/* What the store has of the new suffix's blocks it may have with an entry that is about to go: they
+ * are looked for when the one that takes its place is written (simulator seed 3000231). */
+START_TEST(blocks_of_a_replaced_entry_count_no_more)
+{
+    struct lone l;
+    lone_new(&l, 2);
+    lone_start(&l, 4);
+    struct message m = append(4, 0, 0, 4, 3, BYTES_INLINE, 1);
+    hear(&l, 1, &m);
+    written(&l, find(&l, EFFECT_WRITE_ENTRIES)->write_entries.write_seq);
+    m = append(6, 1, 4, 5, 1, BYTES_NONE, 1);
+    hear(&l, 1, &m);
+    written(&l, find(&l, EFFECT_WRITE_VOTE)->write_vote.write_seq);
+    m = append(6, 1, 4, 5, 1, BYTES_NONE, 1); /* in the place of entries 2 and 3 */
+    hear(&l, 1, &m);
+    m = append(6, 2, 5, 6, 2, BYTES_BY_PARTS, 1);
+    hear(&l, 1, &m);
+    ck_assert_ptr_null(find(&l, EFFECT_ENSURE));
+    written(&l, l.r->write_seq);
+    ck_assert_ptr_nonnull(find(&l, EFFECT_ENSURE));
+    ck_assert_uint_eq(find(&l, EFFECT_ENSURE)->ensure.refs_count, 1);
+    lone_free(&l);
+}
+END_TEST
+
 /* A write of entries that were replaced meanwhile ends: it proves nothing about the new ones. */
 START_TEST(write_of_replaced_entries_proves_nothing)
 {
@@ -648,6 +673,7 @@ int main(void)
     tcase_add_test(tc, commit_ends_the_wait_for_bytes);
     tcase_add_test(tc, impossible_appends_change_nothing);
     tcase_add_test(tc, conflicting_suffix_is_replaced);
+    tcase_add_test(tc, blocks_of_a_replaced_entry_count_no_more);
     tcase_add_test(tc, write_of_replaced_entries_proves_nothing);
     tcase_add_test(tc, old_entries_commit_with_a_new_one);
     tcase_add_test(tc, read_needs_a_round_of_its_own);
