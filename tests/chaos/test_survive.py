@@ -24,7 +24,7 @@ def disk_bytes(path):
 def _():
     with Lab() as lab:
         killed_leaders = 0
-        with process(['cp', '-a', TREE, lab.path('m1', 'tree')]) as cp:
+        with process(['cp', '-a', TREE, lab.path('m1', 'tree')], stderr=subprocess.PIPE, text=True) as cp:
             rounds = 0
             while rounds < ROUNDS or cp.poll() is None:
                 for name in ('n1', 'n2', 'w1'):
@@ -35,7 +35,8 @@ def _():
                 rounds += 1
                 if rounds >= 30:
                     break
-            assert cp.wait(300) == 0, 'cp failed'
+            said = cp.communicate(timeout=300)[1]
+            assert cp.returncode == 0, f'cp failed: {said[:2000]}'
         figure(f'{rounds} rounds, {killed_leaders} times the leader')
         assert killed_leaders > 0
         r = subprocess.run(['diff', '-r', '--no-dereference', TREE, lab.path('m2', 'tree')], capture_output=True, text=True)
