@@ -11,7 +11,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 from tests.lib import frames
 from tests.lib.frames import Stranger, frame, hello, ping
-from tests.lib.lab import TALLY, Lab, wait_until
+from tests.lib.lab import TALLY, Lab, process, wait_until
 from tests.lib.tap import figure, main, test
 
 SEED = int(os.environ.get('SEED', '0')) or random.SystemRandom().randrange(1, 10**9)
@@ -170,6 +170,25 @@ def _():
                                     break
         assert read_file(lab.path('m2', 'keep')) == b'keep' * 50_000
         lab.settle()
+
+
+@test('a killed node counts as gone when its last thread is: until then it holds its store')
+def _():
+    with Lab(copies=1, witnesses=0, mounts=0) as lab:
+        lab.kill('n1')
+        dying = 'import ctypes, threading, time; threading.Thread(target=time.sleep, args=(60,)).start(); ctypes.CDLL(None).syscall(60, 0)'  # exit(2), of this thread alone
+        with process([sys.executable, '-c', dying]) as p:
+            def stat():
+                with open(f'/proc/{p.pid}/stat') as f:
+                    return f.read().rpartition(')')[2].split()
+            wait_until(lambda: stat()[0] == 'Z', 10, 'the main thread is gone')
+            assert int(stat()[17]) == 2, stat()
+            with open(f'{lab.dir}/run/n1.pid', 'w') as f:
+                f.write(f'{p.pid} {stat()[19]}\n')
+            assert lab.node('n1')['state'] != 'down', lab.node('n1')
+            lab.kill('n1')
+            assert p.wait(10) == -signal.SIGKILL
+        lab.start('n1')
 
 
 @test('a store that is full: ENOSPC comes from open(2) or write(2), nothing acknowledged is lost, removing files gives the space back')

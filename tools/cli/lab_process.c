@@ -26,8 +26,9 @@ static int64_t now_ms(void)
 }
 
 /* State letter and start time of a process; the start time tells it from a later one with its pid.
- */
-static bool read_stat(pid_t pid, char *ret_state, unsigned long long *ret_start)
+ * The letter is the main thread's: with more threads than that one it is not yet dead, and holds
+ * its files open. */
+static bool read_stat(pid_t pid, char *ret_state, long *ret_threads, unsigned long long *ret_start)
 {
     char path[64], text[1024];
     (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
@@ -44,8 +45,8 @@ static bool read_stat(pid_t pid, char *ret_state, unsigned long long *ret_start)
         return false;
     return sscanf(
                after_name + 1,
-               " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
-               ret_state, ret_start) == 2;
+               " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %ld %*d %llu",
+               ret_state, ret_threads, ret_start) == 3;
 }
 
 enum lab_process_state lab_process(const struct lab *lab, const struct lab_member *m,
@@ -54,14 +55,16 @@ enum lab_process_state lab_process(const struct lab *lab, const struct lab_membe
     char path[LAB_PATH_MAX + 1], state;
     FILE *f = fopen(lab_path(lab, path, sizeof path, "run/%s.pid", m->name), "re");
     int pid = 0;
+    long threads = 0;
     unsigned long long start = 0, started;
     if (f) {
         if (fscanf(f, "%d %llu", &pid, &started) != 2)
             pid = 0;
         (void)fclose(f);
     }
-    if (pid <= 0 || !read_stat(pid, &state, &start) || start != started || state == 'Z' ||
-        state == 'X')
+    if (pid <= 0 || !read_stat(pid, &state, &threads, &start) || start != started)
+        return LAB_DOWN;
+    if ((state == 'Z' || state == 'X') && threads <= 1)
         return LAB_DOWN;
     if (ret_pid)
         *ret_pid = pid;
@@ -71,8 +74,9 @@ enum lab_process_state lab_process(const struct lab *lab, const struct lab_membe
 static int keep_pid(const struct lab *lab, const struct lab_member *m, pid_t pid)
 {
     char path[LAB_PATH_MAX + 1], state;
+    long threads;
     unsigned long long start;
-    if (!read_stat(pid, &state, &start))
+    if (!read_stat(pid, &state, &threads, &start))
         return -ESRCH;
     FILE *f = fopen(lab_path(lab, path, sizeof path, "run/%s.pid", m->name), "we");
     if (!f)
