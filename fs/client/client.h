@@ -113,6 +113,7 @@ struct client_result {
     time_us attr_valid_us, entry_valid_us;
     uint64_t fh;
     bool keep_cache, direct_io;
+    bool nothing_done; /* RENAME: both names were of one file (only its maker's history asks) */
     uint64_t written;
     struct client_slice *slices;
     size_t slices_count;

@@ -273,18 +273,19 @@ static bool committed(struct client *c, struct op *op, uint64_t ino)
     return false;
 }
 
+/* rename(2): both names are of one file, so neither goes. The kernel saw that too, unless one of
+ * them is younger than its look-up. */
+static bool nothing_renamed(const struct Fs__OpReply *done)
+{
+    return done->other != NULL && done->other->ino == done->attr->ino;
+}
+
 /* The names after a rename. */
 static void rename_names(struct client *c, const struct op *op, const struct Fs__OpReply *done)
 {
-    const struct name *was = name_find(c, op->a.newparent, op->a.newname);
     bool exchange = (op->a.flags & RENAME_FLAG_EXCHANGE) != 0;
-    if (exchange && done->other != NULL) {
-        set_name(c, op->a.parent, op->a.name, done->other->ino);
-    } else if (was != NULL && was->ino == done->attr->ino) {
-        name_forget(c, op->a.parent, op->a.name); /* two names of one file: neither goes */
-    } else {
-        set_name(c, op->a.parent, op->a.name, 0);
-    }
+    bool stays = nothing_renamed(done) || (exchange && done->other != NULL);
+    set_name(c, op->a.parent, op->a.name, stays ? done->other->ino : 0);
     set_name(c, op->a.newparent, op->a.newname, done->attr->ino);
 }
 
@@ -305,11 +306,13 @@ static void on_renamed(struct client *c, struct rpc *r, const struct Fs__Reply *
         rename_names(c, op, done);
         if ((op->a.flags & RENAME_FLAG_EXCHANGE) != 0) {
             learn_plain(c, done->other);
-        } else {
+        } else if (!nothing_renamed(done)) {
             lost_name(c, done->other, done->orphan);
         }
     }
-    op_fail(c, op, err);
+    struct client_result result = {.err = err,
+                                   .nothing_done = err == 0 && nothing_renamed(reply->op)};
+    op_finish(c, op, &result);
 }
 
 void op_rename(struct client *c, struct op *op)

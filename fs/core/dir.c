@@ -401,7 +401,9 @@ int apply_rename(struct apply *a, const Fs__Rename *m)
         return err;
     bool same =
         x.has_target && x.source.ino == x.target.ino; /* two names of one file: nothing to do */
-    if (!same) {
+    if (same) {
+        a->reply->other = attr_new(&x.source); /* says so */
+    } else {
         if (m->flags & EXCHANGE)
             exchange(a, &x);
         else

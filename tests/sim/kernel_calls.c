@@ -79,6 +79,7 @@ void call_answered(struct kernel *k, struct pending *p, const struct client_resu
     a->entry_valid = r->entry_valid_us;
     a->fh = r->fh;
     a->written = r->written;
+    a->nothing_done = r->nothing_done;
     a->keep_cache = r->keep_cache;
     a->direct_io = r->direct_io;
     a->data = r->data ? blob_ref(r->data) : join_slices(r);

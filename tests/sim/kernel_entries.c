@@ -198,6 +198,7 @@ static void renamed(struct call *c)
         if (c->ino)
             entry_unlinked(k, c->dir, c->last, c->ino);
         move_dentry(c);
+        c->result.value = c->a.nothing_done;
     } else if (err == EINTR || err == ENOENT) {
         dentry_drop(k, c->from_dir, c->from_last);
         dentry_drop(k, c->dir, c->last);

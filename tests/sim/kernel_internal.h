@@ -110,6 +110,7 @@ struct answer {
     struct Fs__Attr attr;
     time_us attr_valid, entry_valid;
     uint64_t fh, written;
+    bool nothing_done;
     bool keep_cache, direct_io;
     struct blob *data;
     vec_of(struct kentry) entries;

@@ -988,6 +988,35 @@ START_TEST(unlinked_and_written_by_two)
 }
 END_TEST
 
+START_TEST(renamed_onto_a_name_it_was_given_meanwhile)
+{
+    /* Goal: a mount renames a file to a name that another mount has just given to the same file.
+     * Nothing is done then (rename(2)), and the old name is still there for everybody. */
+    struct file f = create(0, "a");
+    ck_assert_int_eq(lookup(0, "b")->err, ENOENT);
+    struct file g = open_name(1, "a");
+    ck_assert_int_eq(
+        world_do(&w, 1,
+                 (struct client_op){
+                     .kind = CLIENT_LINK, .ino = g.ino, .newparent = WORLD_ROOT, .newname = "b"})
+            ->err,
+        0);
+    ck_assert_int_eq(lookup(0, "c")->err, ENOENT); /* the directory is promised to it again */
+    ck_assert_int_eq(world_do(&w, 0,
+                              (struct client_op){.kind = CLIENT_RENAME,
+                                                 .parent = WORLD_ROOT,
+                                                 .name = "a",
+                                                 .newparent = WORLD_ROOT,
+                                                 .newname = "b"})
+                         ->err,
+                     0);
+    ck_assert_int_eq(lookup(0, "a")->err, 0);
+    ck_assert_uint_eq(lookup(0, "a")->attr.ino, f.ino);
+    ck_assert_uint_eq(lookup(0, "b")->attr.ino, f.ino);
+    ck_assert_int_eq(lookup(1, "a")->err, 0);
+}
+END_TEST
+
 START_TEST(both_names_removed_at_once)
 {
     /* Goal: two mounts remove the two names of a file that one of them has open: whichever comes
@@ -1436,6 +1465,7 @@ int main(void)
     tcase_add_test(t, silent_copy);
     tcase_add_test(t, written_while_being_read);
     tcase_add_test(t, unlinked_and_written_by_two);
+    tcase_add_test(t, renamed_onto_a_name_it_was_given_meanwhile);
     tcase_add_test(t, both_names_removed_at_once);
     tcase_add_test(t, unlinked_while_silent);
     tcase_add_test(t, opened_while_its_hold_is_given_back);

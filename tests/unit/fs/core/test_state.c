@@ -190,6 +190,31 @@ START_TEST(exchange_swaps_two_names)
 }
 END_TEST
 
+/* rename(2): of two names of one file neither goes, and the answer says that nothing was done. */
+START_TEST(renaming_a_file_to_itself_does_nothing)
+{
+    struct world w;
+    world_open(&w);
+    w.session = open_session(&w, 1);
+    uint64_t a = made(&w, 1, "a", S_IFREG | 0644);
+    Fs__Op op = op_of(&w);
+    Fs__Link m = FS__LINK__INIT;
+    m.ino = a;
+    m.parent = 1;
+    m.name = text("b");
+    op.body_case = FS__OP__BODY_LINK;
+    op.link = &m;
+    ck_assert_int_eq(apply(&w, &op), 0);
+    ck_assert_int_eq(rename_to(&w, 1, "a", 1, "b", 0), 0);
+    ck_assert_uint_eq(looked_up(&w, 1, "a"), a);
+    ck_assert_uint_eq(looked_up(&w, 1, "b"), a);
+    ck_assert_ptr_nonnull(w.result.reply->other);
+    ck_assert_uint_eq(w.result.reply->other->ino, a);
+    ck_assert_uint_eq(w.result.reply->other->nlink, 2);
+    world_close(&w);
+}
+END_TEST
+
 /* RULES L7: who has it open keeps it, until the hold or the session ends. */
 START_TEST(open_unlinked_files_stay)
 {
@@ -516,6 +541,7 @@ int main(void)
     tcase_set_timeout(tc, 120);
     tcase_add_test(tc, names_follow_posix);
     tcase_add_test(tc, exchange_swaps_two_names);
+    tcase_add_test(tc, renaming_a_file_to_itself_does_nothing);
     tcase_add_test(tc, open_unlinked_files_stay);
     tcase_add_test(tc, listings_go_on_after_changes);
     tcase_add_test(tc, a_repeated_operation_is_done_once);
