@@ -99,6 +99,9 @@ void objects_forget_session(struct fs_app *app, struct session *s)
         vec_push(&held, (struct object *)value);
     for (size_t i = 0; i < held.count; i++) {
         object_unpromise(app, held.items[i], s);
+        /* Who came for a lease while its holder's session was ending waits without having asked. */
+        if (object_kind(held.items[i]) == OBJECT_LEASE)
+            object_wake(app, held.items[i]);
         object_settle(app, held.items[i]);
     }
     vec_done(&held);

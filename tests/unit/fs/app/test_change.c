@@ -167,6 +167,46 @@ START_TEST(lease_on_its_way_out)
 }
 END_TEST
 
+static uint64_t send_lease(uint64_t client, uint64_t session, uint64_t seq, uint64_t file)
+{
+    Fs__Op op = FS__OP__INIT;
+    Fs__Lease lease = FS__LEASE__INIT;
+    lease.ino = file;
+    op.seq = seq;
+    op.body_case = FS__OP__BODY_LEASE;
+    op.lease = &lease;
+    return service_send_op(&sv, client, session, &op);
+}
+
+static void renew(uint64_t client, uint64_t session)
+{
+    Fs__Request req = FS__REQUEST__INIT;
+    Fs__Renew m = FS__RENEW__INIT;
+    m.term = 1;
+    req.body_case = FS__REQUEST__BODY_RENEW;
+    req.renew = &m;
+    (void)service_send(&sv, client, session, &req);
+}
+
+START_TEST(lease_wanted_while_its_holder_ends)
+{
+    /* Goal: two files of a silent session: the end of the session, proposed for the first, lets
+     * go on who came for the second meanwhile. */
+    uint64_t second = service_make(&sv, LINK_A, a, 2, "g");
+    service_pass(&sv, 30 * TIME_S);
+    renew(LINK_B, b);
+    renew(LINK_C, c);
+    (void)send_lease(LINK_B, b, 1, ino);
+    size_t end = sv.proposals.count - 1;
+    ck_assert_int_eq(sv.proposals.items[end].op->body_case, FS__OP__BODY_END_SESSION);
+    (void)send_lease(LINK_C, c, 1, second);
+    ck_assert_uint_eq(sv.proposals.count, end + 1);
+    service_append(&sv, end);
+    service_apply(&sv, end);
+    ck_assert_uint_eq(sv.proposals.count, end + 3);
+}
+END_TEST
+
 START_TEST(late_on_a_link_given_up)
 {
     /* Goal: once a mount has spoken on a newer link, what comes on the older one is not done, and
@@ -199,6 +239,7 @@ int main(void)
     tcase_add_test(t, lease_of_long_ago);
     tcase_add_test(t, make_of_long_ago);
     tcase_add_test(t, lease_on_its_way_out);
+    tcase_add_test(t, lease_wanted_while_its_holder_ends);
     tcase_add_test(t, late_on_a_link_given_up);
     suite_add_tcase(suite, t);
     return run_suite(suite);
