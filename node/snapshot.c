@@ -149,9 +149,11 @@ static void install_abort(struct node *n, const char *why)
 static void install_begin(struct node *n, uint32_t from, uint64_t id, uint64_t index, uint64_t term)
 {
     install_abort(n, "another one begins");
-    if (n->install.from || !n->state)
-        return;
-    if (n->role == REPLICA_LEADER || index <= n->applied) { /* from a leader before it, or late */
+    /* One that is becoming the state cannot be given up any more. The sender is told, whoever it
+     * is: it would wait for an answer as long as the link holds. */
+    bool busy = n->install.from || !n->state;
+    if (busy || n->role == REPLICA_LEADER ||
+        index <= n->applied) { /* from a leader before it, or late */
         send_control(n, from, FRAME_SNAPSHOT_ACK, CHUNK_REFUSED, id, 0, 0, NULL);
         return;
     }

@@ -7,7 +7,7 @@
 #include "tests/unit/lib/run.h"
 #include "tests/unit/node/one.h"
 
-enum { ENTRIES = 3, CHUNK_BEGIN = 1, CHUNK_PAIRS, CHUNK_END };
+enum { ENTRIES = 3, CHUNK_BEGIN = 1, CHUNK_PAIRS, CHUNK_END, CHUNK_REFUSED };
 
 static struct one o;
 
@@ -182,6 +182,26 @@ START_TEST(commits_while_it_becomes_the_state)
 }
 END_TEST
 
+START_TEST(another_begins_while_it_becomes_the_state)
+{
+    /* Goal: a new leader that sends its own snapshot meanwhile hears that this one has no time for
+     * it, and sends it again later: it would wait for ever. */
+    most_of_a_snapshot(ENTRIES);
+    end_of_a_snapshot();
+    one_turns(&o);
+    ck_assert(o.n->install.committing);
+    chunk(CHUNK_BEGIN, ENTRIES + 9, 1, NULL);
+    one_turns(&o);
+    ck_assert_uint_eq(o.snapshot_ack, CHUNK_REFUSED);
+    one_store(&o);
+    ck_assert_uint_eq(o.snapshot_ack, CHUNK_END);
+    ck_assert_uint_eq(o.n->applied, ENTRIES);
+    chunk(CHUNK_BEGIN, ENTRIES + 9, 1, NULL);
+    one_turns(&o);
+    ck_assert_uint_eq(o.n->install.from, 2);
+}
+END_TEST
+
 /* ---- it is elected --------------------------------------------------------------------------- */
 
 START_TEST(leader_gives_it_up)
@@ -227,6 +247,7 @@ int main(void)
     TCase *t = tcase_create("all");
     tcase_set_timeout(t, 60);
     tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, another_begins_while_it_becomes_the_state);
     tcase_add_test(t, becomes_the_state);
     tcase_add_test(t, input_of_its_turn_comes_first);
     tcase_add_test(t, commits_while_it_becomes_the_state);
