@@ -204,7 +204,9 @@ static void give_up_old_requests(struct fs_app *app)
 {
     list_each(it, &app->requests) {
         struct request *r = container_of(it, struct request, all);
-        if (r->req && r->waits != WAIT_LOG && time_since(app->now, r->since) > REQUEST_PATIENCE)
+        if (!r->req || r->waits == WAIT_LOG || r->req->body_case == FS__REQUEST__BODY_LOCK_QUERY)
+            continue; /* who waits for a lock may wait for ever */
+        if (time_since(app->now, r->since) > REQUEST_PATIENCE)
             request_fail(app, r, EAGAIN, "it waited too long");
     }
 }
@@ -232,6 +234,7 @@ static void on_tick(struct fs_app *app)
         return;
     app->housekeeping_at = app->now + HOUSEKEEPING;
     give_up_old_requests(app);
+    locks_tick(app);
     trim_promises(app);
 }
 

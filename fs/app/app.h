@@ -1,6 +1,6 @@
 /* What a node does for mounts: requests in, proposals, recalls and answers out.
  *
- * On the leader: sessions, read promises, write leases, opens, space, COMMIT acceptance
+ * On the leader: sessions, read promises, write leases, opens, locks, space, COMMIT acceptance
  * (RULES L1-L9, B2, B9, B11-B13). On every copy: reads by wanted index (RULES B8, L10). Pure; reads
  * the namespace state through fs/core/state.h, changes it only by proposals. */
 #ifndef TALLY_FS_APP_H

@@ -114,6 +114,7 @@ static void pin_all(struct fs_app *app, struct request *r)
     case FS__OP__BODY_COMMIT:
     case FS__OP__BODY_RESERVE:
     case FS__OP__BODY_DROP_HOLDS:
+    case FS__OP__BODY_SET_LOCK:
     case FS__OP__BODY__NOT_SET:
     case _FS__OP__BODY__CASE_IS_INT_SIZE:
         break;
@@ -258,6 +259,11 @@ static void run_reserve(struct fs_app *app, struct request *r)
     request_propose(app, r, NULL, 0, NULL, 0);
 }
 
+static bool unlocks(const Fs__SetLock *m)
+{
+    return m->lock && m->lock->type == FS__LOCK__TYPE__UNLOCK;
+}
+
 void change_run(struct fs_app *app, struct request *r, struct session *s)
 {
     switch (r->op->body_case) {
@@ -276,6 +282,13 @@ void change_run(struct fs_app *app, struct request *r, struct session *s)
     case FS__OP__BODY_REMOVEXATTR:
     case FS__OP__BODY_LEASE:
         run_conflicting(app, r, s);
+        return;
+    case FS__OP__BODY_SET_LOCK:
+        if (!lock_holders_alive(app, r))
+            return;
+        if (unlocks(r->op->set_lock) || has_room(app, NAME_ROOM))
+            break;
+        refuse_room(app, r);
         return;
     case FS__OP__BODY_RESERVE:
         run_reserve(app, r);
@@ -388,6 +401,10 @@ void change_noticed(struct fs_app *app, const Fs__Op *op, const struct fs_result
     struct session *ended = session_find(app, result->ended_session);
     if (ended)
         session_drop(app, ended);
+    if (result->ended_session)
+        locks_of_session_ended(app);
+    if (op->body_case == FS__OP__BODY_SET_LOCK && result->reply->err == 0)
+        locks_changed(app, op->set_lock->ino);
     if (app->serving && op->body_case == FS__OP__BODY_OPEN_SESSION && result->reply->err == 0 &&
         !session_find(app, result->reply->value))
         (void)session_add(app, result->reply->value, false); /* it was never promised anything */

@@ -32,6 +32,7 @@ enum object_kind {
     OBJECT_LEASE,    /* the write lease of an inode */
     OBJECT_OPEN,     /* "is it open with you?" */
     OBJECT_NAME,     /* one name of a directory: changes of it go one after another */
+    OBJECT_LOCK,     /* the byte-range locks of an inode: who waits for one */
 };
 
 struct object {
@@ -217,6 +218,15 @@ void change_check_lease(const struct fs_app *app, const struct request *r, Fs__O
 void change_applied(struct fs_app *app, struct request *r, const Fs__OpReply *result);
 /* Whatever an applied entry means for the service's own memory, whoever proposed it. */
 void change_noticed(struct fs_app *app, const Fs__Op *op, const struct fs_result *result);
+
+/* lock.c: questions about byte-range locks, which may wait until there is none in the way. */
+void lock_query_run(struct fs_app *app, struct request *r, struct session *s);
+/* SETLOCK: false when it waits for the end of a session that is in its way and silent. */
+bool lock_holders_alive(struct fs_app *app, struct request *r);
+void locks_tick(struct fs_app *app);
+/* What waits looks again: the locks of `ino` are others now; or those of a session have ended. */
+void locks_changed(struct fs_app *app, uint64_t ino);
+void locks_of_session_ended(struct fs_app *app);
 
 struct tail; /* of a file's COMMITs: proposed and not applied */
 void commit_run(struct fs_app *app, struct request *r, struct session *s);

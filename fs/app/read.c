@@ -251,6 +251,7 @@ static int answer(struct answer *a, const Fs__Request *req)
     case FS__REQUEST__BODY_OP:
     case FS__REQUEST__BODY_RENEW:
     case FS__REQUEST__BODY_RECALL_ACK:
+    case FS__REQUEST__BODY_LOCK_QUERY:
     case FS__REQUEST__BODY__NOT_SET:
     case _FS__REQUEST__BODY__CASE_IS_INT_SIZE:
         break;

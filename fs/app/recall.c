@@ -63,6 +63,7 @@ static Fs__Object__Kind wire_kind(enum object_kind kind)
         return FS__OBJECT__KIND__OPEN;
     case OBJECT_ATTR:
     case OBJECT_NAME:
+    case OBJECT_LOCK:
         break;
     }
     return FS__OBJECT__KIND__ATTR;
@@ -175,6 +176,7 @@ static void answered(struct fs_app *app, struct session *s, struct object *o,
     case OBJECT_ATTR:
     case OBJECT_NAMES:
     case OBJECT_NAME:
+    case OBJECT_LOCK: /* neither is ever promised */
         object_unpromise(app, o, s);
         break;
     case OBJECT_OPEN:

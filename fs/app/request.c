@@ -248,6 +248,9 @@ void request_run(struct fs_app *app, struct request *r)
     case FS__REQUEST__BODY_READ:
         read_run(app, r, s);
         return;
+    case FS__REQUEST__BODY_LOCK_QUERY:
+        lock_query_run(app, r, s);
+        return;
     case FS__REQUEST__BODY__NOT_SET:
     case _FS__REQUEST__BODY__CASE_IS_INT_SIZE:
         break;
@@ -440,11 +443,13 @@ static const char *what_is_asked(const struct request *r)
             return "reserve";
         case FS__OP__BODY_DROP_HOLDS:
             return "drop holds";
+        case FS__OP__BODY_SET_LOCK:
+            return "lock";
         case FS__OP__BODY__NOT_SET:
         case _FS__OP__BODY__CASE_IS_INT_SIZE:
             return "?";
         }
-    return "read";
+    return r->req && r->req->body_case == FS__REQUEST__BODY_LOCK_QUERY ? "lock" : "read";
 }
 
 static const char *what_it_waits_for(const struct request *r)
@@ -459,7 +464,8 @@ static const char *what_it_waits_for(const struct request *r)
     case WAIT_APPLIED:
         return "the state to be applied";
     case WAIT_OBJECT:
-        return "another change of the same object";
+        return object_kind(r->waits_for) == OBJECT_LOCK ? "a lock that another has"
+                                                        : "another change of the same object";
     case WAIT_SESSIONS:
         return "mounts to say what they hold after the election";
     case WAIT_GAP:

@@ -153,7 +153,7 @@ bool inode_attr_fresh(const struct client *c, const struct inode *i)
 
 time_us inode_attr_valid(const struct client *c, const struct inode *i)
 {
-    if (c->config.consistency == CLIENT_SESSION || !inode_attr_fresh(c, i)) {
+    if (c->config.consistency == CLIENT_SESSION || !inode_attr_fresh(c, i) || i->locks_lost != 0) {
         return 0;
     }
     return c->lease_until - c->now;
@@ -426,6 +426,7 @@ void cache_free(struct client *c)
             while (!list_empty(&f->handles)) {
                 struct handle *h = list_first(&f->handles, struct handle, link);
                 list_remove(&h->link);
+                vec_done(&h->lock_owners);
                 free(h);
             }
             i->file = NULL;

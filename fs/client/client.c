@@ -142,7 +142,7 @@ struct client *client_new(const struct client_config *config)
                             &c->queue,   &c->queue_seq,      &c->sent,          &c->copies,
                             &c->seqs,    &c->inode_lru,      &c->name_lru,      &c->recalled,
                             &c->leases,  &c->dirty_files,    &c->commits,       &c->released_order,
-                            &c->recalls, &c->renew_waiters,  &c->open_waiters};
+                            &c->recalls, &c->renew_waiters,  &c->open_waiters,  &c->lock_waiters};
     for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++) {
         list_init(heads[i]);
     }
@@ -227,6 +227,13 @@ static void dispatch(struct client *c, const struct client_event *ev)
         struct op *op = op_find(c, ev->op_id);
         if (op != NULL && !op->answered) {
             op_give_up(c, op, EINTR);
+        }
+        break;
+    }
+    case CLIENT_EV_INTERRUPT: {
+        struct op *op = op_find(c, ev->op_id);
+        if (op != NULL) {
+            op_interrupt(c, op);
         }
         break;
     }
@@ -323,6 +330,8 @@ static const char *op_verb(enum client_op_kind kind)
         [CLIENT_GETXATTR] = "getxattr",
         [CLIENT_LISTXATTR] = "listxattr",
         [CLIENT_REMOVEXATTR] = "removexattr",
+        [CLIENT_SETLK] = "lock",
+        [CLIENT_GETLK] = "look for locks",
         [CLIENT_SYNC_ALL] = "sync",
     };
     return verbs[kind];
@@ -357,20 +366,23 @@ void client_explain(const struct client *c, time_us now, uint64_t ino,
         if (op->answered || (ino != 0 && op->a.ino != ino && op->a.parent != ino)) {
             continue;
         }
-        char nodes[160], text[512], sent[128] = "";
+        char nodes[160], text[512], until[32] = "", sent[128] = "";
         describe_nodes(c, now, nodes, sizeof(nodes));
         const struct rpc *r = op->rpc != NULL ? op->rpc : op->job != NULL ? op->job->rpc : NULL;
         if (r != NULL && r->node != 0) {
             (void)snprintf(sent, sizeof(sent), " (asked n%u%s%s)", r->node,
                            r->why[0] != 0 ? ": " : "", r->why);
         }
+        if (timer_running(&op->deadline)) {
+            (void)snprintf(until, sizeof(until), " of %.0f s",
+                           (double)(c->config.deadline_us / TIME_S));
+        }
         const char *name = op->a.name != NULL ? op->a.name : "";
         (void)snprintf(
-            text, sizeof(text), "%s ino %llu%s%s waits %.1f s of %.0f s: %s%s%s",
-            op_verb(op->a.kind), (unsigned long long)(op->a.ino != 0 ? op->a.ino : op->a.parent),
+            text, sizeof(text), "%s ino %llu%s%s waits %.1f s%s: %s%s%s", op_verb(op->a.kind),
+            (unsigned long long)(op->a.ino != 0 ? op->a.ino : op->a.parent),
             name[0] != 0 ? " " : "", name, (double)(time_since(now, op->since) / 100000) / 10,
-            (double)(c->config.deadline_us / TIME_S), op->why != NULL ? op->why : "an answer", sent,
-            nodes);
+            until, op->why != NULL ? op->why : "an answer", sent, nodes);
         line(ctx, text);
     }
 }

@@ -63,7 +63,7 @@ enum client_op_kind {
     CLIENT_RELEASE,  /* ino, fh: answered at once */
     CLIENT_READ,     /* ino, fh, offset, size -> slices */
     CLIENT_WRITE,    /* ino, fh, flags (O_APPEND counts), offset, data -> written */
-    CLIENT_FLUSH,    /* ino, fh: close(2), RULES B9 */
+    CLIENT_FLUSH,    /* ino, fh, lock.owner: close(2), RULES B9; its POSIX locks end */
     CLIENT_FSYNC,    /* ino, fh */
     CLIENT_FSYNCDIR, /* ino */
     CLIENT_READDIR,  /* ino, offset = cookie, size = entries wanted, plus -> entries */
@@ -72,10 +72,23 @@ enum client_op_kind {
     CLIENT_GETXATTR,  /* ino, name -> data */
     CLIENT_LISTXATTR, /* ino -> data */
     CLIENT_REMOVEXATTR,
+    CLIENT_SETLK,    /* ino, fh, lock: EAGAIN when another's is in the way and it does not wait */
+    CLIENT_GETLK,    /* ino, fh, lock -> lock: one that is in its way, or CLIENT_LOCK_NONE */
     CLIENT_SYNC_ALL, /* everything dirty of every file, committed: unmount, SIGTERM */
 };
 
 #define CLIENT_SET_SIZE 0x100u
+
+enum client_lock_type { CLIENT_LOCK_NONE, CLIENT_LOCK_READ, CLIENT_LOCK_WRITE };
+
+struct client_lock {
+    uint64_t owner;       /* the kernel's lock_owner */
+    uint64_t first, last; /* bytes, both included */
+    enum client_lock_type type;
+    bool flock; /* flock(2); else POSIX and OFD */
+    bool wait;  /* has no deadline */
+    uint32_t pid;
+};
 
 struct client_op {
     uint64_t id; /* the driver's, unique while unanswered */
@@ -89,7 +102,8 @@ struct client_op {
     int64_t atime, mtime, ctime; /* ns; SETATTR */
     uint64_t nlookup;
     bool plus;
-    bool open;         /* MAKE: also open it (FUSE CREATE) */
+    bool open; /* MAKE: also open it (FUSE CREATE) */
+    struct client_lock lock;
     struct blob *data; /* borrowed; the client takes a reference when it keeps it */
 };
 
@@ -115,6 +129,7 @@ struct client_result {
     bool keep_cache, direct_io;
     bool nothing_done; /* RENAME: both names were of one file (only its maker's history asks) */
     uint64_t written;
+    struct client_lock lock;
     struct client_slice *slices;
     size_t slices_count;
     struct client_dirent *entries;
@@ -126,10 +141,12 @@ struct client_result {
 /* ---- events and effects ---------------------------------------------------------------------- */
 
 enum client_event_kind {
-    CLIENT_EV_OP,      /* op */
-    CLIENT_EV_CANCEL,  /* op_id: its caller is being killed; answered EINTR at once, work that must
-                          go on goes on */
-    CLIENT_EV_LINK_UP, /* node, store_boot (of its store opening, RULES B9) */
+    CLIENT_EV_OP,     /* op */
+    CLIENT_EV_CANCEL, /* op_id: its caller is being killed; answered EINTR at once, work that must
+                         go on goes on */
+    CLIENT_EV_INTERRUPT, /* op_id: its caller has a signal: who waits for a lock does so no longer
+                          */
+    CLIENT_EV_LINK_UP,   /* node, store_boot (of its store opening, RULES B9) */
     CLIENT_EV_LINK_DOWN, /* node */
     CLIENT_EV_REPLY,     /* node, reply, bulk */
     CLIENT_EV_PUT_REPLY, /* node, put_reply */

@@ -95,6 +95,7 @@ void handle_close(struct client *c, struct handle *h)
     struct file *f = i->file;
     (void)map_del(&c->handles, h->fh);
     list_remove(&h->link);
+    handle_close_locks(c, h);
     free(h);
     i->opens--;
     f->pins++;

@@ -93,6 +93,8 @@ struct op {
     int lost;            /* those commits were lost: the error to tell */
     bool asked;          /* the leader answered once what the promise could not */
     bool frozen;         /* what it has to commit first is on its way */
+    bool locking;        /* SETLK: the lock is asked for */
+    bool interrupted;    /* SETLK: must not wait for it any more */
     uint64_t space;      /* bytes of the reservation it took and has not used */
     struct page base[2]; /* committed content of the pages that a write covers in part */
     size_t base_count;
@@ -147,6 +149,7 @@ struct rpc {
     bool queued, needs_session, needs_seq;
     bool sent_once;
     bool changes; /* others may see its effect: never dropped once sent */
+    bool patient; /* its answer may take for ever, and promises nothing */
     uint64_t session;
     uint32_t position, failures;
     uint32_t cache_epoch;
@@ -186,6 +189,8 @@ void rpc_session_lost(struct client *c, uint64_t session);
 void rpc_post(struct client *c, struct Fs__Request *req);
 /* The error an answer amounts to: transport, request or operation. */
 int rpc_error(const struct rpc *r, const struct Fs__Reply *reply);
+/* The oldest request that the leader should have answered soon; NULL: none. */
+const struct rpc *rpc_oldest(const struct client *c);
 uint64_t rpc_oldest_id(const struct client *c);
 
 /* ---- session.c ------------------------------------------------------------------------------- */
@@ -226,8 +231,9 @@ struct inode {
     bool names_promised;  /* NAMES, of a directory */
     uint32_t busy[2];     /* own changes outstanding, by enum busy_kind */
     uint32_t opening, opens;
-    uint32_t denied; /* own removals under way that were told that it is not open here */
-    bool orphan;     /* may be kept only by our hold: told when the last handle closes */
+    uint32_t denied;     /* own removals under way that were told that it is not open here */
+    uint32_t locks_lost; /* open files that lost their locks */
+    bool orphan;         /* may be kept only by our hold: told when the last handle closes */
     uint64_t nlookup;
     time_us kernel_until; /* the kernel may use attributes it was given until then ... */
     time_us names_until;  /* ... and names of this directory */
@@ -299,12 +305,19 @@ void cache_learn_names(struct client *c, const struct rpc *r, const struct Fs__R
 
 enum lease_state { LEASE_NONE, LEASE_ASKING, LEASE_HELD };
 
+struct lock_owner {
+    uint64_t owner;
+    bool flock;
+};
+
 struct handle {
     uint64_t fh;
     struct list link;
     struct inode *inode;
     uint32_t flags;
-    int error; /* of a commit, told once */
+    int error;                             /* of a commit, told once */
+    vec_of(struct lock_owner) lock_owners; /* who locked through it and did not close it since */
+    bool locks_lost;                       /* with a session: it fails from now on */
 };
 
 struct file {
@@ -514,6 +527,19 @@ void op_read(struct client *c, struct op *op);
 void op_flush(struct client *c, struct op *op);
 void op_fsync(struct client *c, struct op *op);
 void op_sync_all(struct client *c, struct op *op);
+void op_setlk(struct client *c, struct op *op);
+void op_getlk(struct client *c, struct op *op);
+void op_interrupt(struct client *c, struct op *op);
+/* Its question to the leader is of no interest any more. */
+void op_withdraw_lock(struct client *c, const struct op *op);
+/* FLUSH: true when it has to wait until the locks of its process are given back. */
+bool op_closes_locks(struct client *c, struct op *op);
+void handle_close_locks(struct client *c, struct handle *h);
+bool handle_lost_locks(const struct client *c, uint64_t fh);
+/* The session that had them ended. */
+void locks_lost(struct client *c);
+/* What waits for locks under way runs again. */
+void lock_wake(struct client *c);
 /* Data operations at the head of their file's queue. True: finished (and freed); false: it waits.
  */
 bool op_data_step(struct client *c, struct file *f, struct op *op);
@@ -565,6 +591,8 @@ struct client {
     struct map ops_by_id;
     struct list commit_waiters; /* ops that wait for commits */
     struct list open_waiters;   /* ... or for own removals of what they open */
+    struct list lock_waiters;   /* ... or for locks asked for by who closes */
+    size_t locking;             /* SETLKs on their way */
     struct list space_waiters;  /* files whose next operation waits for a reservation ... */
     struct list buffer_waiters; /* ... or for room in the buffer */
     struct list renew_waiters;  /* ... or for the session to be sure of its leases again */

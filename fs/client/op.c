@@ -80,6 +80,12 @@ void op_run(struct client *c, struct op *op)
     case CLIENT_REMOVEXATTR:
         op_removexattr(c, op);
         break;
+    case CLIENT_SETLK:
+        op_setlk(c, op);
+        break;
+    case CLIENT_GETLK:
+        op_getlk(c, op);
+        break;
     case CLIENT_SYNC_ALL:
         op_sync_all(c, op);
         break;
@@ -95,10 +101,12 @@ static void on_deadline(struct client *c, struct timer *t)
     op_give_up(c, op, ETIMEDOUT);
 }
 
-/* RELEASE and FORGET have nobody who waits: they never time out. */
-static bool has_caller(enum client_op_kind kind)
+/* RELEASE and FORGET have nobody who waits, and who waits for a lock said that it may take for
+ * ever: they never time out. */
+static bool has_deadline(const struct client_op *a)
 {
-    return kind != CLIENT_FORGET && kind != CLIENT_RELEASE;
+    return a->kind != CLIENT_FORGET && a->kind != CLIENT_RELEASE &&
+           !(a->kind == CLIENT_SETLK && a->lock.wait);
 }
 
 /* What `df` and `ls -l` of the mount point ask. */
@@ -137,7 +145,7 @@ void op_start(struct client *c, const struct client_op *a)
     list_push_back(&c->ops, &op->link);
     void *before = map_put(&c->ops_by_id, a->id, op);
     assert(before == NULL);
-    if (has_caller(a->kind)) {
+    if (has_deadline(a)) {
         timer_set(c, TIMER_OP, &op->deadline, c->now + c->config.deadline_us, on_deadline);
     }
     if (answers_without_leader(a)) {
@@ -263,7 +271,11 @@ static void op_free(struct client *c, struct op *op)
         read_free(c, op->job);
     }
     if (op->rpc != NULL) {
+        op_withdraw_lock(c, op);
         rpc_cancel(c, op->rpc);
+    }
+    if (op->locking) {
+        c->locking--; /* it was never sent */
     }
     c->space += op->space;
     for (size_t b = 0; b < op->base_count; b++) {
@@ -298,8 +310,11 @@ static void op_free(struct client *c, struct op *op)
 static void end(struct client *c, struct op *op)
 {
     struct file *f = op->queue_of;
-    bool denied = op->denied != NULL;
+    bool denied = op->denied != NULL, locking = op->locking;
     op_free(c, op);
+    if (locking) {
+        lock_wake(c);
+    }
     if (denied) {
         open_wake(c);
     }

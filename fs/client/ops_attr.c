@@ -115,6 +115,10 @@ static void on_attr(struct client *c, struct rpc *r, const struct Fs__Reply *rep
 void op_getattr(struct client *c, struct op *op)
 {
     struct inode *i = inode_find(c, op->a.ino);
+    if (handle_lost_locks(c, op->a.fh)) { /* read(2) asks before it uses cached pages */
+        op_fail(c, op, EIO);
+        return;
+    }
     if (i != NULL && inode_attr_fresh(c, i)) {
         op_answer_attr(c, op, i);
         return;

@@ -205,6 +205,10 @@ void op_read(struct client *c, struct op *op)
         op_fail(c, op, op->a.size == 0 ? 0 : EINVAL);
         return;
     }
+    if (handle_lost_locks(c, op->a.fh)) {
+        op_fail(c, op, EIO);
+        return;
+    }
     if (c->config.consistency == CLIENT_SESSION || (i != NULL && inode_data_fresh(c, i))) {
         start_read(c, op);
         return;
@@ -235,11 +239,18 @@ static void flush(struct client *c, struct op *op)
 
 void op_flush(struct client *c, struct op *op)
 {
+    if (op_closes_locks(c, op)) {
+        return;
+    }
     flush(c, op);
 }
 
 void op_fsync(struct client *c, struct op *op)
 {
+    if (handle_lost_locks(c, op->a.fh)) {
+        op_fail(c, op, EIO);
+        return;
+    }
     flush(c, op);
 }
 

@@ -93,9 +93,20 @@ static void finish(struct client *c, struct rpc *r, const struct Fs__Reply *repl
     rpc_unref(r);
 }
 
+const struct rpc *rpc_oldest(const struct client *c)
+{
+    list_each(it, &c->sent) {
+        const struct rpc *r = container_of(it, struct rpc, link);
+        if (!r->patient) {
+            return r;
+        }
+    }
+    return NULL;
+}
+
 uint64_t rpc_oldest_id(const struct client *c)
 {
-    const struct rpc *r = list_first(&c->sent, struct rpc, link);
+    const struct rpc *r = rpc_oldest(c);
     return r != NULL ? r->id : c->next_id;
 }
 

@@ -271,7 +271,7 @@ void session_schedule(struct client *c)
     time_us at = TIME_NEVER;
     if (c->state == SESSION_LIVE && c->renew == NULL) {
         at = c->renew_at;
-        const struct rpc *oldest = list_first(&c->sent, struct rpc, link);
+        const struct rpc *oldest = rpc_oldest(c);
         if (oldest != NULL) {
             at = time_min(at, time_max(oldest->sent_at, c->heard_at) + LEADER_SILENCE);
         }
@@ -329,6 +329,7 @@ void session_lost(struct client *c, uint64_t session)
         client_log(c, "session %llu: %llu bytes in all were not committed and are lost",
                    (unsigned long long)session, (unsigned long long)lost);
     }
+    locks_lost(c);
     cache_drop_all(c); /* after the losses, whose pages go from the kernel as well */
     rpc_session_lost(c, session);
     recall_free(c);

@@ -251,5 +251,9 @@ bool op_data_step(struct client *c, struct file *f, struct op *op)
     if (op->job != NULL) {
         return false; /* still reading */
     }
+    if (handle_lost_locks(c, op->a.fh)) {
+        op_fail(c, op, EIO);
+        return true;
+    }
     return op->a.kind == CLIENT_WRITE ? write_step(c, f, op) : truncate_step(c, f, op);
 }

@@ -67,6 +67,7 @@ int apply_open_session(struct apply *a, const Fs__OpenSession *m);
 int apply_end_session(struct apply *a, uint64_t session);
 int apply_reserve(struct apply *a, const Fs__Reserve *m);
 int apply_drop_holds(struct apply *a, const Fs__DropHolds *m);
+int apply_set_lock(struct apply *a, const Fs__SetLock *m);
 
 /* ---- parts of them --------------------------------------------------------------------------- */
 /* Ends the lease of `inode`, if any; the epoch rises so that late COMMITs are refused (RULES B2).
@@ -76,6 +77,9 @@ void lease_grant(struct apply *a, struct inode *inode);
 /* All extents of the file go. */
 void map_free(struct apply *a, const struct inode *inode);
 void xattr_free_all(struct apply *a, const struct inode *inode);
+void locks_free_all(struct apply *a, uint64_t ino);
+/* Every lock of the session goes (RULES L2). */
+void locks_end_session(struct apply *a, uint64_t session);
 int session_load(struct apply *a, uint64_t id, struct fs_session *ret);
 void session_store(struct apply *a, const struct fs_session *session);
 /* Has (session, seq) been answered? 1: the reply is in a->result as a duplicate; 0: new; or a

@@ -6,7 +6,8 @@
  *     x ino name           extended attribute        s session       session
  *     u uuid               session of this mount     r session seq   its stored reply
  *     l session ino        its write leases          h ino session   who holds an orphan open
- *     H session ino        the same by session       g               last inode number
+ *     H session ino        the same by session       k ino           byte-range locks
+ *     K session ino        who has some of them      g               last inode number
  *     Z                    hash and totals; the only key that the hash leaves out
  * docs/state.md tells the values. */
 #ifndef TALLY_FS_CORE_KEYS_H
@@ -29,6 +30,8 @@ enum key_tag {
     KEY_LEASE = 'l',
     KEY_HOLD = 'h',
     KEY_HOLD_OF = 'H',
+    KEY_LOCK = 'k',
+    KEY_LOCK_OF = 'K',
     KEY_GLOBAL = 'g',
     KEY_SUMMARY = 'Z',
 };

@@ -195,6 +195,8 @@ int apply_end_session(struct apply *a, uint64_t id)
         end_leases(a, id);
     if (!MUTANT(holds_kept_after_end))
         end_holds(a, id);
+    if (!MUTANT(locks_kept_after_end))
+        locks_end_session(a, id);
     end_replies(a, id);
     struct key k = key_of1(KEY_SESSION, id), uuid = key_of_uuid(s.uuid);
     state_del(a, &k);

@@ -177,6 +177,7 @@ void inode_free(struct apply *a, struct inode *inode)
         state_del(a, &target);
     }
     free_holds(a, inode->ino);
+    locks_free_all(a, inode->ino);
     state_del(a, &k);
     a->s->totals.inodes--;
 }

@@ -161,6 +161,21 @@ size_t fs_session_holds(const struct fs_state *s, uint64_t id, uint64_t *ret_ino
 typedef bool fs_lease_fn(void *ctx, uint64_t ino, uint64_t epoch);
 void fs_each_lease(const struct fs_state *s, uint64_t id, fs_lease_fn *each, void *ctx);
 
+/* Byte-range locks, as fcntl(2) and flock(2) have them. */
+#define FS_LOCK_END  ((uint64_t)INT64_MAX) /* `last` of a lock to the end of every file */
+#define FS_LOCKS_MAX 1024u                 /* of one inode, then ENOLCK */
+struct fs_lock {
+    uint64_t session, owner;
+    uint64_t first, last; /* bytes, both included */
+    bool flock, write;
+    uint32_t pid;
+};
+/* Two of different owners that cannot be held at once. */
+bool fs_lock_conflicts(const struct fs_lock *a, const struct fs_lock *b);
+/* Calls `each` for the locks of `ino` until it gives false. */
+typedef bool fs_lock_fn(void *ctx, const struct fs_lock *lock);
+void fs_each_lock(const struct fs_state *s, uint64_t ino, fs_lock_fn *each, void *ctx);
+
 struct fs_totals {
     uint64_t inodes;
     uint64_t bytes;    /* of named blocks, whole pages */

@@ -30,6 +30,8 @@ struct kernel_callbacks {
     /* The caller of an unanswered operation is being killed, or was interrupted and has waited
      * long. */
     void (*on_cancel)(void *ctx, uint64_t op_id);
+    /* Its caller, who waits for a lock, has a signal. */
+    void (*on_interrupt)(void *ctx, uint64_t op_id);
     /* Unmounted, from here or from outside; nothing comes after it. */
     void (*on_end)(void *ctx);
 };

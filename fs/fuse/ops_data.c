@@ -1,5 +1,4 @@
-/* Open files: open, read, write, flush, fsync, release. No lock callbacks: locks are the kernel's
- * own and hold within one mount. */
+/* Open files: open, read, write, flush, fsync, release. */
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -51,7 +50,8 @@ static void op_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in,
 
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    struct client_op op = {.kind = CLIENT_FLUSH, .ino = ino, .fh = fi->fh};
+    struct client_op op = {
+        .kind = CLIENT_FLUSH, .ino = ino, .fh = fi->fh, .lock = {.owner = fi->lock_owner}};
     request_submit(req, &op, REPLY_NOTHING, 0);
 }
 

@@ -1,11 +1,13 @@
 /* Answers to the kernel: each request is answered exactly once, with an errno or in its form. */
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
 #include <sys/uio.h>
 
+#include "fs/core/state.h"
 #include "fs/fuse/attr.h"
 #include "fs/fuse/dir_offset.h"
 #include "fs/fuse/request.h"
@@ -255,6 +257,23 @@ static void reply_listing(struct request *r, const struct client_result *result)
             take_back_lookup(r, result->entries[i].attr.ino);
 }
 
+/* ---- locks ----------------------------------------------------------------------------------- */
+
+/* The pid is the other mount's business when the lock is there; the kernel shows it all the same.
+ */
+static void reply_lock(struct request *r, const struct client_lock *lock)
+{
+    struct flock l = {.l_type = lock->type == CLIENT_LOCK_WRITE  ? F_WRLCK
+                                : lock->type == CLIENT_LOCK_READ ? F_RDLCK
+                                                                 : F_UNLCK,
+                      .l_whence = SEEK_SET,
+                      .l_start = (off_t)lock->first,
+                      .l_len =
+                          lock->last == FS_LOCK_END ? 0 : (off_t)(lock->last - lock->first + 1),
+                      .l_pid = (pid_t)lock->pid};
+    (void)fuse_reply_lock(r->req, &l);
+}
+
 /* ---- all --------------------------------------------------------------------------------------
  */
 
@@ -303,6 +322,9 @@ void reply_send(struct request *r, const struct client_result *result)
     case REPLY_DIR:
     case REPLY_DIRPLUS:
         reply_listing(r, result);
+        break;
+    case REPLY_LOCK:
+        reply_lock(r, &result->lock);
         break;
     }
 }

@@ -34,11 +34,16 @@ static void on_interrupt(fuse_req_t req, void *data)
 static void on_interrupt_timer(uv_timer_t *timer)
 {
     struct kernel *k = timer->data;
-    uint64_t ids[64];
-    size_t count = 0;
+    uint64_t ids[64], signalled[64];
+    size_t count = 0, signalled_count = 0;
     list_each(it, &k->interrupted) {
         struct request *r = list_entry(it, struct request, interrupted);
-        bool over = uv_now(k->loop) - r->since_ms >= INTERRUPT_PATIENCE_MS;
+        if (r->locks && !r->signalled && signalled_count < sizeof signalled / sizeof *signalled) {
+            r->signalled = true;
+            signalled[signalled_count++] = r->id;
+        }
+        /* A lock that is on its way may be granted: its caller must not be told otherwise. */
+        bool over = !r->locks && uv_now(k->loop) - r->since_ms >= INTERRUPT_PATIENCE_MS;
         if (r->cancelled || count == sizeof ids / sizeof *ids ||
             !(over || interrupt_caller_killed(r->pid)))
             continue;
@@ -46,6 +51,8 @@ static void on_interrupt_timer(uv_timer_t *timer)
         ids[count++] = r->id;
     }
     /* Cancelling answers, and answering frees requests: not while walking them. */
+    for (size_t i = 0; i < signalled_count; i++)
+        k->callbacks.on_interrupt(k->callbacks.ctx, signalled[i]);
     for (size_t i = 0; i < count; i++)
         k->callbacks.on_cancel(k->callbacks.ctx, ids[i]);
     if (list_empty(&k->interrupted))
@@ -100,6 +107,7 @@ void request_submit_listing(fuse_req_t req, struct client_op *op, enum reply_for
                           .size = size,
                           .offset = offset,
                           .pid = fuse_req_ctx(req)->pid,
+                          .locks = op->kind == CLIENT_SETLK,
                           .since_ms = uv_now(k->loop)};
     list_init(&r->interrupted);
     (void)map_put(&k->requests, r->id, r);

@@ -28,6 +28,7 @@ enum reply_form {
     REPLY_STATFS,
     REPLY_DIR,
     REPLY_DIRPLUS,
+    REPLY_LOCK,
 };
 
 struct request {
@@ -41,6 +42,8 @@ struct request {
     pid_t pid;
     uint64_t since_ms;
     bool cancelled;
+    bool locks;              /* SETLK: any signal ends its wait, and it has no other patience */
+    bool signalled;          /* that was told */
     struct list interrupted; /* in kernel.interrupted while its caller has a signal */
 };
 
@@ -103,5 +106,6 @@ void ops_fill_names(struct fuse_lowlevel_ops *ops);
 void ops_fill_attr(struct fuse_lowlevel_ops *ops);
 void ops_fill_data(struct fuse_lowlevel_ops *ops);
 void ops_fill_dir(struct fuse_lowlevel_ops *ops);
+void ops_fill_lock(struct fuse_lowlevel_ops *ops);
 
 #endif

@@ -88,6 +88,7 @@ static struct fuse_session *new_session(struct kernel *k, const struct kernel_co
     ops_fill_names(&ops);
     ops_fill_attr(&ops);
     ops_fill_data(&ops);
+    ops_fill_lock(&ops);
     ops_fill_dir(&ops);
     char *options = NULL, *fsname = xmalloc(strlen(config->source) + sizeof "fsname=");
     (void)sprintf(fsname, "fsname=%s", config->source);

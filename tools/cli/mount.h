@@ -100,6 +100,7 @@ void mount_feed_kind(struct mount *m, enum client_event_kind kind);
 /* From the kernel. */
 void mount_on_op(void *ctx, const struct client_op *op);
 void mount_on_cancel(void *ctx, uint64_t op_id);
+void mount_on_interrupt(void *ctx, uint64_t op_id);
 /* Asks for the root's attributes, to see whether the cluster answers. */
 void mount_probe_root(struct mount *m);
 

@@ -197,6 +197,12 @@ void mount_on_cancel(void *ctx, uint64_t op_id)
     mount_feed(ctx, &ev);
 }
 
+void mount_on_interrupt(void *ctx, uint64_t op_id)
+{
+    struct client_event ev = {.kind = CLIENT_EV_INTERRUPT, .op_id = op_id};
+    mount_feed(ctx, &ev);
+}
+
 void mount_probe_root(struct mount *m)
 {
     struct client_op op = {.id = PROBE_ID, .kind = CLIENT_GETATTR, .ino = 1};

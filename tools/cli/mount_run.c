@@ -284,6 +284,7 @@ static int start(struct mount *m)
                       .on_init = on_init,
                       .on_op = mount_on_op,
                       .on_cancel = mount_on_cancel,
+                      .on_interrupt = mount_on_interrupt,
                       .on_end = on_end},
     };
     r = kernel_mount(&kc, &m->kernel, detail, sizeof detail);

@@ -1,0 +1,207 @@
+/* A mount's locks on their way: who waits, who gives up, who closes, who lost them. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "tests/unit/fs/client/world.h"
+#include "tests/unit/lib/run.h"
+
+static struct world w;
+
+struct file {
+    uint64_t ino, fh;
+};
+
+static struct file f, g; /* one file, open at both mounts */
+
+static struct file open_file(int m, uint64_t ino)
+{
+    const struct world_answer *a =
+        world_do(&w, m, (struct client_op){.kind = CLIENT_OPEN, .ino = ino, .flags = O_RDWR});
+    ck_assert_int_eq(a->err, 0);
+    return (struct file){ino, a->fh};
+}
+
+static void setup(void)
+{
+    world_open(&w);
+    world_add_mount(&w, 0, CLIENT_LINEARIZABLE);
+    world_add_mount(&w, 1, CLIENT_LINEARIZABLE);
+    const struct world_answer *a = world_do(&w, 0,
+                                            (struct client_op){.kind = CLIENT_MAKE,
+                                                               .parent = WORLD_ROOT,
+                                                               .name = "f",
+                                                               .mode = S_IFREG | 0644,
+                                                               .open = true,
+                                                               .flags = O_RDWR | O_CREAT});
+    ck_assert_int_eq(a->err, 0);
+    f = (struct file){a->attr.ino, a->fh};
+    g = open_file(1, f.ino);
+}
+
+static void teardown(void)
+{
+    world_close(&w);
+}
+
+static struct client_op lock_op(struct file at, uint64_t owner, enum client_lock_type type,
+                                bool wait)
+{
+    return (struct client_op){
+        .kind = CLIENT_SETLK,
+        .ino = at.ino,
+        .fh = at.fh,
+        .lock = {.owner = owner, .last = 99, .type = type, .wait = wait, .pid = 7}};
+}
+
+static int lock(int m, struct file at, uint64_t owner, enum client_lock_type type)
+{
+    return world_do(&w, m, lock_op(at, owner, type, false))->err;
+}
+
+static int close_by(int m, struct file at, uint64_t owner)
+{
+    return world_do(&w, m,
+                    (struct client_op){
+                        .kind = CLIENT_FLUSH, .ino = at.ino, .fh = at.fh, .lock = {.owner = owner}})
+        ->err;
+}
+
+static int read_by(int m, struct file at)
+{
+    return world_do(&w, m,
+                    (struct client_op){.kind = CLIENT_READ, .ino = at.ino, .fh = at.fh, .size = 10})
+        ->err;
+}
+
+START_TEST(waits_until_it_is_free)
+{
+    ck_assert_int_eq(lock(0, f, 1, CLIENT_LOCK_WRITE), 0);
+    ck_assert_int_eq(lock(1, g, 1, CLIENT_LOCK_READ), EAGAIN);
+    uint64_t waits = world_start(&w, 1, lock_op(g, 1, CLIENT_LOCK_READ, true));
+    world_pass(&w, 90 * TIME_S); /* longer than any deadline */
+    ck_assert_ptr_null(world_find(&w, 1, waits));
+    ck_assert_int_eq(lock(0, f, 1, CLIENT_LOCK_NONE), 0);
+    world_settle(&w);
+    ck_assert_ptr_nonnull(world_find(&w, 1, waits));
+    ck_assert_int_eq(world_find(&w, 1, waits)->err, 0);
+}
+END_TEST
+
+START_TEST(waits_on_under_a_new_leader)
+{
+    ck_assert_int_eq(lock(0, f, 1, CLIENT_LOCK_WRITE), 0);
+    uint64_t waits = world_start(&w, 1, lock_op(g, 1, CLIENT_LOCK_WRITE, true));
+    world_settle(&w);
+    world_new_leader(&w, 2, true);
+    world_pass(&w, 100 * TIME_MS);
+    ck_assert_ptr_null(world_find(&w, 1, waits));
+    ck_assert_int_eq(close_by(0, f, 1), 0);
+    world_settle(&w);
+    ck_assert_int_eq(world_find(&w, 1, waits)->err, 0);
+    ck_assert_int_eq(lock(0, f, 1, CLIENT_LOCK_READ), EAGAIN);
+}
+END_TEST
+
+START_TEST(who_gave_up_stands_in_nobodys_way)
+{
+    /* Goal: the leader forgets who does not wait any more; else this were a deadlock. */
+    struct file other = f;
+    ck_assert_int_eq(lock(0, f, 1, CLIENT_LOCK_WRITE), 0);
+    struct client_op second = lock_op(g, 1, CLIENT_LOCK_WRITE, false);
+    second.lock.first = 200;
+    second.lock.last = 299;
+    ck_assert_int_eq(world_do(&w, 1, second)->err, 0);
+    uint64_t waits = world_start(&w, 1, lock_op(g, 1, CLIENT_LOCK_WRITE, true));
+    world_settle(&w);
+    world_cancel(&w, 1, waits);
+    ck_assert_int_eq(world_find(&w, 1, waits)->err, EINTR);
+    world_settle(&w);
+    struct client_op back = lock_op(other, 1, CLIENT_LOCK_WRITE, true);
+    back.lock.first = 200;
+    back.lock.last = 299;
+    uint64_t late = world_start(&w, 0, back);
+    world_settle(&w);
+    ck_assert_ptr_null(world_find(&w, 0, late)); /* waits, and rightly */
+    uint64_t circle = world_start(&w, 1, lock_op(g, 1, CLIENT_LOCK_WRITE, true));
+    world_settle(&w);
+    ck_assert_int_eq(world_find(&w, 1, circle)->err, EDEADLK);
+    second.lock.type = CLIENT_LOCK_NONE;
+    ck_assert_int_eq(world_do(&w, 1, second)->err, 0);
+    world_settle(&w);
+    ck_assert_int_eq(world_find(&w, 0, late)->err, 0);
+}
+END_TEST
+
+START_TEST(granted_to_who_had_given_up)
+{
+    /* Goal: its caller was killed while the lock was on its way: nobody keeps it. */
+    w.no_commit = true;
+    uint64_t asked = world_start(&w, 0, lock_op(f, 1, CLIENT_LOCK_WRITE, true));
+    world_settle(&w);
+    world_cancel(&w, 0, asked);
+    ck_assert_int_eq(world_find(&w, 0, asked)->err, EINTR);
+    uint64_t closes = world_start(
+        &w, 0,
+        (struct client_op){.kind = CLIENT_FLUSH, .ino = f.ino, .fh = f.fh, .lock = {.owner = 1}});
+    world_settle(&w);
+    ck_assert_ptr_null(world_find(&w, 0, closes)); /* what it locked is not known yet */
+    w.no_commit = false;
+    world_pass(&w, 1 * TIME_S);
+    ck_assert_int_eq(world_find(&w, 0, closes)->err, 0);
+    ck_assert_int_eq(lock(1, g, 1, CLIENT_LOCK_WRITE), 0);
+}
+END_TEST
+
+START_TEST(a_session_that_ended_fails_its_descriptors)
+{
+    struct file unlocked = open_file(0, f.ino);
+    ck_assert_int_eq(lock(0, f, 1, CLIENT_LOCK_WRITE), 0);
+    ck_assert_int_eq(read_by(0, f), 0);
+    w.mounts[0].silent = w.mounts[0].held = true;
+    world_pass(&w, 6 * TIME_S); /* longer than its lease */
+    ck_assert_int_eq(lock(1, g, 1, CLIENT_LOCK_WRITE), 0);
+    w.mounts[0].silent = w.mounts[0].held = false;
+    world_pass(&w, 1 * TIME_S);
+    ck_assert_int_eq(read_by(0, f), EIO);
+    ck_assert_int_eq(read_by(0, f), EIO); /* not once: nothing tells it that the lock is back */
+    ck_assert_int_eq(lock(0, f, 1, CLIENT_LOCK_READ), EIO);
+    ck_assert_int_eq(lock(0, f, 1, CLIENT_LOCK_NONE), 0);
+    ck_assert_int_eq(read_by(0, unlocked), 0);
+    ck_assert_int_eq(lock(0, unlocked, 1, CLIENT_LOCK_READ), EAGAIN);
+    ck_assert_int_eq(close_by(1, g, 1), 0);
+    ck_assert_int_eq(lock(0, unlocked, 1, CLIENT_LOCK_READ), 0);
+}
+END_TEST
+
+START_TEST(the_last_close_ends_what_belongs_to_the_open_file)
+{
+    struct client_op op = lock_op(f, 5, CLIENT_LOCK_WRITE, false);
+    op.lock.flock = true;
+    op.lock.last = INT64_MAX;
+    ck_assert_int_eq(world_do(&w, 0, op)->err, 0);
+    ck_assert_int_eq(close_by(0, f, 1), 0); /* a close(2) of a copy of the descriptor */
+    struct client_op other = op;
+    other.fh = g.fh;
+    ck_assert_int_eq(world_do(&w, 1, other)->err, EAGAIN);
+    (void)world_start(&w, 0, (struct client_op){.kind = CLIENT_RELEASE, .ino = f.ino, .fh = f.fh});
+    world_settle(&w);
+    ck_assert_int_eq(world_do(&w, 1, other)->err, 0);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("client locks");
+    TCase *t = tcase_create("all");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, waits_until_it_is_free);
+    tcase_add_test(t, waits_on_under_a_new_leader);
+    tcase_add_test(t, who_gave_up_stands_in_nobodys_way);
+    tcase_add_test(t, granted_to_who_had_given_up);
+    tcase_add_test(t, a_session_that_ended_fails_its_descriptors);
+    tcase_add_test(t, the_last_close_ends_what_belongs_to_the_open_file);
+    suite_add_tcase(suite, t);
+    return run_suite(suite);
+}
