@@ -43,6 +43,8 @@ static bool on_descriptor(const struct history_op *op)
     case H_NAMED:
     case H_SYMLINK:
     case H_READLINK:
+    case H_LOCK: /* EIO after a lost session has its reason there, too */
+    case H_UNLOCK:
         break;
     }
     return false;
@@ -72,6 +74,19 @@ static bool lost_session(const struct history *h, const struct history_op *op)
     return false;
 }
 
+/* A lock that came after its caller had been told that it did not: what was held of the range
+ * before is not known, and the descriptor fails from then on. */
+static bool lost_lock(const struct history *h, const struct history_op *op)
+{
+    for (size_t i = 0; i < h->ops.count && h->ops.items[i].start < op->start; i++) {
+        const struct history_op *l = &h->ops.items[i];
+        if (l->kind == H_LOCK && l->end && l->err == ETIMEDOUT && l->file == op->file &&
+            l->app == op->app && same_life(l, op))
+            return true;
+    }
+    return false;
+}
+
 void check_errors(const struct history *h)
 {
     char text[HISTORY_TEXT];
@@ -79,9 +94,11 @@ void check_errors(const struct history *h)
         const struct history_op *op = &h->ops.items[i];
         if (op->end == 0 || op->err == 0)
             continue;
-        if (makes_no_sense(op->err))
+        bool refused = op->kind == H_LOCK && op->err == EAGAIN;
+        if (makes_no_sense(op->err) && !refused)
             sim_complain("errors", "an error that makes no sense: %s", op_text(op, text));
-        else if (is_damage(h, op->err) && on_descriptor(op) && !lost_session(h, op))
+        else if (is_damage(h, op->err) && on_descriptor(op) && !lost_session(h, op) &&
+                 !lost_lock(h, op))
             sim_complain("errors", "an open file is gone, and the session lives: %s",
                          op_text(op, text));
     }

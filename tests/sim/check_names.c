@@ -213,6 +213,8 @@ static void take_in(struct names *n, const struct history_op *op)
     case H_MOUNT_STARTED:
     case H_SESSION_LOST:
     case H_NAMED:
+    case H_LOCK:
+    case H_UNLOCK:
         break;
     }
 }

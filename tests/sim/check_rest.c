@@ -27,7 +27,7 @@ struct rest {
     uint32_t node;
     struct map inodes;   /* number -> struct inode_seen, owned */
     struct map sessions; /* id -> anything */
-    vec_of(struct pair) leases, holds;
+    vec_of(struct pair) leases, holds, locks;
 };
 
 static struct inode_seen *inode_of(struct rest *r, uint64_t ino)
@@ -57,6 +57,9 @@ static void take_in(struct rest *r, struct bytes key, struct bytes value)
         break;
     case KEY_LEASE:
         vec_push(&r->leases, ((struct pair){a, b}));
+        break;
+    case KEY_LOCK_OF:
+        vec_push(&r->locks, ((struct pair){a, b}));
         break;
     case KEY_HOLD:
         vec_push(&r->holds, ((struct pair){b, a}));
@@ -92,6 +95,12 @@ static void check_pairs(struct rest *r)
                          r->node, (unsigned long long)p->session, (unsigned long long)p->ino,
                          (unsigned long long)inode_of(r, p->ino)->inode.lease_session);
     }
+    for (size_t i = 0; i < r->locks.count; i++) {
+        const struct pair *p = &r->locks.items[i];
+        if (!map_get(&r->sessions, p->session))
+            sim_complain("rest", "n%u: session %llu has ended and has locks of %llu (RULES L2)",
+                         r->node, (unsigned long long)p->session, (unsigned long long)p->ino);
+    }
     for (size_t i = 0; i < r->holds.count; i++) {
         const struct pair *p = &r->holds.items[i];
         if (!map_get(&r->sessions, p->session))
@@ -119,4 +128,5 @@ void check_rest(uint32_t node, struct kv *kv, int table)
     map_done(&r.sessions);
     vec_done(&r.leases);
     vec_done(&r.holds);
+    vec_done(&r.locks);
 }

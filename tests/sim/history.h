@@ -47,6 +47,8 @@ enum history_kind {
                   committed first (RULES B11) */
     H_SYMLINK, /* path, stamp: its target says it -> file */
     H_READLINK, /* path -> file, stamp */
+    H_LOCK,     /* file, units page .. page + pages - 1, of bytes; exclusive: for writing */
+    H_UNLOCK,   /* the same */
 };
 
 struct history_op {
@@ -64,7 +66,8 @@ struct history_op {
     bool torn;
     bool leaderless;    /* LIST: the mount knew of no leader when it began */
     bool idle;          /* RENAME: both names were of one file, so nothing was done */
-    bool exclusive;     /* RENAME: NOREPLACE; CREATE: O_EXCL */
+    bool exclusive;     /* RENAME: NOREPLACE; CREATE: O_EXCL; LOCK */
+    bool guarded;       /* through a descriptor by which its application has a lock */
     char *path, *path2; /* owned */
     uint64_t *stamps;   /* READ: per unit; READ_ALL: per record; LIST: per name; owned */
     size_t stamps_count;
@@ -94,5 +97,6 @@ void check_sessions(const struct history *h);   /* RYW, MR, MW, WFR at consisten
 void check_sizes(const struct history *h);      /* no size that nobody made, none too old */
 void check_errors(const struct history *h);     /* open files stay, errors make sense */
 void check_times(const struct history *h);      /* mtime never goes back while bytes change */
+void check_locks(const struct history *h);      /* no two locks that exclude each other */
 
 #endif

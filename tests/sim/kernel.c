@@ -75,6 +75,18 @@ static void deliver_interrupt(void *ctx, uint64_t id)
 {
     struct kernel *k = ctx;
     struct pending *p = map_get(&k->pending, id);
+    if (!p || !p->sent)
+        return;
+    if (p->op.kind == CLIENT_SETLK)
+        mount_interrupt(k->mount, id);
+    else
+        mount_cancel(k->mount, id);
+}
+
+static void deliver_kill(void *ctx, uint64_t id)
+{
+    struct kernel *k = ctx;
+    struct pending *p = map_get(&k->pending, id);
     if (p && p->sent)
         mount_cancel(k->mount, id);
 }
@@ -199,6 +211,8 @@ void kernel_close_all(struct kernel *k)
         struct pending *p = value;
         if (p->answered == call_answered)
             container_of(p, struct call, pending)->done = NULL;
+        if (p->answered == call_answered && p->sent && p->op.kind == CLIENT_SETLK)
+            process_at(k->process, sim_now() + REQUEST_DELAY, deliver_kill, k, p->id);
     }
     cursor = 0;
     while (map_next(&k->nodes, &cursor, NULL, &value)) {

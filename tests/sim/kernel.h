@@ -40,6 +40,9 @@ void sys_write(struct kernel *k, uint64_t fd, uint64_t offset, struct blob *data
 void sys_fsync(struct kernel *k, uint64_t fd, sys_done *done, void *ctx);
 void sys_fstat(struct kernel *k, uint64_t fd, sys_done *done, void *ctx);
 void sys_ftruncate(struct kernel *k, uint64_t fd, uint64_t size, sys_done *done, void *ctx);
+/* fcntl(2): F_SETLK or, when it waits, F_SETLKW. */
+void sys_lock(struct kernel *k, uint64_t fd, const struct client_lock *lock, sys_done *done,
+              void *ctx);
 void sys_stat(struct kernel *k, const char *path, sys_done *done, void *ctx);
 void sys_mkdir(struct kernel *k, const char *path, uint32_t mode, sys_done *done, void *ctx);
 void sys_rmdir(struct kernel *k, const char *path, sys_done *done, void *ctx);

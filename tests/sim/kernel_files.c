@@ -87,7 +87,8 @@ void data_open(struct call *c)
 void data_close(struct kernel *k, struct open_file *f, bool flush)
 {
     struct knode *n = node_find(k, f->ino);
-    struct client_op op = {.kind = CLIENT_FLUSH, .ino = f->ino, .fh = f->fh};
+    struct client_op op = {
+        .kind = CLIENT_FLUSH, .ino = f->ino, .fh = f->fh, .lock = {.owner = f->lock_owner}};
     if (flush)
         kernel_submit_silent(k, &op);
     op.kind = CLIENT_RELEASE;
@@ -109,7 +110,9 @@ static void flushed(struct call *c)
 void sys_close(struct kernel *k, uint64_t fd, sys_done *done, void *ctx)
 {
     struct call *c = call_on_file(k, fd, done, ctx);
-    struct client_op op = {.kind = CLIENT_FLUSH, .ino = c->ino, .fh = call_file(c)->fh};
+    const struct open_file *f = call_file(c);
+    struct client_op op = {
+        .kind = CLIENT_FLUSH, .ino = c->ino, .fh = f->fh, .lock = {.owner = f->lock_owner}};
     call_submit(c, &op, flushed);
 }
 

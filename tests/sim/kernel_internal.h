@@ -72,8 +72,9 @@ struct open_file {
     uint64_t fd, ino, fh;
     int flags;
     bool direct;
-    unsigned calls; /* under way on it */
-    bool doomed;    /* its process was killed: closed with the last of them */
+    uint64_t lock_owner; /* who locked through it; 0: nobody */
+    unsigned calls;      /* under way on it */
+    bool doomed;         /* its process was killed: closed with the last of them */
 };
 
 /* What waits for an answer of the daemon. */

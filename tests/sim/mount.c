@@ -108,6 +108,12 @@ void mount_cancel(struct mount *m, uint64_t op_id)
     mount_feed(m, &ev);
 }
 
+void mount_interrupt(struct mount *m, uint64_t op_id)
+{
+    struct client_event ev = {.kind = CLIENT_EV_INTERRUPT, .op_id = op_id};
+    mount_feed(m, &ev);
+}
+
 /* ---- life ------------------------------------------------------------------------------------ */
 
 static void trace_line(void *ctx, const char *text)

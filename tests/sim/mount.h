@@ -23,5 +23,6 @@ struct process *mount_process(struct mount *m);
 /* A kernel request; its answer comes by kernel_reply(). */
 void mount_op(struct mount *m, const struct client_op *op);
 void mount_cancel(struct mount *m, uint64_t op_id);
+void mount_interrupt(struct mount *m, uint64_t op_id);
 
 #endif

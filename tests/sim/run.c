@@ -96,6 +96,7 @@ static void judge(const struct history *h)
     check_times(h);
     check_sizes(h);
     check_errors(h);
+    check_locks(h);
 }
 
 struct sim_result sim_run(const struct sim_options *options)

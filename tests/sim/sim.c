@@ -299,6 +299,8 @@ void sim_begin(const struct sim_options *options)
         sim->random[i] = splitmix(&state) ^ splitmix(&state) << 1;
     }
     sim_draw_swarm(options->seed, &sim->swarm);
+    if (options->no_locks)
+        sim->swarm.locks = false;
     if (options->mounts_max && sim->swarm.mounts > options->mounts_max)
         sim->swarm.mounts = options->mounts_max;
     if (options->apps_max && sim->swarm.apps > options->apps_max)

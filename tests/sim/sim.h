@@ -72,6 +72,7 @@ struct sim_options {
     time_us length;      /* of the phase with faults; the healed phase comes behind */
     uint32_t faults_off; /* mask: kinds never injected (the shrinker, people) */
     uint32_t mounts_max; /* 0: as drawn */
+    bool no_locks;       /* applications lock nothing: as seeds from before there were locks */
     uint32_t apps_max;   /* 0: as drawn */
     bool trace;          /* to stderr: faults, log lines of all processes, operations */
 };
@@ -80,6 +81,7 @@ struct sim_options {
 struct sim_swarm {
     uint32_t copies, witnesses, mounts, apps; /* apps per mount */
     bool session_consistency;
+    bool locks; /* applications lock ranges of files */
     bool leader_lease;
     char election[16];     /* strategy of election/ */
     uint32_t faults;       /* mask of enum sim_fault */
@@ -104,6 +106,7 @@ enum sim_stream {
     RND_WORK,
     RND_KERNEL,
     RND_PROCESS,
+    RND_LOCKS,
     RND_COUNT
 };
 

@@ -122,4 +122,5 @@ void sim_draw_swarm(uint64_t seed, struct sim_swarm *ret)
     ret->disk_max_us = ret->disk_min_us * PICK(2, 10, 40);
     draw_mix(ret);
     draw_election(ret);
+    ret->locks = sim_below(RND_LOCKS, 2) == 0; /* of a stream of their own */
 }

@@ -18,6 +18,8 @@ const char *tell_replay(const struct sim_options *o)
                           sim_fault_name((enum sim_fault)kind));
             word = ",";
         }
+    if (o->no_locks)
+        n += snprintf(text + n, sizeof text - (size_t)n, " --no-locks");
     if (o->mounts_max)
         n += snprintf(text + n, sizeof text - (size_t)n, " --mounts %u", o->mounts_max);
     if (o->apps_max)

@@ -605,7 +605,7 @@ END_TEST
  */
 
 /* A file with one name; bits of `what` spoil it. */
-enum { NO_NAME = 1, HELD = 2, ENDED_HOLDS = 4, ENDED_LEASES = 8, NO_INODE = 16 };
+enum { NO_NAME = 1, HELD = 2, ENDED_HOLDS = 4, ENDED_LEASES = 8, NO_INODE = 16, ENDED_LOCKS = 32 };
 
 static void put_pair(struct kv_batch *b, struct key k, struct bytes_writer *value)
 {
@@ -636,6 +636,8 @@ static void check_file(unsigned what)
     put_pair(&b, key_of1(KEY_SESSION, 11), &w);
     if (what & (HELD | ENDED_HOLDS))
         put_pair(&b, key_of2(KEY_HOLD, 7, what & HELD ? 11 : 12), &w);
+    if (what & ENDED_LOCKS)
+        put_pair(&b, key_of2(KEY_LOCK_OF, 12, 7), &w);
     if (!(what & NO_INODE))
         put_pair(&b, key_of2(KEY_LEASE, file.lease_session, 7), &w);
     ck_assert_int_eq(kv_write(kv, &b), 0);
@@ -655,6 +657,8 @@ START_TEST(state_at_rest)
     expect_complaint("rest", "has ended and holds");
     check_file(ENDED_LEASES);
     expect_complaint("rest", "has ended and has the lease");
+    check_file(ENDED_LOCKS);
+    expect_complaint("rest", "has ended and has locks");
     check_file(NO_INODE);
     expect_complaint("rest", "is not there");
 }

@@ -3,6 +3,7 @@
  *     workload.c         turns, beginnings and ends; reading everything back
  *     workload_record.c  operations in the history
  *     workload_calls.c   system calls and their answers
+ *     workload_locks.c   byte-range locks
  *     workload_steps.c   what is done next */
 #ifndef TALLY_TESTS_SIM_WORKLOAD_INTERNAL_H
 #define TALLY_TESTS_SIM_WORKLOAD_INTERNAL_H
@@ -34,6 +35,8 @@ enum walk { WALK_DIR = 1, WALK_LINK }; /* what STAT told the one who reads every
 struct fd {
     uint64_t fd, ino; /* fd 0: free */
     bool writable, log;
+    bool locked; /* as far as the application knows */
+    uint32_t lock_first, lock_count;
     char path[PATH_SPACE];
 };
 
@@ -106,6 +109,11 @@ void app_list(struct app *a, const char *path);
 void app_xattr(struct app *a, const char *path, bool set);
 void app_rename_path(struct app *a, const char *from, const char *to, bool exclusive);
 void app_replace_step(struct app *a);
+
+/* ---- workload_locks.c ------------------------------------------------------------------------ */
+
+/* Locks, unlocks, or opens something. */
+void app_lock_step(struct app *a);
 
 /* ---- workload_steps.c ------------------------------------------------------------------------ */
 

@@ -59,6 +59,7 @@ struct history_op *app_begin_fd(struct app *a, enum history_kind kind, unsigned 
     struct history_op *op = begin(a, kind);
     a->slot = slot;
     op->file = a->fds[slot].ino;
+    op->guarded = a->fds[slot].locked;
     return op;
 }
 
@@ -72,9 +73,9 @@ struct history_op *app_begin_path(struct app *a, enum history_kind kind, const c
 }
 
 const char *const app_kind_names[] = {
-    "create",   "write",  "read",    "fsync", "close", "truncate", "stat",    "append",
-    "readall",  "unlink", "rename",  "link",  "mkdir", "rmdir",    "list",    "setxattr",
-    "getxattr", "killed", "started", "open",  "lost",  "named",    "symlink", "readlink"};
+    "create",  "write",  "read", "fsync", "close",   "truncate", "stat",     "append",   "readall",
+    "unlink",  "rename", "link", "mkdir", "rmdir",   "list",     "setxattr", "getxattr", "killed",
+    "started", "open",   "lost", "named", "symlink", "readlink", "lock",     "unlock"};
 
 /* "7*3 0*2": runs of equal stamps. */
 static void stamps_text(const struct history_op *op, char *text, size_t size)

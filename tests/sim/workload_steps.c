@@ -296,8 +296,10 @@ void app_turn(void *ctx, uint64_t generation)
     struct app *a = ctx;
     if (!a->alive || a->generation != generation || a->op != NONE)
         return;
-    if (!workload.draining)
-        do_work(a, draw_work());
-    else
+    if (workload.draining)
         (void)close_next(a);
+    else if (sim_swarm()->locks && sim_below(RND_LOCKS, 6) == 0)
+        app_lock_step(a);
+    else
+        do_work(a, draw_work());
 }
