@@ -138,11 +138,12 @@ struct client *client_new(const struct client_config *config)
     for (int k = 0; k < TIMER_CLASSES; k++) {
         list_init(&c->timers[k]);
     }
-    struct list *heads[] = {&c->ops,     &c->commit_waiters, &c->space_waiters, &c->buffer_waiters,
-                            &c->queue,   &c->queue_seq,      &c->sent,          &c->copies,
-                            &c->seqs,    &c->inode_lru,      &c->name_lru,      &c->recalled,
-                            &c->leases,  &c->dirty_files,    &c->commits,       &c->released_order,
-                            &c->recalls, &c->renew_waiters,  &c->open_waiters,  &c->lock_waiters};
+    struct list *heads[] = {&c->ops,      &c->commit_waiters, &c->space_waiters, &c->buffer_waiters,
+                            &c->queue,    &c->queue_seq,      &c->sent,          &c->copies,
+                            &c->seqs,     &c->inode_lru,      &c->name_lru,      &c->recalled,
+                            &c->leases,   &c->dirty_files,    &c->commits,       &c->released_order,
+                            &c->recalls,  &c->renew_waiters,  &c->open_waiters,  &c->lock_waiters,
+                            &c->unlocking};
     for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++) {
         list_init(heads[i]);
     }
@@ -184,6 +185,7 @@ void client_free(struct client *c)
         }
     }
     recall_free(c);
+    locks_free(c);
     vec_done(&c->drop_inos);
     map_done(&c->ops_by_id);
     map_done(&c->rpcs);

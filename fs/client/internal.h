@@ -538,6 +538,7 @@ void handle_close_locks(struct client *c, struct handle *h);
 bool handle_lost_locks(const struct client *c, uint64_t fh);
 /* The session that had them ended. */
 void locks_lost(struct client *c);
+void locks_free(struct client *c);
 /* What waits for locks under way runs again. */
 void lock_wake(struct client *c);
 /* Data operations at the head of their file's queue. True: finished (and freed); false: it waits.
@@ -592,7 +593,8 @@ struct client {
     struct list commit_waiters; /* ops that wait for commits */
     struct list open_waiters;   /* ... or for own removals of what they open */
     struct list lock_waiters;   /* ... or for locks asked for by who closes */
-    size_t locking;             /* SETLKs on their way */
+    struct list unlocking;      /* locks on their way back: struct unlocking */
+    size_t locking;             /* these and the SETLKs on their way */
     struct list space_waiters;  /* files whose next operation waits for a reservation ... */
     struct list buffer_waiters; /* ... or for room in the buffer */
     struct list renew_waiters;  /* ... or for the session to be sure of its leases again */

@@ -132,19 +132,45 @@ static struct rpc *ask(struct op *op, bool wait,
     return r;
 }
 
+struct unlocking { /* a lock on its way back, whoever gives up waiting for that */
+    struct list link;
+    uint64_t ino, owner;
+};
+
 static void on_unlocked(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
                         struct blob *bulk)
 {
-    (void)c, (void)r, (void)reply, (void)bulk; /* when the session ended, so did the lock */
+    struct unlocking *u = r->owner;
+    (void)reply, (void)bulk; /* when the session ended, so did the lock */
+    list_remove(&u->link);
+    free(u);
+    c->locking--;
+    lock_wake(c);
 }
 
-/* Nobody waits for it. */
 static void unlock(struct client *c, uint64_t ino, uint64_t owner, bool flock, uint64_t first,
                    uint64_t last)
 {
     struct client_lock lock = {
         .owner = owner, .flock = flock, .type = CLIENT_LOCK_NONE, .first = first, .last = last};
-    rpc_start(c, set_lock(NULL, ino, &lock, on_unlocked));
+    struct unlocking *u = xcalloc(1, sizeof(*u));
+    u->ino = ino;
+    u->owner = owner;
+    list_init(&u->link);
+    list_push_back(&c->unlocking, &u->link);
+    c->locking++;
+    struct rpc *r = set_lock(NULL, ino, &lock, on_unlocked);
+    r->owner = u;
+    rpc_start(c, r);
+}
+
+void locks_free(struct client *c)
+{
+    while (!list_empty(&c->unlocking)) {
+        struct unlocking *u = list_first(&c->unlocking, struct unlocking, link);
+        list_remove(&u->link);
+        free(u);
+    }
 }
 
 void op_withdraw_lock(struct client *c, const struct op *op)
@@ -197,6 +223,9 @@ static void on_given_up(struct client *c, struct rpc *r, const struct Fs__Reply 
     (void)bulk;
     struct op *op = r->op;
     int err = op_inode_error(r, reply);
+    if (err == 0) {
+        forget_owner(inode_find(c, op->a.ino), op->a.lock.owner, true);
+    }
     if (err == 0 && (!op->a.lock.wait || op->interrupted)) {
         err = op->interrupted ? EINTR : EAGAIN;
     }
@@ -214,7 +243,6 @@ static void refused(struct client *c, struct op *op)
     if (op->answered || (op->interrupted && lock->wait)) {
         op_fail(c, op, EINTR);
     } else if (lock->flock && inode_has(i, lock->owner, true)) {
-        forget_owner(i, lock->owner, true);
         struct client_lock none = *lock;
         none.type = CLIENT_LOCK_NONE;
         rpc_start(c, set_lock(op, op->a.ino, &none, on_given_up));
@@ -265,6 +293,12 @@ static bool being_locked(const struct client *c, uint64_t ino, uint64_t owner)
     list_each(it, &c->ops) {
         const struct op *op = container_of(it, struct op, link);
         if (op->locking && op->a.ino == ino && op->a.lock.owner == owner) {
+            return true;
+        }
+    }
+    list_each(it, &c->unlocking) {
+        const struct unlocking *u = container_of(it, struct unlocking, link);
+        if (u->ino == ino && u->owner == owner) {
             return true;
         }
     }
@@ -354,30 +388,20 @@ void lock_wake(struct client *c)
     }
 }
 
-static void on_closed(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
-                      struct blob *bulk)
-{
-    (void)reply, (void)bulk; /* as in on_unlocked() */
-    op_run(c, r->op);
-}
-
 /* close(2) of any descriptor gives back all POSIX locks of its process on the file. */
 bool op_closes_locks(struct client *c, struct op *op)
 {
     uint64_t owner = op->a.lock.owner;
     struct inode *i = inode_find(c, op->a.ino);
-    if (c->locking != 0 && being_locked(c, op->a.ino, owner)) {
-        op->why = "a lock that was asked for";
-        list_push_back(&c->lock_waiters, &op->wait);
-        return true;
+    if (inode_has(i, owner, false) && !being_locked(c, op->a.ino, owner)) {
+        forget_owner(i, owner, false);
+        unlock(c, op->a.ino, owner, false, 0, FS_LOCK_END);
     }
-    if (!inode_has(i, owner, false)) {
+    if (c->locking == 0 || !being_locked(c, op->a.ino, owner)) {
         return false;
     }
-    forget_owner(i, owner, false);
-    struct client_lock all = {.owner = owner, .type = CLIENT_LOCK_NONE, .last = FS_LOCK_END};
     op->why = "the leader, who ends the locks of who closes";
-    rpc_start(c, set_lock(op, op->a.ino, &all, on_closed));
+    list_push_back(&c->lock_waiters, &op->wait);
     return true;
 }
 

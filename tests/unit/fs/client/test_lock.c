@@ -154,6 +154,26 @@ START_TEST(granted_to_who_had_given_up)
 }
 END_TEST
 
+START_TEST(a_close_that_is_given_up_gives_the_lock_back)
+{
+    /* Goal: whose close(2) is interrupted, or runs into its deadline, while nobody leads, has lost
+     * its locks all the same (simulator seed 5000312). */
+    ck_assert_int_eq(lock(0, f, 1, CLIENT_LOCK_WRITE), 0);
+    world_link_down(&w, 0, 1);
+    world_link_down(&w, 0, 2);
+    uint64_t closes = world_start(
+        &w, 0,
+        (struct client_op){.kind = CLIENT_FLUSH, .ino = f.ino, .fh = f.fh, .lock = {.owner = 1}});
+    world_settle(&w);
+    world_cancel(&w, 0, closes);
+    ck_assert_int_eq(world_find(&w, 0, closes)->err, EINTR);
+    world_link_up(&w, 0, 1, 1);
+    world_link_up(&w, 0, 2, 1);
+    world_pass(&w, 1 * TIME_S);
+    ck_assert_int_eq(lock(1, g, 1, CLIENT_LOCK_WRITE), 0);
+}
+END_TEST
+
 START_TEST(a_session_that_ended_fails_its_descriptors)
 {
     struct file unlocked = open_file(0, f.ino);
@@ -200,6 +220,7 @@ int main(void)
     tcase_add_test(t, waits_on_under_a_new_leader);
     tcase_add_test(t, who_gave_up_stands_in_nobodys_way);
     tcase_add_test(t, granted_to_who_had_given_up);
+    tcase_add_test(t, a_close_that_is_given_up_gives_the_lock_back);
     tcase_add_test(t, a_session_that_ended_fails_its_descriptors);
     tcase_add_test(t, the_last_close_ends_what_belongs_to_the_open_file);
     suite_add_tcase(suite, t);
