@@ -90,11 +90,18 @@ static void find_sights(struct one_commit *c, uint64_t file)
     thin_out(c);
 }
 
+/* The kernel may divide a write(2) in two; one that was under way at the loss and succeeded all the
+ * same sent its second part under the next session. */
+static bool whole(const struct sight *s, const struct history_op *w)
+{
+    return op_undivided(w) && w->end <= s->loss->at;
+}
+
 /* Of the same life and loss as the sight: must be in the file when the sight is. */
 static bool implied(const struct sight *s, const struct event *w)
 {
     return w->kind == EVENT_WRITE && same_life(w->op, s->seen) &&
-           ((w->op == s->seen && op_undivided(w->op)) ||
+           ((w->op == s->seen && whole(s, w->op)) ||
             (w->fate == FATE_DONE && w->end < s->seen->start));
 }
 

@@ -167,6 +167,18 @@ START_TEST(mixture_of_two_commits)
 }
 END_TEST
 
+START_TEST(write_over_the_end_of_a_session)
+{
+    /* Its first part came before the end, the second after it (simulator seed 6000759). */
+    put(1, 10, 90, 0, 4, 1);
+    got(2, 40, 50, 0, 1, 1);
+    got(2, 51, 52, 2, 1, 0);
+    add(H_SESSION_LOST, 1, 60, 60);
+    check_one_commit(&h);
+    expect_silence();
+}
+END_TEST
+
 START_TEST(half_of_a_write)
 {
     put(1, 10, 20, 0, 4, 1);
@@ -324,6 +336,7 @@ int main(void)
     tcase_add_test(tc, half_of_a_divided_write);
     tcase_add_test(tc, prefix_of_a_dead_mounts_writes);
     tcase_add_test(tc, mixture_of_two_commits);
+    tcase_add_test(tc, write_over_the_end_of_a_session);
     tcase_add_test(tc, half_of_a_write);
     suite_add_tcase(suite, tc);
     tc = tcase_create("appends");
