@@ -1,0 +1,149 @@
+"""Bytes of files: how they are opened, holes, truncation, appending, unlinked files, mappings, limits."""
+import errno
+import mmap
+import os
+import random
+
+PAGE = 4096
+
+
+def contents(v, *parts):
+    with open(v.at(*parts), 'rb') as f:
+        return f.read()
+
+
+def put(v, data, *parts):
+    with open(v.at(*parts), 'wb') as f:
+        f.write(data)
+
+
+def opening(v, d):
+    v.gives(errno.ENOENT, os.open, v.at(d, 'f'), os.O_RDWR)
+    fd = v.gives(0, os.open, v.at(d, 'f'), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o640)
+    v.gives(0, os.write, fd, b'12345')
+    v.gives(0, os.close, fd)
+    v.gives(errno.EEXIST, os.open, v.at(d, 'f'), os.O_RDWR | os.O_CREAT | os.O_EXCL)
+    v.same(contents(v, d, 'f'), b'12345', 'O_CREAT without O_EXCL')
+    fd = v.gives(0, os.open, v.at(d, 'f'), os.O_RDONLY)
+    v.gives(errno.EBADF, os.write, fd, b'x')
+    v.gives(errno.EINVAL, os.ftruncate, fd, 0)
+    os.close(fd)
+    fd = v.gives(0, os.open, v.at(d, 'f'), os.O_WRONLY)
+    v.gives(errno.EBADF, os.read, fd, 1)
+    os.close(fd)
+    fd = v.gives(0, os.open, v.at(d, 'f'), os.O_PATH)
+    v.gives(errno.EBADF, os.read, fd, 1)
+    v.same(os.fstat(fd).st_size, 5, 'fstat of O_PATH')
+    os.close(fd)
+    os.close(os.open(v.at(d, 'f'), os.O_WRONLY | os.O_TRUNC))
+    v.same(contents(v, d, 'f'), b'', 'O_TRUNC')
+    v.gives(errno.ENOTDIR, os.open, v.at(d, 'f'), os.O_RDONLY | os.O_DIRECTORY)
+    for extra in (os.O_SYNC, os.O_DSYNC, os.O_APPEND, os.O_NONBLOCK, os.O_NOATIME, os.O_CLOEXEC):
+        fd = v.gives(0, os.open, v.at(d, 'f'), os.O_RDWR | os.O_TRUNC | extra)
+        v.same(os.write(fd, b'abc'), 3, 'written')
+        os.close(fd)
+        v.same(contents(v, d, 'f'), b'abc', f'with flag {extra:o}')
+
+
+def random_writes(v, d):
+    """Against a copy in memory: writes, truncations, reads of any part, each by another way."""
+    rnd = random.Random(5)
+    twin = bytearray()
+    put(v, b'', d, 'f')
+    for step in range(150):
+        what = rnd.randrange(4)
+        at = rnd.randrange(0, 40 * PAGE) if rnd.random() < 0.5 else rnd.randrange(0, 3 * PAGE)
+        if what < 2:
+            data = bytes([rnd.randrange(1, 256)]) * rnd.choice((1, 7, PAGE - 1, PAGE, PAGE + 1, 5 * PAGE, 20000))
+            fd = os.open(v.at(d, 'f'), os.O_WRONLY)
+            v.same(os.pwrite(fd, data, at), len(data), 'written')
+            os.close(fd)
+            if at > len(twin):
+                twin += bytes(at - len(twin))
+            twin[at:at + len(data)] = data
+        elif what == 2:
+            v.gives(0, os.truncate, v.at(d, 'f'), at)
+            twin = twin[:at] if at < len(twin) else twin + bytes(at - len(twin))
+        else:
+            fd = os.open(v.at(d, 'f'), os.O_RDONLY)
+            size = rnd.choice((1, 100, PAGE, 50000))
+            v.check(os.pread(fd, size, at) == bytes(twin[at:at + size]), f'step {step}: {size} bytes at {at}')
+            os.close(fd)
+        v.same(os.stat(v.at(d, 'f')).st_size, len(twin), f'size after step {step}')
+    v.check(contents(v, d, 'f') == bytes(twin), 'all bytes')
+
+
+def holes(v, d):
+    fd = os.open(v.at(d, 'f'), os.O_RDWR | os.O_CREAT)
+    for at in (10 * PAGE, 2**20, 2**32, 2**40):
+        v.gives(0, os.pwrite, fd, b'x', at)
+        v.gives(0, os.fsync, fd)
+        st = os.stat(v.at(d, 'f'))
+        v.same(st.st_size, at + 1, 'size')
+        v.check(st.st_blocks * 512 < 2**20, 'a hole takes no space')
+        v.same(os.pread(fd, PAGE, at - PAGE), bytes(PAGE), 'zeros before it')
+    v.gives(0, os.ftruncate, fd, 0)
+    v.same(os.stat(v.at(d, 'f')).st_blocks, 0, 'blocks of an empty file')
+    v.gives(0, os.ftruncate, fd, 3 * PAGE + 5)
+    v.same(contents(v, d, 'f'), bytes(3 * PAGE + 5), 'extended by zeros')
+    v.gives(0, os.pwrite, fd, b'y' * 2 * PAGE, 0)
+    for size in (PAGE + 1, 1, 0):  # what was cut off does not come back
+        v.gives(0, os.truncate, v.at(d, 'f'), size)
+        v.gives(0, os.truncate, v.at(d, 'f'), 2 * PAGE)
+        v.same(contents(v, d, 'f'), b'y' * size + bytes(2 * PAGE - size), f'cut to {size} and extended')
+    v.gives(errno.EINVAL, os.truncate, v.at(d, 'f'), -1)
+    v.gives(errno.EINVAL, os.pwrite, fd, b'x', -1)
+    os.close(fd)
+
+
+def appending(v, d):
+    want = b''
+    fds = [os.open(v.at(d, 'f'), os.O_WRONLY | os.O_APPEND | os.O_CREAT) for _ in range(4)]
+    for i in range(40):
+        record = bytes([65 + i % 26]) * (1 + i * 37 % 900)
+        v.same(os.write(fds[i % 4], record), len(record), 'appended')
+        want += record
+    for fd in fds:
+        v.gives(0, os.close, fd)
+    v.check(contents(v, d, 'f') == want, 'records of four descriptors in order')
+
+
+def unlinked(v, d):
+    for size in (0, 10, 100000):
+        put(v, b'z' * size, d, 'f')
+        fds = [os.open(v.at(d, 'f'), os.O_RDWR) for _ in range(2)]  # alternating: one at each mount
+        v.gives(0, os.unlink, v.at(d, 'f'))
+        v.gives(errno.ENOENT, os.stat, v.at(d, 'f'))
+        for fd in fds:
+            v.same(os.pread(fd, size + 1, 0), b'z' * size, 'read after the unlink')
+            v.same(os.fstat(fd).st_nlink, 0, 'links')
+        v.gives(0, os.pwrite, fds[0], b'more', size)
+        v.same(os.pread(fds[1], 10, size), b'more', 'what one writes the other reads')
+        v.gives(0, os.ftruncate, fds[1], 3)
+        v.same(os.fstat(fds[0]).st_size, 3, 'and what it cuts off')
+        put(v, b'another', d, 'f')
+        v.same(os.fstat(fds[0]).st_size, 3, 'a new file of that name is another')
+        for fd in fds:
+            v.gives(0, os.close, fd)
+        os.unlink(v.at(d, 'f'))
+
+
+def mappings(v, d):
+    put(v, b'a' * 3 * PAGE, d, 'f')
+    fd = os.open(v.at(d, 'f'), os.O_RDWR)
+    with mmap.mmap(fd, 3 * PAGE) as m:
+        v.same(m[:4], b'aaaa', 'mapped')
+        m[PAGE:PAGE + 4] = b'map!'
+        v.same(os.pread(fd, 4, PAGE), b'map!', 'read sees the mapping')
+        v.gives(0, os.pwrite, fd, b'file', 2 * PAGE)
+        v.same(m[2 * PAGE:2 * PAGE + 4], b'file', 'the mapping sees a write')
+        m.flush()
+    v.gives(0, os.fsync, fd)
+    os.close(fd)
+    v.same(contents(v, d, 'f')[PAGE:PAGE + 4], b'map!', 'written back')
+    with open(v.at(d, 'f'), 'rb') as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_COPY) as m:
+        m[:4] = b'mine'
+    v.same(contents(v, d, 'f')[:4], b'aaaa', 'a private mapping is')
+
+
+subjects = [opening, random_writes, holes, appending, unlinked, mappings]
