@@ -85,6 +85,7 @@ void check_state_synced(uint32_t node, uint64_t applied, uint64_t synced);
 void check_blocks_rest(void); /* at the end of the healed phase */
 /* The disk's side: dropped outside of apply; demoted, named by the entry of this index. */
 void check_blocks_drop(uint32_t node, struct block_name name);
+void check_blocks_died(struct block_name name); /* dropped by apply */
 void check_blocks_demote(uint32_t witness, const struct block_ref *ref, uint64_t index);
 /* Facts. */
 void check_blocks_named(uint32_t node, struct block_name name, bool held, bool missing);

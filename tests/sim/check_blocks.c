@@ -6,8 +6,18 @@
  * the state nor by an entry that is still to be applied. What a witness demotes every copy has, or
  * knows to be dead. */
 #include "node/internal.h"
+#include "repl/base/map.h"
 #include "tests/sim/check_internal.h"
 #include "tests/sim/disk.h"
+
+static struct map
+    dead_names; /* hashes of the names of blocks that some copy, by applying, saw die */
+
+void check_blocks_start(void)
+{
+    map_done(&dead_names);
+    map_init(&dead_names);
+}
 
 static unsigned long long n_of(uint64_t number)
 {
@@ -81,6 +91,11 @@ static uint64_t entry_naming(const struct node *n, struct block_name name)
     return 0;
 }
 
+void check_blocks_died(struct block_name name)
+{
+    (void)map_put(&dead_names, block_name_hash(name), &dead_names);
+}
+
 void check_blocks_drop(uint32_t node, struct block_name name)
 {
     const struct node *n = process_of(node)->node;
@@ -90,10 +105,12 @@ void check_blocks_drop(uint32_t node, struct block_name name)
     check_blocks_freed(node, name, named, named ? n->applied : entry_naming(n, name));
 }
 
-/* Some copy has seen its death. One that lost that with a crash does not need the bytes either: it
- * applies the death again before it serves (RULES B7). */
+/* Some copy has seen its death, be it in an earlier life. One that lost that with a crash does not
+ * need the bytes either: it applies the death again before it serves (RULES B7). */
 static bool is_dead(struct block_name name, uint64_t index)
 {
+    if (map_get(&dead_names, block_name_hash(name)))
+        return true;
     for (uint32_t id = 1; id <= sim_swarm()->copies; id++) {
         const struct node *n = process_of(id)->node;
         if (n && n->state && n->applied >= index && !fs_block_named(n->state, name, NULL))

@@ -17,5 +17,6 @@ void check_state_start(void);
 void check_state_opened(uint32_t node);
 void check_blocks_opened(struct process *p);
 void check_leases_start(void);
+void check_blocks_start(void);
 
 #endif

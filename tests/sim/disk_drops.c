@@ -102,7 +102,9 @@ void store_drop(struct store *s, struct kv_txn *txn, struct block_name name)
     else if (m)
         r.ref = m->ref;
     bool durable = (b && b->state == BLOCK_DURABLE) || m;
-    if (!txn)
+    if (txn)
+        check_blocks_died(name);
+    else
         check_blocks_drop(d->node, name);
     disk_drop(d, disk_key(name), disk_next_batch(s));
     if (MUTANT(freed_before_flush))

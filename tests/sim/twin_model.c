@@ -145,6 +145,11 @@ uint64_t check_log_last(void)
     return 0;
 }
 
+void check_blocks_died(struct block_name name)
+{
+    (void)name;
+}
+
 void check_blocks_drop(uint32_t node, struct block_name name)
 {
     (void)node, (void)name;
