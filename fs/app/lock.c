@@ -199,8 +199,12 @@ void locks_tick(struct fs_app *app)
         struct fs_lock blocker;
         if (!waits_for_lock(r) || !asks_for_lock(r))
             continue;
-        struct fs_lock want = lock_of(r->req->lock_query->lock, r->session);
-        if (is_in_the_way(app, r->req->lock_query->ino, &want, &blocker, NULL))
+        const Fs__LockQuery *m = r->req->lock_query;
+        struct fs_lock want = lock_of(m->lock, r->session);
+        Fs__Attr attr = FS__ATTR__INIT;
+        if (fs_get_attr(app->config.state, m->ino, &attr) == -ENOENT)
+            locks_changed(app, m->ino); /* they went with the file */
+        else if (is_in_the_way(app, m->ino, &want, &blocker, NULL))
             (void)end_if_silent(app, &blocker);
     }
 }
