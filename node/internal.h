@@ -172,6 +172,8 @@ void node_client_down(struct node *n, struct link *link);
 void node_client_frame(struct node *n, struct node_client *client, const uint8_t *control,
                        size_t size, struct blob *bulk);
 void node_carry_out_app(struct node *n, struct fs_app_out *out);
+
+/* ---- space.c --------------------------------------------------------------------------------- */
 void node_report_space(struct node *n);
 
 /* ---- blocks.c -------------------------------------------------------------------------------- */

@@ -224,29 +224,3 @@ void node_carry_out_app(struct node *n, struct fs_app_out *out)
     n->app_wake = out->wake_at;
     fs_app_out_clear(out);
 }
-
-/* The least free space: what writers may still be promised (RULES B13). A witness that is not
- * drafted bounds only what may be promised at once: it may have to take that much. */
-void node_report_space(struct node *n)
-{
-    static struct replica_status status[1]; /* large */
-    replica_status(n->replica, status);
-    n->space_reported = n->now;
-    uint64_t total, free_bytes, room;
-    store_space(n->store, &total, &free_bytes);
-    room = free_bytes;
-    for (uint32_t i = 0; i < status->peers_count; i++) {
-        const struct replica_peer_status *p = &status->peers[i];
-        if (!p->link_up || !p->reported)
-            continue;
-        room = p->free_bytes < room ? p->free_bytes : room;
-        if (p->kind == MEMBER_COPY || (status->draft_mask & 1u << p->id))
-            free_bytes = p->free_bytes < free_bytes ? p->free_bytes : free_bytes;
-    }
-    struct node_app_event ev = {.event = {.kind = FS_APP_SPACE,
-                                          .free_bytes = free_bytes,
-                                          .total_bytes = total,
-                                          .room_bytes = room,
-                                          .targets = n->copies | status->draft_mask}};
-    node_queue_app(n, &ev);
-}

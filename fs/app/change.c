@@ -264,18 +264,46 @@ static bool unlocks(const Fs__SetLock *m)
     return m->lock && m->lock->type == FS__LOCK__TYPE__UNLOCK;
 }
 
+/* What nobody reserved space for must leave what is promised alone: a log that cannot be cut, since
+ * a copy is lost, takes in any number of entries. What gives space back, or ends something, goes
+ * on, and so do leases: a mount reserves before it asks for one. */
+static bool needs_room(const Fs__Op *op)
+{
+    switch (op->body_case) {
+    case FS__OP__BODY_MAKE:
+    case FS__OP__BODY_LINK:
+    case FS__OP__BODY_RENAME:
+    case FS__OP__BODY_SETATTR:
+    case FS__OP__BODY_SETXATTR:
+        return true;
+    case FS__OP__BODY_SET_LOCK:
+        return !unlocks(op->set_lock);
+    case FS__OP__BODY_UNLINK:
+    case FS__OP__BODY_REMOVEXATTR:
+    case FS__OP__BODY_LEASE:
+    case FS__OP__BODY_RELEASE:
+    case FS__OP__BODY_COMMIT:
+    case FS__OP__BODY_RESERVE: /* by what it asks for */
+    case FS__OP__BODY_OPEN_SESSION:
+    case FS__OP__BODY_END_SESSION:
+    case FS__OP__BODY_DROP_HOLDS:
+    case FS__OP__BODY__NOT_SET:
+    case _FS__OP__BODY__CASE_IS_INT_SIZE:
+        break;
+    }
+    return false;
+}
+
 void change_run(struct fs_app *app, struct request *r, struct session *s)
 {
+    if (needs_room(r->op) && !has_room(app, NAME_ROOM)) {
+        refuse_room(app, r);
+        return;
+    }
     switch (r->op->body_case) {
     case FS__OP__BODY_MAKE:
     case FS__OP__BODY_LINK:
     case FS__OP__BODY_SETXATTR:
-        if (!has_room(app, NAME_ROOM)) {
-            refuse_room(app, r);
-            return;
-        }
-        run_conflicting(app, r, s);
-        return;
     case FS__OP__BODY_UNLINK:
     case FS__OP__BODY_RENAME:
     case FS__OP__BODY_SETATTR:
@@ -286,10 +314,7 @@ void change_run(struct fs_app *app, struct request *r, struct session *s)
     case FS__OP__BODY_SET_LOCK:
         if (!lock_holders_alive(app, r))
             return;
-        if (unlocks(r->op->set_lock) || has_room(app, NAME_ROOM))
-            break;
-        refuse_room(app, r);
-        return;
+        break;
     case FS__OP__BODY_RESERVE:
         run_reserve(app, r);
         return;

@@ -36,6 +36,15 @@ static void step(struct service *sv, struct fs_app_event ev)
     free(out.effects);
 }
 
+void service_room(struct service *sv, uint64_t bytes)
+{
+    step(sv, (struct fs_app_event){.kind = FS_APP_SPACE,
+                                   .free_bytes = bytes,
+                                   .room_bytes = bytes,
+                                   .total_bytes = 1 << 30,
+                                   .targets = 6});
+}
+
 void service_open(struct service *sv)
 {
     *sv = (struct service){.now = 100 * TIME_S};
@@ -47,11 +56,7 @@ void service_open(struct service *sv)
     struct fs_app_config config = {
         .self = 1, .state = sv->state, .lease_us = 4 * TIME_S, .session_timeout_us = 60 * TIME_S};
     sv->app = fs_app_new(&config);
-    step(sv, (struct fs_app_event){.kind = FS_APP_SPACE,
-                                   .free_bytes = 1 << 30,
-                                   .room_bytes = 1 << 30,
-                                   .total_bytes = 1 << 30,
-                                   .targets = 6});
+    service_room(sv, 1 << 30);
     step(sv, (struct fs_app_event){.kind = FS_APP_ROLE, .leading = true, .leader = 1, .term = 1});
 }
 

@@ -34,6 +34,8 @@ void service_open(struct service *sv);
 void service_close(struct service *sv);
 void service_link_up(struct service *sv, uint64_t client);
 void service_pass(struct service *sv, time_us us);
+/* The fullest node has so much free. */
+void service_room(struct service *sv, uint64_t bytes);
 
 /* Sends a request, a copy of `req`; its id. */
 uint64_t service_send(struct service *sv, uint64_t client, uint64_t session, Fs__Request *req);

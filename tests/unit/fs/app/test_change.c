@@ -207,6 +207,107 @@ START_TEST(lease_wanted_while_its_holder_ends)
 }
 END_TEST
 
+/* ---- space ----------------------------------------------------------------------------------- */
+
+static Fs__Op op_of(Fs__Op__BodyCase kind)
+{
+    static uint64_t seq = 100;
+    Fs__Op op = FS__OP__INIT;
+    op.seq = ++seq;
+    op.body_case = kind;
+    return op;
+}
+
+static void reserve(uint64_t bytes)
+{
+    Fs__Op op = op_of(FS__OP__BODY_RESERVE);
+    Fs__Reserve m = FS__RESERVE__INIT;
+    m.bytes = bytes;
+    op.reserve = &m;
+    (void)service_do(&sv, LINK_A, a, &op);
+}
+
+static bool refused(Fs__Op *op)
+{
+    size_t before = sv.proposals.count;
+    uint64_t id = service_send_op(&sv, LINK_A, a, op);
+    const Fs__Reply *reply = service_answer(&sv, id);
+    bool no_room = reply && reply->op && reply->op->err == ENOSPC;
+    ck_assert_uint_eq(sv.proposals.count, before + !no_room);
+    if (!no_room) {
+        service_append(&sv, before);
+        service_apply(&sv, before);
+    }
+    return no_room;
+}
+
+static bool rename_refused(const char *from, const char *to)
+{
+    Fs__Op op = op_of(FS__OP__BODY_RENAME);
+    Fs__Rename m = FS__RENAME__INIT;
+    m.parent = m.newparent = FS_ROOT_INO;
+    m.name = text(from);
+    m.newname = text(to);
+    op.rename = &m;
+    return refused(&op);
+}
+
+static bool setattr_refused(void)
+{
+    Fs__Op op = op_of(FS__OP__BODY_SETATTR);
+    Fs__Setattr m = FS__SETATTR__INIT;
+    m.ino = ino;
+    m.valid = 1;
+    m.mode = 0600;
+    op.setattr = &m;
+    return refused(&op);
+}
+
+static bool lock_refused(Fs__Lock__Type type)
+{
+    Fs__Op op = op_of(FS__OP__BODY_SET_LOCK);
+    Fs__SetLock m = FS__SET_LOCK__INIT;
+    Fs__Lock lock = FS__LOCK__INIT;
+    lock.owner = 1;
+    lock.last = 99;
+    lock.type = type;
+    m.ino = ino;
+    m.lock = &lock;
+    op.set_lock = &m;
+    return refused(&op);
+}
+
+static bool lease_refused(void)
+{
+    Fs__Op op = op_of(FS__OP__BODY_LEASE);
+    Fs__Lease m = FS__LEASE__INIT;
+    m.ino = ino;
+    op.lease = &m;
+    return refused(&op);
+}
+
+START_TEST(what_is_promised_is_left_alone)
+{
+    /* Goal: once all that is free is promised, what nobody reserved space for is refused, and not
+     * put into a log that perhaps cannot be cut: also names that change and attributes. Leases, for
+     * which space was reserved, and what ends something go on. */
+    const uint64_t promised = 1 << 20;
+    give_lease_back(1);
+    reserve(promised);
+    ck_assert(!lock_refused(FS__LOCK__TYPE__WRITE));
+    ck_assert(!rename_refused("f", "g"));
+    service_room(&sv, 2 * promised);
+    ck_assert(rename_refused("g", "h"));
+    ck_assert(setattr_refused());
+    ck_assert(lock_refused(FS__LOCK__TYPE__READ));
+    ck_assert(!lock_refused(FS__LOCK__TYPE__UNLOCK));
+    ck_assert(!lease_refused());
+    service_room(&sv, 3 * promised);
+    ck_assert(!rename_refused("g", "h"));
+    ck_assert(!setattr_refused());
+}
+END_TEST
+
 START_TEST(late_on_a_link_given_up)
 {
     /* Goal: once a mount has spoken on a newer link, what comes on the older one is not done, and
@@ -240,6 +341,7 @@ int main(void)
     tcase_add_test(t, make_of_long_ago);
     tcase_add_test(t, lease_on_its_way_out);
     tcase_add_test(t, lease_wanted_while_its_holder_ends);
+    tcase_add_test(t, what_is_promised_is_left_alone);
     tcase_add_test(t, late_on_a_link_given_up);
     suite_add_tcase(suite, t);
     return run_suite(suite);
