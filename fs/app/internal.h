@@ -18,6 +18,7 @@ enum {
         1 << 18, /* objects with promises; beyond it the least recently granted is recalled */
     READ_PAGES_MAX = 2048, /* of one READ */
     READDIR_MAX = 512,     /* entries of one READDIR */
+    EXTENTS_MAX = 512,     /* ranges of one EXTENTS */
 };
 #define FOLLOWER_PATIENCE (50 * TIME_MS) /* for min_index; then the mount asks another copy */
 #define REQUEST_PATIENCE  (60 * TIME_S)  /* longer than any mount waits */

@@ -216,6 +216,36 @@ static int read_data(struct answer *a, const Fs__Read *m)
     return count < 0 ? count : 0;
 }
 
+static int extents_of(struct answer *a, const Fs__Extents *m)
+{
+    struct fs_range ranges[EXTENTS_MAX];
+    Fs__Attr attr = FS__ATTR__INIT;
+    uint64_t until = 0;
+    int r = fs_get_attr(a->app->config.state, m->ino, &attr);
+    if (r < 0 || !settled(a, &attr))
+        return r;
+    size_t max = m->max && m->max < EXTENTS_MAX ? m->max : EXTENTS_MAX;
+    int count = fs_data_ranges(a->app->config.state, m->ino, m->first_page, ranges, max, &until);
+    if (count < 0)
+        return count;
+    Fs__ExtentsReply *body = xmalloc(sizeof *body);
+    fs__extents_reply__init(body);
+    body->attr = attr_copy(&attr);
+    body->until = until;
+    body->ranges = xcalloc((size_t)count + 1, sizeof(Fs__Range *));
+    body->n_ranges = (size_t)count;
+    for (int i = 0; i < count; i++) {
+        body->ranges[i] = xmalloc(sizeof(Fs__Range));
+        fs__range__init(body->ranges[i]);
+        body->ranges[i]->first_page = ranges[i].first_page;
+        body->ranges[i]->pages = ranges[i].pages;
+    }
+    a->reply->body_case = FS__REPLY__BODY_EXTENTS;
+    a->reply->extents = body;
+    promise_attr(a, &attr);
+    return 0;
+}
+
 Fs__StatfsReply *statfs_reply(const struct fs_app *app)
 {
     struct fs_totals totals = fs_state_totals(app->config.state);
@@ -248,6 +278,8 @@ static int answer(struct answer *a, const Fs__Request *req)
         return 0;
     case FS__REQUEST__BODY_READ:
         return read_data(a, req->read);
+    case FS__REQUEST__BODY_EXTENTS:
+        return extents_of(a, req->extents);
     case FS__REQUEST__BODY_OP:
     case FS__REQUEST__BODY_RENEW:
     case FS__REQUEST__BODY_RECALL_ACK:

@@ -246,6 +246,7 @@ void request_run(struct fs_app *app, struct request *r)
     case FS__REQUEST__BODY_LISTXATTR:
     case FS__REQUEST__BODY_STATFS:
     case FS__REQUEST__BODY_READ:
+    case FS__REQUEST__BODY_EXTENTS:
         read_run(app, r, s);
         return;
     case FS__REQUEST__BODY_LOCK_QUERY:

@@ -49,6 +49,33 @@ struct page *layer_find(const struct layer *l, uint64_t no)
     return i < l->pages.count && l->pages.items[i].no == no ? &l->pages.items[i] : NULL;
 }
 
+void layer_count(const struct layer *l, uint64_t no, uint64_t *below, uint64_t *behind)
+{
+    size_t at = lower_bound(l, no);
+    *below += at;
+    *behind += l->pages.count - at;
+}
+
+int layer_data_at(const struct layer *l, uint64_t no, uint64_t *ret_end)
+{
+    size_t i = lower_bound(l, no);
+    const struct page *p = i < l->pages.count ? &l->pages.items[i] : NULL;
+    if (p != NULL && p->no == no) {
+        *ret_end = no + 1;
+        return p->blob != NULL && p->size != 0;
+    }
+    if (p != NULL && p->no < *ret_end) {
+        *ret_end = p->no;
+    }
+    if (no >= l->cut_from) {
+        return 0;
+    }
+    if (l->cut_from < *ret_end) {
+        *ret_end = l->cut_from;
+    }
+    return -1;
+}
+
 /* The entry of `no`, made (without bytes) when missing. */
 static struct page *find_or_add(struct layer *l, uint64_t no)
 {

@@ -33,6 +33,11 @@ void layer_done(struct layer *l);
 bool layer_empty(const struct layer *l);
 /* The page, or NULL. Good until the layer changes. */
 struct page *layer_find(const struct layer *l, uint64_t no);
+/* Adds how many of its pages have data below page `no`, and from it on. */
+void layer_count(const struct layer *l, uint64_t no, uint64_t *below, uint64_t *behind);
+/* Is page `no` in it, as data (1) or zeros (0)? -1: older layers know. The same holds of the pages
+ * up to *ret_end, which is lowered to where it ends. */
+int layer_data_at(const struct layer *l, uint64_t no, uint64_t *ret_end);
 /* Puts bytes [at, at + size) of page `no`. `below` is what the page holds so far if this layer has
  * nothing (NULL: zeros). The slice of `blob` is kept instead of copied when it is all there is to
  * know. */

@@ -113,6 +113,25 @@ static uint64_t pages_of(uint64_t size)
     return size / FS_PAGE + (size % FS_PAGE != 0);
 }
 
+/* How many pages have data. Of those buffered below the committed end nobody here knows whether
+ * they had some before; no more than there are holes can be new. */
+static uint64_t pages_now(const struct inode *i, uint64_t size)
+{
+    const struct file *f = i->file;
+    uint64_t before = pages_of(i->attr.size), below = 0, behind = 0, cut = f->dirty.cut_from;
+    layer_count(&f->dirty, before, &below, &behind);
+    list_each(it, &f->commits) {
+        const struct layer *l = &container_of(it, struct commit, in_file)->layer;
+        layer_count(l, before, &below, &behind);
+        cut = l->cut_from < cut ? l->cut_from : cut;
+    }
+    uint64_t pages = i->attr.pages, end = before < cut ? before : cut;
+    pages = pages < end ? pages : end; /* a cut takes the last ones */
+    pages += below < end - pages ? below : end - pages;
+    pages += behind;
+    return pages < pages_of(size) ? pages : pages_of(size);
+}
+
 struct Fs__Attr inode_now(const struct client *c, const struct inode *i)
 {
     (void)c;
@@ -127,13 +146,7 @@ struct Fs__Attr inode_now(const struct client *c, const struct inode *i)
     if (f->atime != 0) {
         attr.atime = f->atime;
     }
-    attr.pages += f->dirty.pages.count;
-    list_each(it, &f->commits) {
-        attr.pages += container_of(it, struct commit, in_file)->layer.pages.count;
-    }
-    if (attr.pages > pages_of(attr.size)) {
-        attr.pages = pages_of(attr.size);
-    }
+    attr.pages = pages_now(i, attr.size);
     return attr;
 }
 

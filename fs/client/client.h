@@ -63,6 +63,7 @@ enum client_op_kind {
     CLIENT_RELEASE,  /* ino, fh: answered at once */
     CLIENT_READ,     /* ino, fh, offset, size -> slices */
     CLIENT_WRITE,    /* ino, fh, flags (O_APPEND counts), offset, data -> written */
+    CLIENT_SEEK,     /* ino, fh, offset, hole: SEEK_HOLE, else SEEK_DATA -> offset; ENXIO: none */
     CLIENT_FLUSH,    /* ino, fh, lock.owner: close(2), RULES B9; its POSIX locks end */
     CLIENT_FSYNC,    /* ino, fh */
     CLIENT_FSYNCDIR, /* ino */
@@ -102,6 +103,7 @@ struct client_op {
     int64_t atime, mtime, ctime; /* ns; SETATTR */
     uint64_t nlookup;
     bool plus;
+    bool hole; /* SEEK */
     bool open; /* MAKE: also open it (FUSE CREATE) */
     struct client_lock lock;
     struct blob *data; /* borrowed; the client takes a reference when it keeps it */
@@ -129,6 +131,7 @@ struct client_result {
     bool keep_cache, direct_io;
     bool nothing_done; /* RENAME: both names were of one file (only its maker's history asks) */
     uint64_t written;
+    uint64_t offset; /* SEEK */
     struct client_lock lock;
     struct client_slice *slices;
     size_t slices_count;

@@ -541,6 +541,16 @@ bool file_find_page(const struct file *f, uint64_t no, struct page *ret)
     }
 }
 
+int file_data_at(const struct file *f, uint64_t no, uint64_t *ret_end)
+{
+    *ret_end = PAGE_NONE;
+    int data = layer_data_at(&f->dirty, no, ret_end);
+    for (const struct list *it = f->commits.prev; data < 0 && it != &f->commits; it = it->prev) {
+        data = layer_data_at(&container_of(it, struct commit, in_file)->layer, no, ret_end);
+    }
+    return data;
+}
+
 void file_enqueue(struct client *c, struct file *f, struct op *op)
 {
     op->queue_of = f;

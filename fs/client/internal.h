@@ -98,7 +98,9 @@ struct op {
     uint64_t space;      /* bytes of the reservation it took and has not used */
     struct page base[2]; /* committed content of the pages that a write covers in part */
     size_t base_count;
-    uint64_t base_epoch; /* under this lease */
+    uint64_t base_epoch;              /* under this lease */
+    uint64_t seek_page, seek_version; /* SEEK: looked at up to here, of this version; 0: none */
+    bool seek_own;                    /* ... under the own lease */
     struct inode *opening;
     struct inode *denied; /* its removal was told that it is not open here */
     struct {
@@ -356,6 +358,9 @@ void file_freeze_all(struct client *c);
 void file_mark_dirty(struct client *c, struct file *f);
 /* The page as layers not committed yet have it; false: only the committed file knows. */
 bool file_find_page(const struct file *f, uint64_t no, struct page *ret);
+/* Whether page `no` has data in layers not committed yet, or none there: 1, 0; -1: the committed
+ * file knows. The same holds of the pages up to *ret_end. */
+int file_data_at(const struct file *f, uint64_t no, uint64_t *ret_end);
 void file_enqueue(struct client *c, struct file *f, struct op *op);
 void file_pump(struct client *c, struct file *f);
 /* `f`'s inode has learned the attributes of the grant. `last_c`: COMMITs go on after it. */
@@ -524,6 +529,7 @@ void op_fsyncdir(struct client *c, struct op *op);
 void op_open(struct client *c, struct op *op);
 void op_release(struct client *c, struct op *op);
 void op_read(struct client *c, struct op *op);
+void op_seek(struct client *c, struct op *op);
 void op_flush(struct client *c, struct op *op);
 void op_fsync(struct client *c, struct op *op);
 void op_sync_all(struct client *c, struct op *op);

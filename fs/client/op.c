@@ -53,6 +53,9 @@ void op_run(struct client *c, struct op *op)
     case CLIENT_WRITE:
         file_enqueue(c, file_get(c, inode_get(c, op->a.ino)), op);
         break;
+    case CLIENT_SEEK:
+        op_seek(c, op);
+        break;
     case CLIENT_FLUSH:
         op_flush(c, op);
         break;

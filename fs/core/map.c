@@ -1,118 +1,19 @@
 /* A file's map: which blocks are its pages. COMMITs edit it (RULES B1, B2, B12).
  *
- * An extent is at most one block long, so an extent that reaches into a range begins less than
- * EXTENT_PAGES_MAX pages before it. A COMMIT loads the extents its edits can touch, edits them in
- * memory, and writes back what differs: edits of one COMMIT may overlap. */
+ * A COMMIT loads the extents its edits can touch, edits them in memory, and writes back what
+ * differs: edits of one COMMIT may overlap. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "fs/core/internal.h"
+#include "fs/core/extent.h"
 #include "repl/base/mutant.h"
-#include "repl/base/vec.h"
 
 enum {
-    EXTENT_PAGES_MAX = BLOCK_SIZE_MAX / BLOCK_PAGE_SIZE,
     COMMIT_BLOCKS_MAX = 4096,
     COMMIT_EDITS_MAX = 16384,
     COMMIT_OVERHEAD_BYTES = 4096, /* entry and map, for the reservation (RULES B13) */
 };
-#define PAGES_MAX ((uint64_t)1 << 51)
-
-struct extent {
-    uint64_t first_page;
-    uint32_t pages;
-    uint32_t block_page;
-    struct block_name block;
-};
-
-typedef vec_of(struct extent) extents;
-
-/* ---- extents as pairs ------------------------------------------------------------------------ */
-
-static int decode_extent(struct bytes key, struct bytes value, struct extent *ret)
-{
-    struct bytes_reader r;
-    bytes_reader_init(&r, value.data, value.size);
-    ret->first_page = be64_get(key.data + 9);
-    ret->pages = bytes_get_u32(&r);
-    ret->block_page = bytes_get_u32(&r);
-    ret->block.session = bytes_get_u64(&r);
-    ret->block.n = bytes_get_u64(&r);
-    return bytes_reader_ended(&r) && key.size == 17 && ret->pages ? 0 : -EIO;
-}
-
-static void put_extent(struct apply *a, uint64_t ino, const struct extent *e)
-{
-    struct bytes_writer w = {0};
-    struct key k = key_of2(KEY_EXTENT, ino, e->first_page);
-    bytes_put_u32(&w, e->pages);
-    bytes_put_u32(&w, e->block_page);
-    bytes_put_u64(&w, e->block.session);
-    bytes_put_u64(&w, e->block.n);
-    state_put(a, &k, w.data, w.size);
-    bytes_writer_done(&w);
-}
-
-/* Extents of `ino` that reach into pages [first, end), in order. */
-static int load_extents(const struct fs_state *s, uint64_t ino, uint64_t first, uint64_t end,
-                        extents *ret)
-{
-    uint64_t back = first > EXTENT_PAGES_MAX ? first - EXTENT_PAGES_MAX : 0;
-    struct key prefix = key_of1(KEY_EXTENT, ino), from = key_of2(KEY_EXTENT, ino, back);
-    struct kv_iter *it = state_iter_from(s, &prefix, &from);
-    int r = 0;
-    for (; r == 0 && kv_iter_valid(it); kv_iter_next(it)) {
-        struct extent e;
-        r = decode_extent(kv_iter_key(it), kv_iter_value(it), &e);
-        if (r == 0 && e.first_page >= end)
-            break;
-        if (r == 0 && e.first_page + e.pages > first)
-            vec_push(ret, e);
-    }
-    kv_iter_free(it);
-    return r;
-}
-
-/* ---- blocks as pairs ------------------------------------------------------------------------- */
-
-struct block {
-    uint32_t size;
-    uint64_t refs; /* extents that name it */
-    uint32_t runs_count;
-    uint64_t runs[BLOCK_RUNS_MAX];
-};
-
-static int decode_block(const void *p, size_t size, struct block *ret)
-{
-    struct bytes_reader r;
-    bytes_reader_init(&r, p, size);
-    ret->size = bytes_get_u32(&r);
-    ret->refs = bytes_get_u64(&r);
-    if (r.bad || ret->size == 0 || ret->size > BLOCK_SIZE_MAX)
-        return -EIO;
-    ret->runs_count = block_runs(ret->size);
-    for (uint32_t i = 0; i < ret->runs_count; i++)
-        ret->runs[i] = bytes_get_u64(&r);
-    return bytes_reader_ended(&r) ? 0 : -EIO;
-}
-
-static struct block_ref ref_of(struct block_name name, const struct block *b)
-{
-    return (struct block_ref){name, b->size, block_digest_of_runs(b->runs, b->runs_count)};
-}
-
-static void put_block(struct apply *a, struct block_name name, const struct block *b)
-{
-    struct bytes_writer w = {0};
-    struct key k = key_of2(KEY_BLOCK, name.session, name.n);
-    bytes_put_u32(&w, b->size);
-    bytes_put_u64(&w, b->refs);
-    for (uint32_t i = 0; i < b->runs_count; i++)
-        bytes_put_u64(&w, b->runs[i]);
-    state_put(a, &k, w.data, w.size);
-    bytes_writer_done(&w);
-}
 
 static uint64_t stored_bytes(uint32_t size)
 {
@@ -140,13 +41,13 @@ static int change_refs(struct apply *a, struct block_name name, int64_t delta)
     struct block b;
     if (delta == 0)
         return 0;
-    if (state_get(a, &k) < 0 || decode_block(a->value.data, a->value.size, &b) < 0)
+    if (state_get(a, &k) < 0 || block_decode(a->value.data, a->value.size, &b) < 0)
         return EIO;
     if (delta < 0 && b.refs < (uint64_t)-delta)
         return EIO;
     b.refs += (uint64_t)delta;
     if (b.refs && !(MUTANT(live_block_collected) && delta < 0)) {
-        put_block(a, name, &b);
+        block_put(a, name, &b);
         return 0;
     }
     state_del(a, &k);
@@ -335,7 +236,7 @@ static int write_back(struct apply *a, struct inode *inode, const extents *old, 
             vec_push(&changes, (struct ref_change){o->block, -1});
             i++;
         } else {
-            put_extent(a, inode->ino, n);
+            extent_put(a, inode->ino, n);
             inode->pages += n->pages;
             vec_push(&changes, (struct ref_change){n->block, 1});
             j++;
@@ -354,8 +255,8 @@ static uint64_t name_blocks(struct apply *a, const Fs__Commit *m)
         struct block_name name = {b->session, b->n};
         struct block block = {.size = b->size, .runs_count = (uint32_t)b->n_runs};
         memcpy(block.runs, b->runs, b->n_runs * sizeof *b->runs);
-        put_block(a, name, &block);
-        note_named(a, ref_of(name, &block));
+        block_put(a, name, &block);
+        note_named(a, block_ref_of(name, &block));
         a->s->totals.blocks++;
         a->s->totals.bytes += stored_bytes(b->size);
         cost += stored_bytes(b->size);
@@ -372,7 +273,7 @@ static int drop_unused_blocks(struct apply *a, const Fs__Commit *m)
         struct block b;
         if (state_get(a, &k) < 0)
             continue; /* died already */
-        if (decode_block(a->value.data, a->value.size, &b) < 0)
+        if (block_decode(a->value.data, a->value.size, &b) < 0)
             return EIO;
         if (b.refs)
             continue;
@@ -399,7 +300,7 @@ static int edit_map(struct apply *a, struct inode *inode, const Fs__Commit *m)
     uint64_t first, end;
     extents old = {0}, new = {0};
     touched_range(m, inode->size, &first, &end);
-    int err = end > first && load_extents(a->s, inode->ino, first, end, &old) < 0 ? EIO : 0;
+    int err = end > first && extents_load(a->s, inode->ino, first, end, &old) < 0 ? EIO : 0;
     if (!err) {
         vec_reserve(&new, old.count + 1);
         if (old.count)
@@ -457,7 +358,7 @@ void map_free(struct apply *a, const struct inode *inode)
 {
     extents x = {0};
     ref_changes changes = {0};
-    (void)load_extents(a->s, inode->ino, 0, UINT64_MAX, &x);
+    (void)extents_load(a->s, inode->ino, 0, UINT64_MAX, &x);
     for (size_t i = 0; i < x.count; i++) {
         struct key k = key_of2(KEY_EXTENT, inode->ino, x.items[i].first_page);
         state_del(a, &k);
@@ -466,74 +367,4 @@ void map_free(struct apply *a, const struct inode *inode)
     (void)apply_ref_changes(a, &changes);
     vec_done(&changes);
     vec_done(&x);
-}
-
-/* ---- reads ----------------------------------------------------------------------------------- */
-
-bool fs_block_named(const struct fs_state *s, struct block_name name, struct block_ref *ret_ref)
-{
-    struct bytes_writer v = {0};
-    struct key k = key_of2(KEY_BLOCK, name.session, name.n);
-    struct block b;
-    bool found =
-        kv_get(s->kv, s->table, k.data, k.size, &v) == 0 && decode_block(v.data, v.size, &b) == 0;
-    bytes_writer_done(&v);
-    if (found && ret_ref)
-        *ret_ref = ref_of(name, &b);
-    return found;
-}
-
-int fs_block_runs(const struct fs_state *s, struct block_name name,
-                  uint64_t ret_runs[BLOCK_RUNS_MAX])
-{
-    struct bytes_writer v = {0};
-    struct key k = key_of2(KEY_BLOCK, name.session, name.n);
-    struct block b;
-    int r = kv_get(s->kv, s->table, k.data, k.size, &v);
-    if (r == 0)
-        r = decode_block(v.data, v.size, &b);
-    bytes_writer_done(&v);
-    if (r < 0)
-        return r;
-    memcpy(ret_runs, b.runs, b.runs_count * sizeof *b.runs);
-    return (int)b.runs_count;
-}
-
-void fs_each_block(const struct fs_state *s, fs_block_fn *each, void *ctx)
-{
-    struct key prefix = key_of(KEY_BLOCK);
-    struct kv_iter *it = state_iter(s, &prefix);
-    for (bool more = true; more && kv_iter_valid(it); kv_iter_next(it)) {
-        struct bytes k = kv_iter_key(it), v = kv_iter_value(it);
-        struct block b;
-        if (decode_block(v.data, v.size, &b) == 0) {
-            struct block_name name = {be64_get(k.data + 1), be64_get(k.data + 9)};
-            struct block_ref ref = ref_of(name, &b);
-            more = each(ctx, &ref);
-        }
-    }
-    kv_iter_free(it);
-}
-
-int fs_read_map(const struct fs_state *s, uint64_t ino, uint64_t first_page, uint64_t pages,
-                struct fs_extent *ret, size_t max)
-{
-    extents x = {0};
-    uint64_t end = pages > PAGES_MAX ? UINT64_MAX : first_page + pages;
-    int r = load_extents(s, ino, first_page, end, &x);
-    size_t n = 0;
-    for (size_t i = 0; r == 0 && i < x.count && n < max; i++) {
-        struct extent e = x.items[i];
-        struct fs_extent *to = &ret[n++];
-        uint64_t e_end = e.first_page + e.pages;
-        uint64_t from = e.first_page > first_page ? e.first_page : first_page;
-        uint64_t until = e_end < end ? e_end : end;
-        to->first_page = from;
-        to->pages = (uint32_t)(until - from);
-        to->block_page = e.block_page + (uint32_t)(from - e.first_page);
-        if (!fs_block_named(s, e.block, &to->block))
-            r = -EIO;
-    }
-    vec_done(&x);
-    return r < 0 ? r : (int)n;
 }

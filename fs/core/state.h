@@ -124,6 +124,14 @@ struct fs_extent {
 int fs_read_map(const struct fs_state *s, uint64_t ino, uint64_t first_page, uint64_t pages,
                 struct fs_extent *ret, size_t max);
 
+/* Runs of pages that have data, from `first_page` on, in order, neighbours joined: up to `max` of
+ * them. Returns the count, or a negative errno; *ret_until: below this page there are no others. */
+struct fs_range {
+    uint64_t first_page, pages;
+};
+int fs_data_ranges(const struct fs_state *s, uint64_t ino, uint64_t first_page,
+                   struct fs_range *ret, size_t max, uint64_t *ret_until);
+
 /* The hashes of all runs of a named block: their count (block_runs of its size), or -ENOENT, -EIO.
  */
 int fs_block_runs(const struct fs_state *s, struct block_name name,

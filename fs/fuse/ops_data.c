@@ -2,6 +2,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <unistd.h>
 
 #include "fs/fuse/request.h"
 #include "repl/base/mem.h"
@@ -48,6 +49,22 @@ static void op_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in,
     blob_unref(data);
 }
 
+/* Only SEEK_DATA and SEEK_HOLE come here; negative offsets do not. */
+static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
+                     struct fuse_file_info *fi)
+{
+    if (whence != SEEK_DATA && whence != SEEK_HOLE) {
+        fuse_reply_err(req, EINVAL);
+        return;
+    }
+    struct client_op op = {.kind = CLIENT_SEEK,
+                           .ino = ino,
+                           .fh = fi->fh,
+                           .offset = (uint64_t)offset,
+                           .hole = whence == SEEK_HOLE};
+    request_submit(req, &op, REPLY_OFFSET, 0);
+}
+
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct client_op op = {
@@ -68,6 +85,7 @@ void ops_fill_data(struct fuse_lowlevel_ops *ops)
     ops->release = op_release;
     ops->read = op_read;
     ops->write_buf = op_write_buf;
+    ops->lseek = op_lseek;
     ops->flush = op_flush;
     ops->fsync = op_fsync;
 }

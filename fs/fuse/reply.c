@@ -326,5 +326,8 @@ void reply_send(struct request *r, const struct client_result *result)
     case REPLY_LOCK:
         reply_lock(r, &result->lock);
         break;
+    case REPLY_OFFSET:
+        (void)fuse_reply_lseek(r->req, (off_t)result->offset);
+        break;
     }
 }

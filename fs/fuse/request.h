@@ -29,6 +29,7 @@ enum reply_form {
     REPLY_DIR,
     REPLY_DIRPLUS,
     REPLY_LOCK,
+    REPLY_OFFSET,
 };
 
 struct request {

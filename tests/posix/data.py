@@ -96,6 +96,53 @@ def holes(v, d):
     os.close(fd)
 
 
+def seek(fd, at, whence):
+    """Where SEEK_DATA or SEEK_HOLE leads; 'none' when it is ENXIO."""
+    try:
+        return os.lseek(fd, at, whence)
+    except OSError as e:
+        return 'none' if e.errno == errno.ENXIO else e
+
+
+def seeking(v, d):
+    """SEEK_DATA and SEEK_HOLE, and st_blocks, of what is buffered, and again of what is committed."""
+    fds = [os.open(v.at(d, 'f'), os.O_RDWR | os.O_CREAT) for _ in range(2)]  # alternating: one at each mount
+    v.same(seek(fds[0], 0, os.SEEK_DATA), 'none', 'no data in an empty file')
+    v.same(seek(fds[1], 0, os.SEEK_HOLE), 'none', 'nor a hole')
+    data = []
+    for page, size in ((3, PAGE), (10, 3 * PAGE), (50, 100), (2**20, PAGE)):
+        v.gives(0, os.pwrite, fds[page % 2], b'd' * size, page * PAGE)
+        data.append((page * PAGE, (page + (size + PAGE - 1) // PAGE) * PAGE))
+        for synced in (False, True):
+            if synced:
+                v.gives(0, os.fsync, fds[0])
+                v.gives(0, os.fsync, fds[1])
+            size_now = page * PAGE + size
+            for fd in fds:
+                at, found = 0, []
+                while True:
+                    begin = seek(fd, at, os.SEEK_DATA)
+                    if begin == 'none':
+                        break
+                    at = seek(fd, begin, os.SEEK_HOLE)
+                    found.append((begin, at))
+                want = [(b, min(e, size_now)) for b, e in data]
+                v.same(found, want, f'data after page {page}, synced {synced}')
+                v.same(seek(fd, size_now, os.SEEK_DATA), 'none', 'from the end')
+                v.same(seek(fd, size_now - 1, os.SEEK_HOLE), size_now, 'the end is a hole')
+                v.same(seek(fd, 1, os.SEEK_HOLE), 1, 'within a hole')
+                v.same(seek(fd, 3 * PAGE + 7, os.SEEK_DATA), 3 * PAGE + 7, 'within data')
+            if synced:
+                v.same(os.stat(v.at(d, 'f')).st_blocks * 512, sum(e - b for b, e in data), 'st_blocks')
+    v.gives(0, os.ftruncate, fds[1], 11 * PAGE)
+    v.same(seek(fds[0], 11 * PAGE - 1, os.SEEK_HOLE), 11 * PAGE, 'cut off')
+    v.gives(0, os.ftruncate, fds[0], 2**30)
+    v.same(seek(fds[1], 11 * PAGE, os.SEEK_DATA), 'none', 'and extended by a hole')
+    v.same(os.stat(v.at(d, 'f')).st_blocks * 512, 2 * PAGE, 'st_blocks after the cut')
+    for fd in fds:
+        v.gives(0, os.close, fd)
+
+
 def appending(v, d):
     want = b''
     fds = [os.open(v.at(d, 'f'), os.O_WRONLY | os.O_APPEND | os.O_CREAT) for _ in range(4)]
@@ -146,4 +193,4 @@ def mappings(v, d):
     v.same(contents(v, d, 'f')[:4], b'aaaa', 'a private mapping is')
 
 
-subjects = [opening, random_writes, holes, appending, unlinked, mappings]
+subjects = [opening, random_writes, holes, seeking, appending, unlinked, mappings]

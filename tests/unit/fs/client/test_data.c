@@ -1,4 +1,5 @@
 /* A mount's data on their way: what its COMMITs say, what is under way when it ends, silence. */
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -148,6 +149,75 @@ START_TEST(read_that_outlives_the_lease)
 }
 END_TEST
 
+/* ---- holes ----------------------------------------------------------------------------------- */
+
+/* SEEK_DATA or SEEK_HOLE from `page`; UINT64_MAX: ENXIO. */
+static uint64_t seek(int m, struct file f, bool hole, uint64_t page)
+{
+    struct client_op op = op_of(CLIENT_SEEK, f);
+    op.offset = page * 4096;
+    op.hole = hole;
+    const struct world_answer *a = world_do(&w, m, op);
+    if (a->err == ENXIO)
+        return UINT64_MAX;
+    ck_assert_int_eq(a->err, 0);
+    ck_assert_uint_eq(a->offset % 4096, 0);
+    return a->offset / 4096;
+}
+
+static uint64_t pages_of(int m, struct file f)
+{
+    const struct world_answer *a = world_do(&w, m, op_of(CLIENT_GETATTR, f));
+    ck_assert_int_eq(a->err, 0);
+    return a->attr.pages;
+}
+
+START_TEST(seeks_see_what_is_buffered)
+{
+    /* Goal: pages that are dirty or on their way count as data, here and, recalled, at the other
+     * mount; holes between them are found though nobody asks the map twice for nothing. */
+    struct file f = create(0, "a");
+    struct file g = open_file(1, f.ino);
+    write_pages(0, f, 10, 2, 'a');
+    sync_file(0, f);
+    write_pages(0, f, 20, 1, 'b');
+    for (int m = 0; m < 2; m++) {
+        struct file h = m == 0 ? f : g;
+        ck_assert_uint_eq(seek(m, h, false, 0), 10);
+        ck_assert_uint_eq(seek(m, h, false, 11), 11);
+        ck_assert_uint_eq(seek(m, h, true, 0), 0);
+        ck_assert_uint_eq(seek(m, h, true, 10), 12);
+        ck_assert_uint_eq(seek(m, h, false, 12), 20);
+        ck_assert_uint_eq(seek(m, h, true, 20), 21);
+        ck_assert_uint_eq(seek(m, h, false, 21), UINT64_MAX);
+        ck_assert_uint_eq(seek(m, h, true, 21), UINT64_MAX);
+        ck_assert_uint_eq(pages_of(m, h), 3);
+    }
+}
+END_TEST
+
+START_TEST(blocks_of_a_sparse_file)
+{
+    /* Goal: st_blocks before a commit: new pages count at once, those written over do not when the
+     * file has no hole, and what is cut off is gone. */
+    struct file f = create(0, "a");
+    write_pages(0, f, 0, 4, 'a');
+    ck_assert_uint_eq(pages_of(0, f), 4);
+    sync_file(0, f);
+    write_pages(0, f, 1, 2, 'b');
+    ck_assert_uint_eq(pages_of(0, f), 4);
+    write_pages(0, f, 1000, 3, 'c');
+    ck_assert_uint_eq(pages_of(0, f), 7);
+    sync_file(0, f);
+    ck_assert_uint_eq(pages_of(0, f), 7);
+    struct client_op op = op_of(CLIENT_SETATTR, f);
+    op.set = CLIENT_SET_SIZE;
+    op.size = 2 * 4096;
+    ck_assert_int_eq(world_do(&w, 0, op)->err, 0);
+    ck_assert_uint_eq(pages_of(0, f), 2);
+}
+END_TEST
+
 /* ---- silence --------------------------------------------------------------------------------- */
 
 START_TEST(nobody_else_to_ask)
@@ -174,6 +244,8 @@ int main(void)
     tcase_add_test(t, lowest_block_is_wanted);
     tcase_add_test(t, ends_with_commits_under_way);
     tcase_add_test(t, read_that_outlives_the_lease);
+    tcase_add_test(t, seeks_see_what_is_buffered);
+    tcase_add_test(t, blocks_of_a_sparse_file);
     tcase_add_test(t, nobody_else_to_ask);
     suite_add_tcase(suite, t);
     return run_suite(suite);

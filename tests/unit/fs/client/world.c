@@ -265,6 +265,7 @@ static void carry_out(struct world *w, int m, const struct client_effect *e)
                                                         .attr = r->attr,
                                                         .fh = r->fh,
                                                         .written = r->written,
+                                                        .offset = r->offset,
                                                         .bytes = flatten(r),
                                                         .entries = r->entries_count,
                                                         .entry_valid_us = r->entry_valid_us,

@@ -17,7 +17,7 @@ struct world_answer {
     uint64_t op_id;
     int err;
     struct Fs__Attr attr;
-    uint64_t fh, written;
+    uint64_t fh, written, offset;
     struct blob *bytes; /* of slices or data; NULL: none */
     size_t entries;
     time_us entry_valid_us, attr_valid_us;

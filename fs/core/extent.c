@@ -1,0 +1,85 @@
+/* How extents and blocks are written down (docs/state.md).
+ *
+ * An extent is at most one block long, so an extent that reaches into a range begins less than
+ * EXTENT_PAGES_MAX pages before it. */
+#include "fs/core/extent.h"
+
+#include <errno.h>
+
+/* ---- extents as pairs ------------------------------------------------------------------------ */
+
+int extent_decode(struct bytes key, struct bytes value, struct extent *ret)
+{
+    struct bytes_reader r;
+    bytes_reader_init(&r, value.data, value.size);
+    ret->first_page = be64_get(key.data + 9);
+    ret->pages = bytes_get_u32(&r);
+    ret->block_page = bytes_get_u32(&r);
+    ret->block.session = bytes_get_u64(&r);
+    ret->block.n = bytes_get_u64(&r);
+    return bytes_reader_ended(&r) && key.size == 17 && ret->pages ? 0 : -EIO;
+}
+
+void extent_put(struct apply *a, uint64_t ino, const struct extent *e)
+{
+    struct bytes_writer w = {0};
+    struct key k = key_of2(KEY_EXTENT, ino, e->first_page);
+    bytes_put_u32(&w, e->pages);
+    bytes_put_u32(&w, e->block_page);
+    bytes_put_u64(&w, e->block.session);
+    bytes_put_u64(&w, e->block.n);
+    state_put(a, &k, w.data, w.size);
+    bytes_writer_done(&w);
+}
+
+int extents_load(const struct fs_state *s, uint64_t ino, uint64_t first, uint64_t end,
+                        extents *ret)
+{
+    uint64_t back = first > EXTENT_PAGES_MAX ? first - EXTENT_PAGES_MAX : 0;
+    struct key prefix = key_of1(KEY_EXTENT, ino), from = key_of2(KEY_EXTENT, ino, back);
+    struct kv_iter *it = state_iter_from(s, &prefix, &from);
+    int r = 0;
+    for (; r == 0 && kv_iter_valid(it); kv_iter_next(it)) {
+        struct extent e;
+        r = extent_decode(kv_iter_key(it), kv_iter_value(it), &e);
+        if (r == 0 && e.first_page >= end)
+            break;
+        if (r == 0 && e.first_page + e.pages > first)
+            vec_push(ret, e);
+    }
+    kv_iter_free(it);
+    return r;
+}
+
+/* ---- blocks as pairs ------------------------------------------------------------------------- */
+
+int block_decode(const void *p, size_t size, struct block *ret)
+{
+    struct bytes_reader r;
+    bytes_reader_init(&r, p, size);
+    ret->size = bytes_get_u32(&r);
+    ret->refs = bytes_get_u64(&r);
+    if (r.bad || ret->size == 0 || ret->size > BLOCK_SIZE_MAX)
+        return -EIO;
+    ret->runs_count = block_runs(ret->size);
+    for (uint32_t i = 0; i < ret->runs_count; i++)
+        ret->runs[i] = bytes_get_u64(&r);
+    return bytes_reader_ended(&r) ? 0 : -EIO;
+}
+
+struct block_ref block_ref_of(struct block_name name, const struct block *b)
+{
+    return (struct block_ref){name, b->size, block_digest_of_runs(b->runs, b->runs_count)};
+}
+
+void block_put(struct apply *a, struct block_name name, const struct block *b)
+{
+    struct bytes_writer w = {0};
+    struct key k = key_of2(KEY_BLOCK, name.session, name.n);
+    bytes_put_u32(&w, b->size);
+    bytes_put_u64(&w, b->refs);
+    for (uint32_t i = 0; i < b->runs_count; i++)
+        bytes_put_u64(&w, b->runs[i]);
+    state_put(a, &k, w.data, w.size);
+    bytes_writer_done(&w);
+}

@@ -1,0 +1,40 @@
+/* Extents and blocks of files as pairs of the state. */
+#ifndef TALLY_FS_CORE_EXTENT_H
+#define TALLY_FS_CORE_EXTENT_H
+
+#include "fs/core/internal.h"
+#include "repl/base/vec.h"
+
+enum { EXTENT_PAGES_MAX = BLOCK_SIZE_MAX / BLOCK_PAGE_SIZE };
+#define PAGES_MAX ((uint64_t)1 << 51)
+
+struct extent {
+    uint64_t first_page;
+    uint32_t pages;
+    uint32_t block_page;
+    struct block_name block;
+};
+
+typedef vec_of(struct extent) extents;
+
+/* 0 or -EIO. */
+int extent_decode(struct bytes key, struct bytes value, struct extent *ret);
+void extent_put(struct apply *a, uint64_t ino, const struct extent *e);
+/* Extents of `ino` that reach into pages [first, end), in order, as committed before this
+ * operation. 0 or a negative errno. */
+int extents_load(const struct fs_state *s, uint64_t ino, uint64_t first, uint64_t end,
+                 extents *ret);
+
+struct block {
+    uint32_t size;
+    uint64_t refs; /* extents that name it */
+    uint32_t runs_count;
+    uint64_t runs[BLOCK_RUNS_MAX];
+};
+
+/* 0 or -EIO. */
+int block_decode(const void *p, size_t size, struct block *ret);
+void block_put(struct apply *a, struct block_name name, const struct block *b);
+struct block_ref block_ref_of(struct block_name name, const struct block *b);
+
+#endif

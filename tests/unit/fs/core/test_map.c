@@ -1,0 +1,298 @@
+/* Maps of files against a table of pages: what COMMITs make of them, and what reads find. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "fs/core/state.h"
+#include "repl/base/kv_mem.h"
+#include "tests/unit/lib/run.h"
+
+enum { FILES = 2, PAGES = 96, STEPS = 400, EDITS = 4 };
+
+/* A page of the model: which page of which block it is; 0: a hole. */
+typedef uint64_t model_page;
+
+struct world {
+    struct kv *kv;
+    struct kv_txn *txn;
+    struct fs_state *state;
+    uint64_t index, session, seq, next_block;
+    struct fs_result result;
+    struct {
+        uint64_t ino, epoch, c, size;
+        model_page pages[PAGES];
+    } files[FILES];
+    uint32_t seed;
+};
+
+static struct world w;
+
+static uint32_t below(uint32_t n)
+{
+    w.seed = w.seed * 1103515245u + 12345u;
+    return (w.seed >> 16) % n;
+}
+
+static int apply(Fs__Op *op)
+{
+    fs_result_done(&w.result);
+    fs_result_init(&w.result);
+    op->session = w.session;
+    op->time = (int64_t)(w.index + 1) * 1000000;
+    fs_apply(w.state, w.txn, ++w.index, op, &w.result);
+    ck_assert_int_eq(kv_txn_commit(w.txn), 0);
+    struct fs_hash kept = fs_state_hash(w.state), found = fs_state_rehash(w.state);
+    ck_assert(kept.lo == found.lo && kept.hi == found.hi);
+    return w.result.reply->err;
+}
+
+static void make_file(size_t k)
+{
+    char name[2] = {(char)('a' + k), '\0'};
+    Fs__Op op = FS__OP__INIT;
+    Fs__Make m = FS__MAKE__INIT;
+    op.seq = ++w.seq;
+    m.parent = FS_ROOT_INO;
+    m.name = (ProtobufCBinaryData){1, (uint8_t *)name};
+    m.mode = S_IFREG | 0644;
+    m.lease = true;
+    op.body_case = FS__OP__BODY_MAKE;
+    op.make = &m;
+    ck_assert_int_eq(apply(&op), 0);
+    w.files[k].ino = w.result.reply->attr->ino;
+    w.files[k].epoch = w.result.reply->attr->lease_epoch;
+}
+
+static void remove_file(size_t k)
+{
+    char name[2] = {(char)('a' + k), '\0'};
+    Fs__Op op = FS__OP__INIT;
+    Fs__Unlink m = FS__UNLINK__INIT;
+    op.seq = ++w.seq;
+    m.parent = FS_ROOT_INO;
+    m.name = (ProtobufCBinaryData){1, (uint8_t *)name};
+    op.body_case = FS__OP__BODY_UNLINK;
+    op.unlink = &m;
+    ck_assert_int_eq(apply(&op), 0);
+}
+
+static void setup(void)
+{
+    memset(&w, 0, sizeof w);
+    w.kv = kv_mem_new();
+    w.txn = kv_txn_new(w.kv);
+    w.state = fs_state_new(w.kv, 0);
+    fs_state_format(w.state, w.txn);
+    ck_assert_int_eq(kv_txn_commit(w.txn), 0);
+    uint8_t uuid[16] = {1};
+    Fs__Op op = FS__OP__INIT;
+    Fs__OpenSession m = FS__OPEN_SESSION__INIT;
+    m.uuid = (ProtobufCBinaryData){16, uuid};
+    op.body_case = FS__OP__BODY_OPEN_SESSION;
+    op.open_session = &m;
+    ck_assert_int_eq(apply(&op), 0);
+    w.session = w.result.reply->value;
+    for (size_t k = 0; k < FILES; k++)
+        make_file(k);
+}
+
+static void teardown(void)
+{
+    fs_result_done(&w.result);
+    fs_state_free(w.state);
+    kv_txn_free(w.txn);
+    kv_close(w.kv);
+}
+
+/* ---- COMMITs --------------------------------------------------------------------------------- */
+
+struct draft { /* one COMMIT in the making */
+    Fs__Commit m;
+    Fs__Edit edits[EDITS], *edit_pointers[EDITS];
+    Fs__Block blocks[EDITS], *block_pointers[EDITS];
+    uint64_t runs[EDITS][BLOCK_RUNS_MAX];
+};
+
+static void draft_begin(struct draft *d, size_t k)
+{
+    memset(d, 0, sizeof *d);
+    fs__commit__init(&d->m);
+    d->m.ino = w.files[k].ino;
+    d->m.epoch = w.files[k].epoch;
+    d->m.c = w.files[k].c + 1;
+    d->m.size = w.files[k].size;
+    d->m.edits = d->edit_pointers;
+    d->m.blocks = d->block_pointers;
+}
+
+static Fs__Edit *draft_edit(struct draft *d, Fs__Edit__Kind kind, uint64_t first, uint64_t pages)
+{
+    Fs__Edit *e = &d->edits[d->m.n_edits];
+    d->edit_pointers[d->m.n_edits++] = e;
+    fs__edit__init(e);
+    e->kind = kind;
+    e->first_page = first;
+    e->pages = pages;
+    return e;
+}
+
+/* An extent of a new block, not always from its first page on. */
+static void draft_extent(struct draft *d, model_page *model, uint64_t first, uint64_t pages)
+{
+    size_t at = d->m.n_blocks;
+    Fs__Block *b = &d->blocks[at];
+    Fs__Edit *e = draft_edit(d, FS__EDIT__KIND__EXTENT, first, pages);
+    e->block = (uint32_t)at;
+    e->block_page = below(2);
+    d->block_pointers[d->m.n_blocks++] = b;
+    fs__block__init(b);
+    b->session = w.session;
+    b->n = ++w.next_block;
+    b->size = (e->block_page + (uint32_t)pages) * FS_PAGE_SIZE;
+    b->runs = d->runs[at];
+    b->n_runs = block_runs(b->size);
+    b->runs[0] = b->n;
+    for (uint64_t p = 0; p < pages; p++)
+        model[first + p] = b->n << 16 | (e->block_page + p + 1);
+}
+
+static int draft_apply(struct draft *d)
+{
+    Fs__Op op = FS__OP__INIT;
+    op.body_case = FS__OP__BODY_COMMIT;
+    op.commit = &d->m;
+    return apply(&op);
+}
+
+/* ---- what reads find ------------------------------------------------------------------------- */
+
+static void check_extents(size_t k)
+{
+    struct fs_extent x[PAGES + 1];
+    model_page found[PAGES] = {0};
+    int n = fs_read_map(w.state, w.files[k].ino, 0, PAGES, x, PAGES + 1);
+    ck_assert_int_ge(n, 0);
+    for (int i = 0; i < n; i++)
+        for (uint32_t p = 0; p < x[i].pages; p++)
+            found[x[i].first_page + p] = x[i].block.name.n << 16 | (x[i].block_page + p + 1);
+    ck_assert_int_eq(memcmp(found, w.files[k].pages, sizeof found), 0);
+}
+
+/* All ranges, a few at a time, as a mount asks for them. */
+static void check_ranges(size_t k)
+{
+    uint64_t from = below(PAGES), until = 0, pages = 0;
+    size_t max = 1 + below(4);
+    bool found[PAGES] = {0};
+    for (uint64_t at = from; at < PAGES; at = until) {
+        struct fs_range r[4];
+        int n = fs_data_ranges(w.state, w.files[k].ino, at, r, max, &until);
+        ck_assert_int_ge(n, 0);
+        ck_assert_uint_gt(until, at);
+        for (int i = 0; i < n; i++) {
+            ck_assert(r[i].first_page >= at && r[i].first_page + r[i].pages <= until);
+            ck_assert(i == 0 || r[i].first_page > r[i - 1].first_page + r[i - 1].pages);
+            for (uint64_t p = 0; p < r[i].pages; p++)
+                found[r[i].first_page + p] = true;
+        }
+    }
+    Fs__Attr attr = FS__ATTR__INIT;
+    ck_assert_int_eq(fs_get_attr(w.state, w.files[k].ino, &attr), 0);
+    for (uint64_t p = 0; p < PAGES; p++) {
+        ck_assert_int_eq(found[p], p >= from && w.files[k].pages[p]);
+        pages += w.files[k].pages[p] != 0;
+    }
+    ck_assert_uint_eq(attr.pages, pages);
+    ck_assert_uint_eq(attr.size, w.files[k].size);
+}
+
+/* A block lives as long as a page of any file is left of it. */
+static void check_blocks(void)
+{
+    bool *live = calloc(w.next_block + 1, sizeof *live);
+    uint64_t count = 0;
+    for (size_t k = 0; k < FILES; k++)
+        for (size_t p = 0; p < PAGES; p++)
+            live[w.files[k].pages[p] >> 16] = true;
+    for (uint64_t n = 1; n <= w.next_block; n++) {
+        count += live[n];
+        ck_assert_int_eq(fs_block_named(w.state, (struct block_name){w.session, n}, NULL), live[n]);
+    }
+    ck_assert_uint_eq(fs_state_totals(w.state).blocks, count);
+    free(live);
+}
+
+/* ---- random edits ---------------------------------------------------------------------------- */
+
+static void random_range(uint64_t *first, uint64_t *pages)
+{
+    *first = below(PAGES);
+    *pages = 1 + below(below(3) ? 9 : 40);
+    if (*first + *pages > PAGES)
+        *pages = PAGES - *first;
+}
+
+static void zero(model_page *model, uint64_t first, uint64_t end)
+{
+    for (uint64_t p = first; p < end && p < PAGES; p++)
+        model[p] = 0;
+}
+
+static void random_edit(struct draft *d, model_page *model)
+{
+    uint64_t first, pages;
+    random_range(&first, &pages);
+    switch (below(5)) {
+    case 0:
+        (void)draft_edit(d, FS__EDIT__KIND__HOLE, first, pages);
+        zero(model, first, first + pages);
+        break;
+    case 1:
+        (void)draft_edit(d, FS__EDIT__KIND__CUT, first + PAGES / 2, 0);
+        zero(model, first + PAGES / 2, PAGES);
+        break;
+    default:
+        draft_extent(d, model, first, pages);
+        break;
+    }
+}
+
+START_TEST(maps_agree_with_a_table)
+{
+    w.seed = (uint32_t)_i + 7;
+    for (unsigned step = 0; step < STEPS; step++) {
+        size_t k = below(FILES);
+        struct draft d;
+        draft_begin(&d, k);
+        for (unsigned e = 1 + below(EDITS); e > 0; e--)
+            random_edit(&d, w.files[k].pages);
+        d.m.size = below(8) ? PAGES * FS_PAGE_SIZE : below(PAGES * FS_PAGE_SIZE);
+        if (d.m.size < w.files[k].size)
+            zero(w.files[k].pages, (d.m.size + FS_PAGE_SIZE - 1) / FS_PAGE_SIZE, PAGES);
+        ck_assert_int_eq(draft_apply(&d), 0);
+        w.files[k].c++;
+        w.files[k].size = d.m.size;
+        for (size_t i = 0; i < FILES; i++) {
+            check_extents(i);
+            check_ranges(i);
+        }
+        check_blocks();
+    }
+    for (size_t k = 0; k < FILES; k++)
+        remove_file(k);
+    ck_assert_uint_eq(fs_state_totals(w.state).blocks, 0);
+    ck_assert_uint_eq(fs_state_totals(w.state).bytes, 0);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("fs/core map");
+    TCase *tc = tcase_create("map");
+    tcase_set_timeout(tc, 120);
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_loop_test(tc, maps_agree_with_a_table, 0, 6);
+    suite_add_tcase(suite, tc);
+    return run_suite(suite);
+}
