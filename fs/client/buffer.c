@@ -16,12 +16,13 @@ void layer_done(struct layer *l)
         blob_unref(l->pages.items[i].blob);
     }
     vec_done(&l->pages);
+    vec_done(&l->holes);
     l->cut_from = PAGE_NONE;
 }
 
 bool layer_empty(const struct layer *l)
 {
-    return l->pages.count == 0 && l->cut_from == PAGE_NONE;
+    return l->pages.count == 0 && l->holes.count == 0 && l->cut_from == PAGE_NONE;
 }
 
 /* Index of the first page at or behind `no`. Appending is the usual case, so the end is tried
@@ -49,6 +50,27 @@ struct page *layer_find(const struct layer *l, uint64_t no)
     return i < l->pages.count && l->pages.items[i].no == no ? &l->pages.items[i] : NULL;
 }
 
+/* Index of the first hole that ends behind page `no`. */
+static size_t hole_behind(const struct layer *l, uint64_t no)
+{
+    size_t low = 0, high = l->holes.count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (l->holes.items[middle].end <= no) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+bool layer_hides(const struct layer *l, uint64_t no)
+{
+    size_t h = hole_behind(l, no);
+    return no >= l->cut_from || (h < l->holes.count && l->holes.items[h].first <= no);
+}
+
 void layer_count(const struct layer *l, uint64_t no, uint64_t *below, uint64_t *behind)
 {
     size_t at = lower_bound(l, no);
@@ -67,13 +89,15 @@ int layer_data_at(const struct layer *l, uint64_t no, uint64_t *ret_end)
     if (p != NULL && p->no < *ret_end) {
         *ret_end = p->no;
     }
+    size_t h = hole_behind(l, no);
+    uint64_t begin = h < l->holes.count ? l->holes.items[h].first : PAGE_NONE;
     if (no >= l->cut_from) {
         return 0;
     }
-    if (l->cut_from < *ret_end) {
-        *ret_end = l->cut_from;
-    }
-    return -1;
+    bool hole = begin <= no;
+    uint64_t end = hole ? l->holes.items[h].end : begin < l->cut_from ? begin : l->cut_from;
+    *ret_end = end < *ret_end ? end : *ret_end;
+    return hole ? 0 : -1;
 }
 
 /* The entry of `no`, made (without bytes) when missing. */
@@ -139,13 +163,57 @@ void layer_write(struct layer *l, uint64_t no, uint32_t at, struct blob *blob, u
     p->size = at + size > p->size ? at + size : p->size;
 }
 
-void layer_cut(struct layer *l, uint64_t no)
+static void drop_pages(struct layer *l, size_t from, size_t to)
 {
-    size_t from = lower_bound(l, no);
-    for (size_t i = from; i < l->pages.count; i++) {
+    for (size_t i = from; i < to; i++) {
         blob_unref(l->pages.items[i].blob);
     }
-    l->pages.count = from;
+    if (to < l->pages.count) {
+        memmove(&l->pages.items[from], &l->pages.items[to],
+                (l->pages.count - to) * sizeof(struct page));
+    }
+    l->pages.count -= to - from;
+}
+
+void layer_hole(struct layer *l, uint64_t first, uint64_t end)
+{
+    assert(first < end);
+    drop_pages(l, lower_bound(l, first), lower_bound(l, end));
+    if (end > l->cut_from) {
+        end = l->cut_from;
+    }
+    if (first >= end) {
+        return;
+    }
+    struct page_range hole = {first, end};
+    size_t at = hole_behind(l, first != 0 ? first - 1 : 0), to = at; /* those it meets go into it */
+    for (; to < l->holes.count && l->holes.items[to].first <= end; to++) {
+        const struct page_range *old = &l->holes.items[to];
+        hole.first = old->first < hole.first ? old->first : hole.first;
+        hole.end = old->end > hole.end ? old->end : hole.end;
+    }
+    if (at == to) {
+        vec_push(&l->holes, hole);
+        memmove(&l->holes.items[at + 1], &l->holes.items[at],
+                (l->holes.count - 1 - at) * sizeof hole);
+    } else if (to < l->holes.count) {
+        memmove(&l->holes.items[at + 1], &l->holes.items[to], (l->holes.count - to) * sizeof hole);
+    }
+    if (at != to) {
+        l->holes.count -= to - at - 1;
+    }
+    l->holes.items[at] = hole;
+}
+
+void layer_cut(struct layer *l, uint64_t no)
+{
+    drop_pages(l, lower_bound(l, no), l->pages.count);
+    while (l->holes.count != 0 && l->holes.items[l->holes.count - 1].first >= no) {
+        l->holes.count--;
+    }
+    if (l->holes.count != 0 && l->holes.items[l->holes.count - 1].end > no) {
+        l->holes.items[l->holes.count - 1].end = no;
+    }
     if (no < l->cut_from) {
         l->cut_from = no;
     }

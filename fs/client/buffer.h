@@ -23,9 +23,14 @@ struct page {
     uint32_t offset, size;
 };
 
+struct page_range {
+    uint64_t first, end;
+};
+
 struct layer {
-    vec_of(struct page) pages; /* by number */
-    uint64_t cut_from;         /* older layers end at this page; PAGE_NONE: they don't */
+    vec_of(struct page) pages;       /* by number */
+    vec_of(struct page_range) holes; /* hide older layers; in order, apart from one another */
+    uint64_t cut_from;               /* older layers end at this page; PAGE_NONE: they don't */
 };
 
 void layer_init(struct layer *l);
@@ -45,6 +50,10 @@ void layer_write(struct layer *l, uint64_t no, uint32_t at, struct blob *blob, u
                  uint32_t size, const struct page *below);
 /* Drops pages from `no` on, and those of older layers. */
 void layer_cut(struct layer *l, uint64_t no);
+/* Zeros in pages [first, end), whatever they were. */
+void layer_hole(struct layer *l, uint64_t first, uint64_t end);
+/* It says that page `no` is zeros: its own page, if it has one, is not asked for. */
+bool layer_hides(const struct layer *l, uint64_t no);
 /* Puts a page as it is; takes a reference. */
 void layer_put(struct layer *l, const struct page *page);
 

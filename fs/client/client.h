@@ -63,6 +63,7 @@ enum client_op_kind {
     CLIENT_RELEASE,  /* ino, fh: answered at once */
     CLIENT_READ,     /* ino, fh, offset, size -> slices */
     CLIENT_WRITE,    /* ino, fh, flags (O_APPEND counts), offset, data -> written */
+    CLIENT_ALLOCATE, /* ino, fh, offset, size, flags: FALLOC_FL_* of fallocate(2) */
     CLIENT_SEEK,     /* ino, fh, offset, hole: SEEK_HOLE, else SEEK_DATA -> offset; ENXIO: none */
     CLIENT_FLUSH,    /* ino, fh, lock.owner: close(2), RULES B9; its POSIX locks end */
     CLIENT_FSYNC,    /* ino, fh */

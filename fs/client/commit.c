@@ -144,6 +144,10 @@ static void build(struct client *c, struct commit *k)
     if (l->cut_from != PAGE_NONE && !MUTANT(cut_forgotten)) {
         add_edit(m, FS__EDIT__KIND__CUT, l->cut_from, 0, 0, 0);
     }
+    for (size_t h = 0; h < l->holes.count; h++) {
+        const struct page_range *hole = &l->holes.items[h];
+        add_edit(m, FS__EDIT__KIND__HOLE, hole->first, hole->end - hole->first, 0, 0);
+    }
     struct pack *pack = xcalloc(1, sizeof(*pack));
     for (size_t i = 0; i < l->pages.count;) {
         const struct page *p = &l->pages.items[i];

@@ -529,7 +529,7 @@ bool file_find_page(const struct file *f, uint64_t no, struct page *ret)
             *ret = *p;
             return true;
         }
-        if (no >= l->cut_from) {
+        if (layer_hides(l, no)) {
             *ret = (struct page){.no = no};
             return true;
         }

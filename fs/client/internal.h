@@ -13,6 +13,7 @@
 
 #define ROOT_INO       1u
 #define NAME_BYTES_MAX 255u
+#define SIZE_MAX_BYTES ((uint64_t)INT64_MAX)
 #define NODES_MAX      32u
 
 #define ATTRS_MAX          65536u /* cached inodes and names: a cap against growth without end */
@@ -530,6 +531,7 @@ void op_open(struct client *c, struct op *op);
 void op_release(struct client *c, struct op *op);
 void op_read(struct client *c, struct op *op);
 void op_seek(struct client *c, struct op *op);
+void op_allocate(struct client *c, struct op *op);
 void op_flush(struct client *c, struct op *op);
 void op_fsync(struct client *c, struct op *op);
 void op_sync_all(struct client *c, struct op *op);
@@ -550,6 +552,19 @@ void lock_wake(struct client *c);
 /* Data operations at the head of their file's queue. True: finished (and freed); false: it waits.
  */
 bool op_data_step(struct client *c, struct file *f, struct op *op);
+bool allocate_step(struct client *c, struct file *f, struct op *op);
+/* What changes of data need first; each is false when the operation waits for it (write.c). A
+ * reservation of so many bytes in op->space: */
+bool change_space_ready(struct client *c, struct file *f, struct op *op, uint64_t bytes);
+/* ... room for so many in the buffer: */
+bool change_room_ready(struct client *c, struct file *f, struct op *op, uint64_t bytes);
+/* ... the content of a page that is kept in part, in change_current_page() then. */
+bool change_base_ready(struct client *c, struct file *f, struct op *op, uint64_t no);
+/* What page `no` holds now. False: not known yet. */
+bool change_current_page(const struct file *f, const struct op *op, uint64_t no, struct page *ret);
+void change_drop_old_base(const struct file *f, struct op *op);
+/* Out of the queue: it goes on when what it did is committed. */
+void change_commit(struct client *c, struct file *f, struct op *op);
 /* Answers with the inode's attributes; the second one as an entry of `dir`. */
 void op_answer_attr(struct client *c, struct op *op, struct inode *i);
 void op_answer_entry(struct client *c, struct op *op, uint64_t dir, struct inode *i, uint64_t fh);

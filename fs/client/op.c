@@ -53,6 +53,9 @@ void op_run(struct client *c, struct op *op)
     case CLIENT_WRITE:
         file_enqueue(c, file_get(c, inode_get(c, op->a.ino)), op);
         break;
+    case CLIENT_ALLOCATE:
+        op_allocate(c, op);
+        break;
     case CLIENT_SEEK:
         op_seek(c, op);
         break;
@@ -130,7 +133,8 @@ static int check(const struct client *c, const struct client_op *a)
     bool changes = a->kind == CLIENT_SETATTR || a->kind == CLIENT_MAKE ||
                    a->kind == CLIENT_UNLINK || a->kind == CLIENT_RMDIR ||
                    a->kind == CLIENT_RENAME || a->kind == CLIENT_LINK || a->kind == CLIENT_WRITE ||
-                   a->kind == CLIENT_SETXATTR || a->kind == CLIENT_REMOVEXATTR;
+                   a->kind == CLIENT_SETXATTR || a->kind == CLIENT_REMOVEXATTR ||
+                   a->kind == CLIENT_ALLOCATE;
     return changes && c->config.read_only ? EROFS : 0;
 }
 
@@ -353,6 +357,10 @@ static void doubt(struct client *c, const struct op *op)
     struct inode *i = inode_find(c, op->a.ino);
     if (op->a.kind == CLIENT_SETATTR && op->frozen && i != NULL) {
         inode_invalidate_kernel(c, i); /* it is cut off, and not committed yet */
+    }
+    if (op->a.kind == CLIENT_ALLOCATE && op->frozen && i != NULL) {
+        inode_invalidate_kernel(c, i); /* likewise, and the kernel keeps its pages of the range */
+        effect_add(c, CLIENT_NOTIFY_DATA)->ino = i->ino;
     }
 }
 

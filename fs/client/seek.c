@@ -72,9 +72,8 @@ static void on_extents(struct client *c, struct rpc *r, const struct Fs__Reply *
     (void)bulk;
     struct op *op = r->op;
     int err = op_inode_error(r, reply);
-    if (err == 0 &&
-        (reply->body_case != FS__REPLY__BODY_EXTENTS || reply->extents->attr == NULL ||
-         reply->extents->until <= r->req->extents->first_page)) {
+    if (err == 0 && (reply->body_case != FS__REPLY__BODY_EXTENTS || reply->extents->attr == NULL ||
+                     reply->extents->until <= r->req->extents->first_page)) {
         err = EIO;
     }
     if (err != 0) {
@@ -84,8 +83,8 @@ static void on_extents(struct client *c, struct rpc *r, const struct Fs__Reply *
     const struct Fs__ExtentsReply *m = reply->extents;
     struct inode *i = cache_learn(c, m->attr, false);
     const struct file *own = i->file != NULL && i->file->lease == LEASE_HELD ? i->file : NULL;
-    /* As a READ (read_is_new()): what is committed since is not in the layers any more. And what was
-     * looked at before must be of the same file. */
+    /* As a READ (read_is_new()): what is committed since is not in the layers any more. And what
+     * was looked at before must be of the same file. */
     bool older = m->attr->data_version < i->attr.data_version;
     bool other = op->seek_version != 0 && op->seek_version != m->attr->data_version;
     if ((own != NULL && older) || other || op->seek_own != (own != NULL)) {

@@ -9,12 +9,10 @@
 #include "fs/client/internal.h"
 #include "repl/base/mutant.h"
 
-#define SIZE_MAX_BYTES ((uint64_t)INT64_MAX)
-
 /* ---- what a change needs first --------------------------------------------------------------- */
 
 /* RULES B13: before the lease is pinned; recalls and flushes never reserve. */
-static bool space_ready(struct client *c, struct file *f, struct op *op, uint64_t bytes)
+bool change_space_ready(struct client *c, struct file *f, struct op *op, uint64_t bytes)
 {
     if (op->space >= bytes) {
         return true;
@@ -32,7 +30,7 @@ static bool space_ready(struct client *c, struct file *f, struct op *op, uint64_
 }
 
 /* Back-pressure: what does not fit waits until older data are committed. */
-static bool room_ready(struct client *c, struct file *f, struct op *op, uint64_t bytes)
+bool change_room_ready(struct client *c, struct file *f, struct op *op, uint64_t bytes)
 {
     uint64_t used = c->dirty_bytes + c->inflight_bytes;
     if (used == 0 || used + bytes <= c->config.buffer_bytes) {
@@ -54,7 +52,7 @@ static void drop_base(struct op *op)
 }
 
 /* Read under an earlier lease: another mount may have changed or cut it in between. */
-static void drop_old_base(const struct file *f, struct op *op)
+void change_drop_old_base(const struct file *f, struct op *op)
 {
     if (op->base_epoch != f->epoch) {
         drop_base(op);
@@ -62,7 +60,7 @@ static void drop_old_base(const struct file *f, struct op *op)
 }
 
 /* What page `no` holds now. False: not known yet. */
-static bool current_page(const struct file *f, const struct op *op, uint64_t no, struct page *ret)
+bool change_current_page(const struct file *f, const struct op *op, uint64_t no, struct page *ret)
 {
     if (file_find_page(f, no, ret)) {
         return true;
@@ -105,10 +103,10 @@ static void on_base(struct client *c, struct op *op, int err)
 }
 
 /* The committed content of page `no`, when a change keeps part of it. False: it is being read. */
-static bool base_ready(struct client *c, struct file *f, struct op *op, uint64_t no)
+bool change_base_ready(struct client *c, struct file *f, struct op *op, uint64_t no)
 {
     struct page page;
-    if (current_page(f, op, no, &page)) {
+    if (change_current_page(f, op, no, &page)) {
         return true;
     }
     op->base_epoch = f->epoch;
@@ -135,11 +133,11 @@ static bool edges_ready(struct client *c, struct file *f, struct op *op, uint64_
 {
     uint64_t end = offset + size, first = offset / FS_PAGE, last = (end - 1) / FS_PAGE;
     uint64_t first_to = last > first ? FS_PAGE : end - first * FS_PAGE;
-    if (keeps_some(f, first, offset % FS_PAGE, first_to) && !base_ready(c, f, op, first)) {
+    if (keeps_some(f, first, offset % FS_PAGE, first_to) && !change_base_ready(c, f, op, first)) {
         return false;
     }
     return last == first || !keeps_some(f, last, 0, end - last * FS_PAGE) ||
-           base_ready(c, f, op, last);
+           change_base_ready(c, f, op, last);
 }
 
 static void write_pages(struct file *f, struct op *op, uint64_t offset, uint64_t size)
@@ -149,7 +147,7 @@ static void write_pages(struct file *f, struct op *op, uint64_t offset, uint64_t
         uint32_t at = (uint32_t)((offset + done) % FS_PAGE);
         uint32_t n = size - done < FS_PAGE - at ? (uint32_t)(size - done) : FS_PAGE - at;
         struct page below;
-        bool known = current_page(f, op, no, &below);
+        bool known = change_current_page(f, op, no, &below);
         layer_write(&f->dirty, no, at, op->a.data, (uint32_t)done, n, known ? &below : NULL);
         done += n;
     }
@@ -167,11 +165,11 @@ static bool write_step(struct client *c, struct file *f, struct op *op)
         return true;
     }
     uint64_t worst = (size / FS_PAGE + 2) * FS_PAGE + COMMIT_OVERHEAD;
-    if (!space_ready(c, f, op, worst) || !room_ready(c, f, op, size) ||
+    if (!change_space_ready(c, f, op, worst) || !change_room_ready(c, f, op, size) ||
         !file_lease_ready(c, f, op)) {
         return false;
     }
-    drop_old_base(f, op);
+    change_drop_old_base(f, op);
     /* FUSE.md 4: the kernel's idea of the end is stale. */
     uint64_t offset = op->a.flags & O_APPEND ? f->size : op->a.offset;
     if (size > SIZE_MAX_BYTES - offset) {
@@ -196,6 +194,14 @@ static bool write_step(struct client *c, struct file *f, struct op *op)
     return true;
 }
 
+void change_commit(struct client *c, struct file *f, struct op *op)
+{
+    op->queue_of = NULL;
+    list_remove(&op->wait);
+    op->frozen = true;
+    commit_wait(c, op, f->inode->ino, file_freeze(c, f));
+}
+
 /* ---- truncate -------------------------------------------------------------------------------- */
 
 /* The page that the new end cuts keeps its head; what was behind must read as zeros ever after. */
@@ -204,7 +210,7 @@ static void shrink(struct file *f, const struct op *op, uint64_t size)
     uint64_t no = size / FS_PAGE;
     uint32_t keep = (uint32_t)(size % FS_PAGE);
     struct page page = {0};
-    bool known = keep != 0 && current_page(f, op, no, &page);
+    bool known = keep != 0 && change_current_page(f, op, no, &page);
     if (known) {
         (void)blob_ref(page.blob); /* the layer may hold the only one */
     }
@@ -224,11 +230,12 @@ static bool truncate_step(struct client *c, struct file *f, struct op *op)
         op_fail(c, op, EFBIG);
         return true;
     }
-    if (!space_ready(c, f, op, 2 * FS_PAGE + COMMIT_OVERHEAD) || !file_lease_ready(c, f, op)) {
+    if (!change_space_ready(c, f, op, 2 * FS_PAGE + COMMIT_OVERHEAD) ||
+        !file_lease_ready(c, f, op)) {
         return false;
     }
-    drop_old_base(f, op);
-    if (size < f->size && size % FS_PAGE != 0 && !base_ready(c, f, op, size / FS_PAGE)) {
+    change_drop_old_base(f, op);
+    if (size < f->size && size % FS_PAGE != 0 && !change_base_ready(c, f, op, size / FS_PAGE)) {
         return false;
     }
     bool was_dirty = file_dirty(f);
@@ -239,10 +246,7 @@ static bool truncate_step(struct client *c, struct file *f, struct op *op)
     f->size = size;
     f->mtime = file_next_mtime(c, f);
     file_changed(c, f, op, pages_before, was_dirty);
-    op->queue_of = NULL;
-    list_remove(&op->wait);
-    op->frozen = true;
-    commit_wait(c, op, f->inode->ino, file_freeze(c, f)); /* answered when it is committed */
+    change_commit(c, f, op);
     return true;
 }
 
@@ -254,6 +258,9 @@ bool op_data_step(struct client *c, struct file *f, struct op *op)
     if (handle_lost_locks(c, op->a.fh)) {
         op_fail(c, op, EIO);
         return true;
+    }
+    if (op->a.kind == CLIENT_ALLOCATE) {
+        return allocate_step(c, f, op);
     }
     return op->a.kind == CLIENT_WRITE ? write_step(c, f, op) : truncate_step(c, f, op);
 }

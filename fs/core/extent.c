@@ -32,8 +32,7 @@ void extent_put(struct apply *a, uint64_t ino, const struct extent *e)
     bytes_writer_done(&w);
 }
 
-int extents_load(const struct fs_state *s, uint64_t ino, uint64_t first, uint64_t end,
-                        extents *ret)
+int extents_load(const struct fs_state *s, uint64_t ino, uint64_t first, uint64_t end, extents *ret)
 {
     uint64_t back = first > EXTENT_PAGES_MAX ? first - EXTENT_PAGES_MAX : 0;
     struct key prefix = key_of1(KEY_EXTENT, ino), from = key_of2(KEY_EXTENT, ino, back);

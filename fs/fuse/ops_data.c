@@ -49,6 +49,18 @@ static void op_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in,
     blob_unref(data);
 }
 
+static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
+                         struct fuse_file_info *fi)
+{
+    struct client_op op = {.kind = CLIENT_ALLOCATE,
+                           .ino = ino,
+                           .fh = fi->fh,
+                           .flags = (uint32_t)mode,
+                           .offset = (uint64_t)offset,
+                           .size = (uint64_t)length};
+    request_submit(req, &op, REPLY_NOTHING, 0);
+}
+
 /* Only SEEK_DATA and SEEK_HOLE come here; negative offsets do not. */
 static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
                      struct fuse_file_info *fi)
@@ -85,6 +97,7 @@ void ops_fill_data(struct fuse_lowlevel_ops *ops)
     ops->release = op_release;
     ops->read = op_read;
     ops->write_buf = op_write_buf;
+    ops->fallocate = op_fallocate;
     ops->lseek = op_lseek;
     ops->flush = op_flush;
     ops->fsync = op_fsync;

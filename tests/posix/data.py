@@ -1,4 +1,5 @@
 """Bytes of files: how they are opened, holes, truncation, appending, unlinked files, mappings, limits."""
+import ctypes
 import errno
 import mmap
 import os
@@ -143,6 +144,97 @@ def seeking(v, d):
         v.gives(0, os.close, fd)
 
 
+KEEP, PUNCH, COLLAPSE, ZERO, INSERT = 1, 2, 8, 16, 32  # linux/falloc.h
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def fallocate(fd, mode, at, size):
+    if libc.fallocate(fd, mode, ctypes.c_long(at), ctypes.c_long(size)) != 0:
+        raise OSError(ctypes.get_errno(), 'fallocate')
+
+
+def allocating(v, d):
+    fd = os.open(v.at(d, 'f'), os.O_RDWR | os.O_CREAT)
+    v.gives(0, fallocate, fd, 0, 0, 3 * PAGE)
+    v.same(os.stat(v.at(d, 'f')).st_size, 3 * PAGE, 'extended')
+    v.gives(0, fallocate, fd, KEEP, 0, 10 * PAGE)
+    v.same(os.stat(v.at(d, 'f')).st_size, 3 * PAGE, 'kept')
+    v.same(contents(v, d, 'f'), bytes(3 * PAGE), 'zeros')
+    v.gives(0, os.pwrite, fd, b'a' * 3 * PAGE, 0)
+    v.gives(0, fallocate, fd, 0, PAGE, PAGE)
+    v.same(contents(v, d, 'f'), b'a' * 3 * PAGE, 'what is there stays')
+    v.gives(0, os.posix_fallocate, fd, 0, 4 * PAGE + 1)
+    v.same(os.stat(v.at(d, 'f')).st_size, 4 * PAGE + 1, 'posix_fallocate')
+    for mode in (0, KEEP, PUNCH | KEEP, ZERO, ZERO | KEEP):
+        v.gives(errno.EINVAL, fallocate, fd, mode, 0, 0)
+        v.gives(errno.EINVAL, fallocate, fd, mode, -1, PAGE)
+    v.gives(errno.EFBIG, fallocate, fd, 0, 2**63 - PAGE, PAGE)
+    v.gives(errno.EOPNOTSUPP, fallocate, fd, PUNCH, 0, PAGE)
+    other = os.open(v.at(d, 'f'), os.O_RDONLY)
+    v.gives(errno.EBADF, fallocate, other, 0, 0, PAGE)
+    os.close(other)
+    if v.tally:
+        for mode in (COLLAPSE, INSERT):
+            v.gives(errno.EOPNOTSUPP, fallocate, fd, mode, 0, PAGE)
+        v.gives(errno.ENOSPC, fallocate, fd, 0, 0, 2**50)
+        v.gives(errno.ENOSPC, fallocate, fd, KEEP, 0, 2**50)
+    v.same(os.stat(v.at(d, 'f')).st_size, 4 * PAGE + 1, 'refused ones change nothing')
+    os.close(fd)
+
+
+def punching(v, d):
+    """Holes and zeros of any range against a copy in memory, over bytes that are dirty, committed, mapped or cached."""
+    rnd = random.Random(9)
+    twin = bytearray(b'e' * 16 * PAGE)
+    put(v, bytes(twin), d, 'f')
+    fds = [os.open(v.at(d, 'f'), os.O_RDWR) for _ in range(2)]
+    for step in range(120):
+        at, size = rnd.randrange(0, 20 * PAGE), rnd.choice((1, 100, PAGE, PAGE + 1, 3 * PAGE, 9 * PAGE))
+        if rnd.random() < 0.4:
+            at -= at % PAGE
+        what = rnd.choice(('punch', 'zero', 'zero keep', 'write', 'write', 'sync', 'read'))
+        fd = fds[rnd.randrange(2)]
+        if what == 'write':
+            at %= 16 * PAGE
+            data = bytes([rnd.randrange(1, 256)]) * size
+            os.pwrite(fd, data, at)
+            twin += bytes(max(0, at + size - len(twin)))
+            twin[at:at + size] = data
+        elif what == 'sync':
+            os.fsync(fd)
+        elif what == 'read':
+            v.check(os.pread(fd, size, at) == bytes(twin[at:at + size]), f'step {step}: {size} bytes at {at}')
+        else:
+            v.gives(0, fallocate, fd, {'punch': PUNCH | KEEP, 'zero': ZERO, 'zero keep': ZERO | KEEP}[what], at, size)
+            if what == 'zero':
+                twin += bytes(max(0, at + size - len(twin)))
+            end = min(at + size, len(twin))
+            twin[at:max(at, end)] = bytes(max(0, end - at))
+            v.check(os.pread(fd, size + 200, max(0, at - 100)) == bytes(twin[max(0, at - 100):max(0, at - 100) + size + 200]),
+                    f'step {step}: {what} {size} bytes at {at}')
+        v.same(os.stat(v.at(d, 'f')).st_size, len(twin), f'size after step {step}')
+    v.check(contents(v, d, 'f') == bytes(twin), 'all bytes')
+    v.gives(0, os.pwrite, fds[0], b'x' * 20 * PAGE, 0)
+    v.gives(0, os.fsync, fds[0])
+    blocks = os.stat(v.at(d, 'f')).st_blocks
+    before = os.stat(v.at(d, 'f')).st_mtime_ns
+    v.gives(0, fallocate, fds[1], PUNCH | KEEP, PAGE // 2, 3 * PAGE)
+    now = os.stat(v.at(d, 'f')).st_blocks
+    v.check(now == blocks - 16 if v.tally else now < blocks, f'two pages less: {blocks}, {now}')
+    v.check(os.stat(v.at(d, 'f')).st_mtime_ns > before, 'it is a change')
+    v.same(seek(fds[0], 0, os.SEEK_HOLE), PAGE, 'the hole')
+    v.same(seek(fds[0], PAGE, os.SEEK_DATA), 3 * PAGE, 'and data behind it')
+    with mmap.mmap(fds[0], 20 * PAGE) as m:
+        v.same(m[10 * PAGE:10 * PAGE + 4], b'xxxx', 'mapped')
+        m[11 * PAGE:11 * PAGE + 4] = b'map!'
+        v.gives(0, fallocate, fds[0], PUNCH | KEEP, 10 * PAGE + 2, 2 * PAGE)
+        v.same(m[10 * PAGE:10 * PAGE + 4], b'xx\0\0', 'the mapping sees it')
+        v.same(m[11 * PAGE:11 * PAGE + 4], bytes(4), 'also where it was written')
+    v.same(os.pread(fds[1], 4, 12 * PAGE), b'\0\0xx', 'and the other descriptor')
+    for fd in fds:
+        v.gives(0, os.close, fd)
+
+
 def appending(v, d):
     want = b''
     fds = [os.open(v.at(d, 'f'), os.O_WRONLY | os.O_APPEND | os.O_CREAT) for _ in range(4)]
@@ -193,4 +285,4 @@ def mappings(v, d):
     v.same(contents(v, d, 'f')[:4], b'aaaa', 'a private mapping is')
 
 
-subjects = [opening, random_writes, holes, seeking, appending, unlinked, mappings]
+subjects = [opening, random_writes, holes, seeking, allocating, punching, appending, unlinked, mappings]

@@ -8,8 +8,9 @@ import traceback
 class View:
     """Operations go to the roots in turn: with two mounts of one cluster, each call finds what the call before did at the other."""
 
-    def __init__(self, roots):
+    def __init__(self, roots, tally=True):
         self.roots = roots
+        self.tally = tally  # what only this filesystem does is expected too
         self.turn = 0
         self.count = 0
         self.failures = []

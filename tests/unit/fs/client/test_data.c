@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "fs/client/buffer.h"
 #include "tests/unit/fs/client/world.h"
 #include "tests/unit/lib/run.h"
 
@@ -218,6 +219,183 @@ START_TEST(blocks_of_a_sparse_file)
 }
 END_TEST
 
+/* fallocate(2) of bytes. */
+static int allocate(int m, struct file f, uint32_t mode, uint64_t offset, uint64_t size)
+{
+    struct client_op op = op_of(CLIENT_ALLOCATE, f);
+    op.flags = mode;
+    op.offset = offset;
+    op.size = size;
+    return world_do(&w, m, op)->err;
+}
+
+static void check_bytes(int m, struct file f, const uint8_t *want, uint64_t size)
+{
+    struct client_op op = op_of(CLIENT_READ, f);
+    op.size = size + 8192;
+    const struct world_answer *a = world_do(&w, m, op);
+    ck_assert_int_eq(a->err, 0);
+    ck_assert_uint_eq(a->bytes->size, size);
+    ck_assert_int_eq(memcmp(a->bytes->data, want, size), 0);
+}
+
+enum { PUNCH = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, ZERO = FALLOC_FL_ZERO_RANGE };
+
+START_TEST(holes_over_dirty_pages)
+{
+    /* Goal: whatever is dirty, on its way or committed, zeros take the place of the bytes of the
+     * range and of no others; whole pages become holes; a write after it counts. */
+    uint8_t want[10 * 4096];
+    struct file f = create(0, "a");
+    struct file g = open_file(1, f.ino);
+    memset(want, 'a', sizeof want);
+    write_pages(0, f, 0, 10, 'a');
+    sync_file(0, f);
+    write_pages(0, f, 2, 3, 'b');
+    memset(want + 2 * 4096, 'b', 3 * 4096);
+    ck_assert_int_eq(allocate(0, f, PUNCH, 4096 + 100, 2 * 4096), 0);
+    memset(want + 4096 + 100, 0, 2 * 4096);
+    check_bytes(0, f, want, sizeof want);
+    ck_assert_uint_eq(pages_of(0, f), 9);
+    write_pages(0, f, 2, 1, 'c');
+    memset(want + 2 * 4096, 'c', 4096);
+    ck_assert_int_eq(allocate(0, f, PUNCH, 5 * 4096, 3 * 4096), 0);
+    memset(want + 5 * 4096, 0, 3 * 4096);
+    ck_assert_uint_eq(pages_of(0, f), 7);
+    check_bytes(0, f, want, sizeof want);
+    check_bytes(1, g, want, sizeof want);
+    ck_assert_uint_eq(pages_of(1, g), 7);
+    ck_assert_int_eq(allocate(1, g, PUNCH, 9 * 4096 + 10, 20 * 4096), 0); /* over the end */
+    memset(want + 9 * 4096 + 10, 0, 4096 - 10);
+    check_bytes(0, f, want, sizeof want);
+    ck_assert_int_eq(allocate(1, g, PUNCH, 0, sizeof want), 0);
+    memset(want, 0, sizeof want);
+    check_bytes(0, f, want, sizeof want);
+    ck_assert_uint_eq(pages_of(0, f), 0);
+    ck_assert_uint_eq(seek(1, g, false, 0), UINT64_MAX);
+}
+END_TEST
+
+START_TEST(zeros_may_extend)
+{
+    uint8_t want[3 * 4096] = {0};
+    struct file f = create(0, "a");
+    write_pages(0, f, 0, 1, 'a');
+    memset(want, 'a', 4096);
+    ck_assert_int_eq(allocate(0, f, ZERO | FALLOC_FL_KEEP_SIZE, 2000, 8192), 0);
+    memset(want + 2000, 0, 2096);
+    check_bytes(0, f, want, 4096);
+    ck_assert_int_eq(allocate(0, f, ZERO, 1000, 3 * 4096 - 1000), 0);
+    memset(want + 1000, 0, 1000);
+    check_bytes(0, f, want, sizeof want);
+    ck_assert_int_eq(allocate(0, f, FALLOC_FL_KEEP_SIZE, 0, 1 << 20), 0);
+    check_bytes(0, f, want, sizeof want);
+    ck_assert_int_eq(allocate(0, f, 0, 4096, 4 * 4096), 0);
+    const struct world_answer *a = world_do(&w, 1, op_of(CLIENT_GETATTR, f));
+    ck_assert_uint_eq(a->attr.size, 5 * 4096);
+    ck_assert_uint_eq(a->attr.pages, 1);
+}
+END_TEST
+
+START_TEST(allocation_looks_at_the_space)
+{
+    /* Goal: what cannot be there is refused, whatever the mode says of the size; what is there
+     * already needs nothing. And what no file system does, or the kernel keeps away, is refused. */
+    struct file f = create(0, "a");
+    write_pages(0, f, 0, 4, 'a');
+    ck_assert_int_eq(allocate(0, f, 0, 0, UINT64_C(1) << 40), ENOSPC);
+    ck_assert_int_eq(allocate(0, f, FALLOC_FL_KEEP_SIZE, 8192, UINT64_C(1) << 40), ENOSPC);
+    ck_assert_int_eq(allocate(0, f, 0, INT64_MAX, 1), EFBIG);
+    ck_assert_int_eq(allocate(0, f, FALLOC_FL_COLLAPSE_RANGE, 0, 4096), EOPNOTSUPP);
+    ck_assert_int_eq(allocate(0, f, FALLOC_FL_INSERT_RANGE, 0, 4096), EOPNOTSUPP);
+    ck_assert_int_eq(allocate(0, f, FALLOC_FL_PUNCH_HOLE, 0, 4096), EOPNOTSUPP);
+    ck_assert_int_eq(allocate(0, f, 0, 0, 0), EINVAL);
+    ck_assert_uint_eq(world_do(&w, 0, op_of(CLIENT_GETATTR, f))->attr.size, 4 * 4096);
+    ck_assert_int_eq(allocate(0, f, 0, 0, 4 * 4096), 0);
+}
+END_TEST
+
+START_TEST(a_hole_after_loss)
+{
+    /* Goal: who waits for a hole's commit is told when it is lost with the session. */
+    struct file f = create(0, "a");
+    write_pages(0, f, 0, 4, 'a');
+    sync_file(0, f);
+    uint64_t session = client_stats(w.mounts[0].client, w.now).session;
+    w.mounts[0].silent = true;
+    struct client_op op = op_of(CLIENT_ALLOCATE, f);
+    op.flags = PUNCH;
+    op.size = 4096;
+    uint64_t id = world_start(&w, 0, op);
+    world_settle(&w);
+    world_end_session(&w, session);
+    w.mounts[0].silent = false;
+    world_pass(&w, 10 * TIME_S);
+    const struct world_answer *a = world_find(&w, 0, id);
+    ck_assert_ptr_nonnull(a);
+    ck_assert_int_eq(a->err, EIO);
+}
+END_TEST
+
+/* ---- layers ---------------------------------------------------------------------------------- */
+
+enum { LAYER_PAGES = 64 };
+
+static bool layer_is(const struct layer *l, const int *want)
+{
+    bool good = true;
+    for (uint64_t no = 0; no < LAYER_PAGES; no++) {
+        uint64_t end = PAGE_NONE;
+        good &= layer_data_at(l, no, &end) == want[no] && end > no;
+        for (uint64_t k = no; k < end && k < LAYER_PAGES; k++)
+            good &= want[k] == want[no];
+        good &= (layer_find(l, no) != NULL) == (want[no] == 1);
+        good &= want[no] == 1 || layer_hides(l, no) == (want[no] == 0);
+    }
+    for (size_t h = 1; h < l->holes.count; h++)
+        good &= l->holes.items[h].first > l->holes.items[h - 1].end;
+    return good;
+}
+
+START_TEST(layers_agree_with_a_table)
+{
+    /* Goal: pages, holes and a cut of a layer, in any order. -1: older layers, 0: zeros, 1: data.
+     */
+    uint32_t seed = (uint32_t)_i + 3;
+    int want[LAYER_PAGES];
+    struct layer l;
+    layer_init(&l);
+    memset(want, -1, sizeof want);
+    struct blob *bytes = blob_new(4096);
+    for (int step = 0; step < 2000; step++) {
+        seed = seed * 1103515245u + 12345u;
+        uint64_t first = (seed >> 16) % LAYER_PAGES, n = 1 + (seed >> 24) % 9;
+        uint64_t end = first + n < LAYER_PAGES ? first + n : LAYER_PAGES;
+        unsigned what = (seed >> 10) % 32;
+        if (what == 0) {
+            layer_cut(&l, first);
+            for (uint64_t no = first; no < LAYER_PAGES; no++)
+                want[no] = 0;
+        } else if (what == 1) {
+            layer_done(&l);
+            layer_init(&l);
+            memset(want, -1, sizeof want);
+        } else if (what < 16) {
+            layer_hole(&l, first, end);
+            for (uint64_t no = first; no < end; no++)
+                want[no] = 0;
+        } else {
+            layer_write(&l, first, 0, bytes, 0, 4096, NULL);
+            want[first] = 1;
+        }
+        if (!layer_is(&l, want)) /* ck_assert writes a file each time */
+            ck_abort_msg("wrong after step %d", step);
+    }
+    blob_unref(bytes);
+    layer_done(&l);
+}
+END_TEST
+
 /* ---- silence --------------------------------------------------------------------------------- */
 
 START_TEST(nobody_else_to_ask)
@@ -246,6 +424,11 @@ int main(void)
     tcase_add_test(t, read_that_outlives_the_lease);
     tcase_add_test(t, seeks_see_what_is_buffered);
     tcase_add_test(t, blocks_of_a_sparse_file);
+    tcase_add_test(t, holes_over_dirty_pages);
+    tcase_add_test(t, zeros_may_extend);
+    tcase_add_test(t, allocation_looks_at_the_space);
+    tcase_add_test(t, a_hole_after_loss);
+    tcase_add_loop_test(t, layers_agree_with_a_table, 0, 3);
     tcase_add_test(t, nobody_else_to_ask);
     suite_add_tcase(suite, t);
     return run_suite(suite);
