@@ -97,15 +97,16 @@ struct client_op {
     enum client_op_kind kind;
     uint64_t ino, parent, newparent;
     const char *name, *newname; /* borrowed for the call */
-    uint32_t mode, uid, gid, flags, set;
+    uint32_t mode, umask, uid, gid, flags, set;
     uint64_t rdev;
     uint64_t fh;
     uint64_t offset, size;
     int64_t atime, mtime, ctime; /* ns; SETATTR */
     uint64_t nlookup;
     bool plus;
-    bool hole; /* SEEK */
-    bool open; /* MAKE: also open it (FUSE CREATE) */
+    bool hole;      /* SEEK */
+    bool open;      /* MAKE: also open it (FUSE CREATE) */
+    bool kill_sgid; /* SETXATTR of an access ACL: the caller may not keep the setgid bit */
     struct client_lock lock;
     struct blob *data; /* borrowed; the client takes a reference when it keeps it */
 };

@@ -319,6 +319,7 @@ void op_setxattr(struct client *c, struct op *op)
         m->value.data = xmemdup(op->a.data->data, op->a.data->size);
     }
     m->flags = op->a.flags;
+    m->kill_sgid = op->a.kill_sgid;
     r->req->op->body_case = FS__OP__BODY_SETXATTR;
     r->req->op->setxattr = m;
     rpc_start(c, r);

@@ -184,6 +184,7 @@ void op_make(struct client *c, struct op *op)
     m->parent = op->a.parent;
     m->name = op_bytes(op->a.name);
     m->mode = op->a.mode;
+    m->umask = op->a.umask;
     m->uid = op->a.uid;
     m->gid = op->a.gid;
     m->rdev = op->a.rdev;

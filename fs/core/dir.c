@@ -152,6 +152,9 @@ int apply_make(struct apply *a, const Fs__Make *m)
                           .parent = S_ISDIR(m->mode) ? m->parent : 0,
                           .next_cookie = FS_COOKIE_FIRST};
     inherit_group(&parent, &inode);
+    err = acl_of_new(a, &parent, &inode, m->umask);
+    if (err)
+        return err;
     if (S_ISLNK(m->mode)) {
         struct key k = key_of1(KEY_TARGET, inode.ino);
         state_put(a, &k, m->target.data, m->target.len);

@@ -77,6 +77,8 @@ void lease_grant(struct apply *a, struct inode *inode);
 /* All extents of the file go. */
 void map_free(struct apply *a, const struct inode *inode);
 void xattr_free_all(struct apply *a, const struct inode *inode);
+/* Mode and ACLs of a new object: from the default ACL of its directory, else by `umask`. */
+int acl_of_new(struct apply *a, const struct inode *parent, struct inode *inode, uint32_t umask);
 void locks_free_all(struct apply *a, uint64_t ino);
 /* Every lock of the session goes (RULES L2). */
 void locks_end_session(struct apply *a, uint64_t session);

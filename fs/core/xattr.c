@@ -1,18 +1,143 @@
-/* Extended attributes and plain attributes. */
+/* Extended attributes, among them ACLs, and plain attributes. */
 #include <errno.h>
 #include <string.h>
 
+#include "fs/core/acl.h"
 #include "fs/core/internal.h"
 
 enum { XATTR_CREATE_FLAG = 1, XATTR_REPLACE_FLAG = 2, XATTR_NAME_MAX_BYTES = 255 };
+
+static int check_name(const char *name)
+{
+    size_t size = strlen(name);
+    return size == 0 || size > XATTR_NAME_MAX_BYTES ? ERANGE : 0;
+}
+
+/* ---- one attribute of a loaded inode; the caller stores the inode ---------------------------- */
+
+static bool is_set(struct apply *a, const struct inode *i, const char *name)
+{
+    struct key k = key_of_name(KEY_XATTR, i->ino, name, strlen(name));
+    return state_get(a, &k) == 0;
+}
+
+static void put(struct apply *a, struct inode *i, const char *name, const void *value, size_t size)
+{
+    struct key k = key_of_name(KEY_XATTR, i->ino, name, strlen(name));
+    i->xattrs += !is_set(a, i, name);
+    state_put(a, &k, value, size);
+}
+
+static void drop(struct apply *a, struct inode *i, const char *name)
+{
+    struct key k = key_of_name(KEY_XATTR, i->ino, name, strlen(name));
+    if (!is_set(a, i, name))
+        return;
+    state_del(a, &k);
+    i->xattrs--;
+}
+
+/* ---- ACLs ------------------------------------------------------------------------------------ */
+
+static bool is_acl(const char *name)
+{
+    return strcmp(name, ACL_XATTR_ACCESS) == 0 || strcmp(name, ACL_XATTR_DEFAULT) == 0;
+}
+
+/* 0, -ENOENT, -EIO. */
+static int acl_load(struct apply *a, const struct inode *i, const char *name, struct acl *ret)
+{
+    if (!i->xattrs || !is_set(a, i, name))
+        return -ENOENT;
+    return acl_decode(a->value.data, a->value.size, ret) ? -EIO : 0;
+}
+
+static void acl_store(struct apply *a, struct inode *i, const char *name, const struct acl *acl)
+{
+    struct bytes_writer w = {0};
+    acl_encode(acl, &w);
+    put(a, i, name, w.data, w.size);
+    bytes_writer_done(&w);
+}
+
+static void set_permissions(struct inode *i, uint32_t mode)
+{
+    i->mode = (i->mode & ~(uint32_t)0777) | (mode & 0777);
+}
+
+/* One that a mode can say is not kept, as elsewhere on Linux. */
+static void set_access(struct apply *a, struct inode *i, const struct acl *acl)
+{
+    set_permissions(i, acl_mode(acl));
+    if (acl_is_minimal(acl))
+        drop(a, i, ACL_XATTR_ACCESS);
+    else
+        acl_store(a, i, ACL_XATTR_ACCESS, acl);
+}
+
+static int set_acl(struct apply *a, struct inode *i, const Fs__Setxattr *m)
+{
+    struct acl acl;
+    if (S_ISLNK(i->mode))
+        return EOPNOTSUPP;
+    if (acl_decode(m->value.data, m->value.len, &acl))
+        return EINVAL;
+    if (strcmp(m->name, ACL_XATTR_DEFAULT) == 0) {
+        if (!inode_is_dir(i))
+            return EACCES;
+        acl_store(a, i, ACL_XATTR_DEFAULT, &acl);
+        return 0;
+    }
+    set_access(a, i, &acl);
+    if (m->kill_sgid)
+        i->mode &= ~(uint32_t)S_ISGID;
+    return 0;
+}
+
+int acl_of_new(struct apply *a, const struct inode *parent, struct inode *i, uint32_t umask)
+{
+    struct acl acl;
+    if (S_ISLNK(i->mode))
+        return 0;
+    int r = acl_load(a, parent, ACL_XATTR_DEFAULT, &acl);
+    if (r == -ENOENT) {
+        i->mode &= ~(umask & 0777);
+        return 0;
+    }
+    if (r < 0)
+        return EIO;
+    if (inode_is_dir(i))
+        acl_store(a, i, ACL_XATTR_DEFAULT, &acl);
+    (void)acl_inherit(&acl, i->mode);
+    set_access(a, i, &acl);
+    return 0;
+}
+
+/* chmod(2) of an object with an access ACL. */
+static int chmod_acl(struct apply *a, struct inode *i)
+{
+    struct acl acl;
+    int r = acl_load(a, i, ACL_XATTR_ACCESS, &acl);
+    if (r < 0)
+        return r == -ENOENT ? 0 : EIO;
+    acl_chmod(&acl, i->mode);
+    acl_store(a, i, ACL_XATTR_ACCESS, &acl);
+    return 0;
+}
+
+/* ---- operations ------------------------------------------------------------------------------ */
 
 int apply_setattr(struct apply *a, const Fs__Setattr *m)
 {
     struct inode i;
     if (inode_load(a, m->ino, &i) < 0)
         return ESTALE;
-    if (m->valid & FS_SETATTR_MODE)
+    if (m->valid & FS_SETATTR_MODE) {
         i.mode = (i.mode & S_IFMT) | (m->mode & 07777);
+        int err = chmod_acl(a, &i);
+        if (err)
+            return err;
+    }
     if (m->valid & FS_SETATTR_UID)
         i.uid = m->uid;
     if (m->valid & FS_SETATTR_GID)
@@ -27,12 +152,6 @@ int apply_setattr(struct apply *a, const Fs__Setattr *m)
     return 0;
 }
 
-static int check_name(const char *name)
-{
-    size_t size = strlen(name);
-    return size == 0 ? ERANGE : size > XATTR_NAME_MAX_BYTES ? ERANGE : 0;
-}
-
 int apply_setxattr(struct apply *a, const Fs__Setxattr *m)
 {
     struct inode i;
@@ -43,14 +162,17 @@ int apply_setxattr(struct apply *a, const Fs__Setxattr *m)
         return E2BIG;
     if (inode_load(a, m->ino, &i) < 0)
         return ESTALE;
-    struct key k = key_of_name(KEY_XATTR, m->ino, m->name, strlen(m->name));
-    bool there = state_get(a, &k) == 0;
+    bool there = is_set(a, &i, m->name);
     if (there && (m->flags & XATTR_CREATE_FLAG))
         return EEXIST;
     if (!there && (m->flags & XATTR_REPLACE_FLAG))
         return ENODATA;
-    state_put(a, &k, m->value.data, m->value.len);
-    i.xattrs += !there;
+    if (is_acl(m->name))
+        err = set_acl(a, &i, m);
+    else
+        put(a, &i, m->name, m->value.data, m->value.len);
+    if (err)
+        return err;
     inode_touch(a, &i, false);
     inode_store(a, &i);
     a->reply->attr = attr_new(&i);
@@ -65,11 +187,9 @@ int apply_removexattr(struct apply *a, const Fs__Removexattr *m)
         return err;
     if (inode_load(a, m->ino, &i) < 0)
         return ESTALE;
-    struct key k = key_of_name(KEY_XATTR, m->ino, m->name, strlen(m->name));
-    if (state_get(a, &k) < 0)
+    if (!is_set(a, &i, m->name) && !is_acl(m->name)) /* no ACL is as good as none more */
         return ENODATA;
-    state_del(a, &k);
-    i.xattrs--;
+    drop(a, &i, m->name);
     inode_touch(a, &i, false);
     inode_store(a, &i);
     a->reply->attr = attr_new(&i);

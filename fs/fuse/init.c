@@ -38,7 +38,7 @@ static ssize_t write_init(struct kernel *k, int fd, const struct iovec *iov)
 {
     struct fuse_init_out out;
     memcpy(&out, iov[1].iov_base, sizeof out);
-    out.flags |= k->init_flags & FUSE_PARALLEL_DIROPS;
+    out.flags |= k->init_flags & (FUSE_PARALLEL_DIROPS | FUSE_SETXATTR_EXT);
     struct iovec changed[2] = {iov[0], {.iov_base = &out, .iov_len = iov[1].iov_len}};
     ssize_t n = writev(fd, changed, 2);
     k->init_done = n > 0;
@@ -75,6 +75,9 @@ void init_negotiate(void *userdata, struct fuse_conn_info *conn)
     conn->want &= ~(unsigned)(FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_ATOMIC_O_TRUNC |
                               FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE |
                               FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_EXPLICIT_INVAL_DATA);
+    /* Permissions, ACLs among them, are checked by the kernel; what a new object gets of the umask
+     * and of its directory's default ACL is decided when it is made. */
+    conn->want |= conn->capable & (FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK);
     /* A symlink's target never changes and inode numbers are not used again, so it may be cached.
      */
     conn->want |=

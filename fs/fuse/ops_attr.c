@@ -46,18 +46,22 @@ static bool has_prefix(const char *name, const char *prefix)
     return strncmp(name, prefix, strlen(prefix)) == 0;
 }
 
-/* ACLs are not enforced, so they are not kept either: a stored ACL that means nothing would be a
- * lie. The other system.* names belong to filesystems that define them. */
-static bool is_supported(const char *name)
+/* What follows the namespace; NULL: none that is kept here. Of system.* these are the ACLs; its
+ * other names belong to filesystems that define them. */
+static const char *in_namespace(const char *name)
 {
-    return has_prefix(name, "user.") || has_prefix(name, "trusted.") ||
-           has_prefix(name, "security.");
+    static const char *const prefixes[] = {"user.", "trusted.", "security.", "system.posix_acl_"};
+    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
+        if (has_prefix(name, prefixes[i]))
+            return name + strlen(prefixes[i]);
+    return NULL;
 }
 
 /* True after having answered what no file here can have. */
 static bool refuse_xattr(fuse_req_t req, const char *name)
 {
-    int err = strlen(name) > XATTR_NAME_MAX ? ERANGE : !is_supported(name) ? EOPNOTSUPP : 0;
+    const char *rest = in_namespace(name);
+    int err = strlen(name) > XATTR_NAME_MAX ? ERANGE : !rest ? EOPNOTSUPP : !*rest ? EINVAL : 0;
     if (err)
         fuse_reply_err(req, err);
     return err != 0;
@@ -66,6 +70,7 @@ static bool refuse_xattr(fuse_req_t req, const char *name)
 static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
                         size_t size, int flags)
 {
+    const struct kernel *k = fuse_req_userdata(req);
     if (refuse_xattr(req, name))
         return;
     struct blob *data = blob_copy(value, size);
@@ -74,7 +79,8 @@ static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const 
                            .name = name,
                            .data = data,
                            .size = size,
-                           .flags = (uint32_t)flags};
+                           .flags = (uint32_t)flags,
+                           .kill_sgid = k->acl_kills_sgid};
     request_submit(req, &op, REPLY_NOTHING, 0);
     blob_unref(data);
 }
@@ -92,7 +98,7 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
     struct client_op op = {.kind = CLIENT_LISTXATTR, .ino = ino};
-    request_submit(req, &op, REPLY_XATTR, size);
+    request_submit(req, &op, REPLY_XATTR_NAMES, size);
 }
 
 static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)

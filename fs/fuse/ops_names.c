@@ -35,7 +35,7 @@ static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_dat
     fuse_reply_none(req);
 }
 
-/* A MAKE in the caller's name. The kernel has taken its umask off `mode` already. */
+/* A MAKE in the caller's name. Whether its umask counts the directory's default ACL decides. */
 static struct client_op make_op(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
     const struct fuse_ctx *caller = fuse_req_ctx(req);
@@ -43,6 +43,7 @@ static struct client_op make_op(fuse_req_t req, fuse_ino_t parent, const char *n
                               .parent = parent,
                               .name = name,
                               .mode = mode,
+                              .umask = caller->umask,
                               .uid = caller->uid,
                               .gid = caller->gid};
 }

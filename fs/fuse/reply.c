@@ -7,6 +7,8 @@
 #include <sys/statvfs.h>
 #include <sys/uio.h>
 
+#include <linux/xattr.h>
+
 #include "fs/core/state.h"
 #include "fs/fuse/attr.h"
 #include "fs/fuse/dir_offset.h"
@@ -191,6 +193,29 @@ static void reply_statfs(struct request *r, const struct client_result *result)
     (void)fuse_reply_statfs(r->req, &st);
 }
 
+/* The names of trusted attributes are nobody's business but root's: xattr(7). The kernel does not
+ * sift what a FUSE daemon lists. */
+static void reply_xattr_names(struct request *r, const struct client_result *result)
+{
+    if (r->uid == 0 || !result->data) {
+        reply_xattr(r, result);
+        return;
+    }
+    struct client_result sifted = *result;
+    sifted.data = blob_new(result->data->size);
+    sifted.data->size = 0;
+    for (size_t at = 0, n; at < result->data->size; at += n) {
+        const char *name = (const char *)result->data->data + at;
+        n = strnlen(name, result->data->size - at) + 1;
+        if (strncmp(name, XATTR_TRUSTED_PREFIX, XATTR_TRUSTED_PREFIX_LEN) == 0)
+            continue;
+        memcpy(sifted.data->data + sifted.data->size, name, n);
+        sifted.data->size += (uint32_t)n;
+    }
+    reply_xattr(r, &sifted);
+    blob_unref(sifted.data);
+}
+
 /* ---- listings -------------------------------------------------------------------------------- */
 
 struct listing {
@@ -315,6 +340,9 @@ void reply_send(struct request *r, const struct client_result *result)
         break;
     case REPLY_XATTR:
         reply_xattr(r, result);
+        break;
+    case REPLY_XATTR_NAMES:
+        reply_xattr_names(r, result);
         break;
     case REPLY_STATFS:
         reply_statfs(r, result);

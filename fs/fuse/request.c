@@ -107,6 +107,7 @@ void request_submit_listing(fuse_req_t req, struct client_op *op, enum reply_for
                           .size = size,
                           .offset = offset,
                           .pid = fuse_req_ctx(req)->pid,
+                          .uid = fuse_req_ctx(req)->uid,
                           .locks = op->kind == CLIENT_SETLK,
                           .since_ms = uv_now(k->loop)};
     list_init(&r->interrupted);

@@ -25,6 +25,7 @@ enum reply_form {
     REPLY_WRITTEN,
     REPLY_DATA,
     REPLY_XATTR,
+    REPLY_XATTR_NAMES,
     REPLY_STATFS,
     REPLY_DIR,
     REPLY_DIRPLUS,
@@ -41,6 +42,7 @@ struct request {
     size_t size;  /* room the caller has: READ, READDIR, xattrs */
     off_t offset; /* READDIR: as the kernel counts (dir_offset.h) */
     pid_t pid;
+    uid_t uid;
     uint64_t since_ms;
     bool cancelled;
     bool locks;              /* SETLK: any signal ends its wait, and it has no other patience */
@@ -64,6 +66,7 @@ struct kernel {
     uint64_t init_unique;
     uint32_t init_flags, init_minor;
     bool init_done;
+    bool acl_kills_sgid; /* of the SETXATTR that is being read: raw.c */
 
     struct notifier notifier;
     uv_work_t detach_work;
@@ -92,6 +95,11 @@ void request_free(struct request *r);
 
 /* ---- reply.c --------------------------------------------------------------------------------- */
 void reply_send(struct request *r, const struct client_result *result);
+
+/* ---- raw.c -----------------------------------------------------------------------------------
+ */
+/* What of the kernel's protocol libfuse 3.14 does not know is put in terms that it does. */
+void raw_request(struct kernel *k);
 
 /* ---- init.c ---------------------------------------------------------------------------------- */
 extern const struct fuse_custom_io init_hook_io;

@@ -73,6 +73,7 @@ static void on_readable(uv_poll_t *poll, int status, int events)
             end(k);
             return;
         }
+        raw_request(k);
         fuse_session_process_buf(k->session, &k->buf);
         if (before_init && k->init_done)
             after_init(k);

@@ -29,6 +29,12 @@ class View:
         """A path below the root of the last one."""
         return os.path.join(self.roots[self.turn % len(self.roots)], *parts)
 
+    def is_tally(self):
+        """What other filesystems may do otherwise is asked of this one alone."""
+        with open('/proc/self/mountinfo') as f:
+            points = [line.split()[4] for line in f if ' - fuse.tally ' in line]
+        return any(os.path.realpath(self.roots[0]).startswith(point) for point in points)
+
     def check(self, condition, text):
         self.count += 1
         if not condition:

@@ -1,0 +1,31 @@
+/* Requests as the kernel wrote them. libfuse 3.14 knows FUSE 7.35 and less of it; what came later
+ * or was left out is turned here, before libfuse reads it, into what it understands. */
+#include <stddef.h>
+#include <string.h>
+
+#include <linux/fuse.h>
+
+#include "fs/fuse/request.h"
+
+/* With FUSE_SETXATTR_EXT: `setxattr_flags` and padding before the name, which libfuse does not
+ * expect. They say whether the caller of setfacl(1) may keep a setgid bit. */
+static void shorten_setxattr(struct kernel *k, struct fuse_in_header *in)
+{
+    struct fuse_setxattr_in *m = (void *)(in + 1);
+    uint8_t *from = (uint8_t *)(m + 1), *to = (uint8_t *)m + FUSE_COMPAT_SETXATTR_IN_SIZE;
+    if (k->buf.size < sizeof *in + sizeof *m)
+        return;
+    k->acl_kills_sgid = m->setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID;
+    memmove(to, from, k->buf.size - sizeof *in - sizeof *m);
+    in->len -= (uint32_t)(from - to);
+    k->buf.size -= (size_t)(from - to);
+}
+
+void raw_request(struct kernel *k)
+{
+    struct fuse_in_header *in = k->buf.mem;
+    if (k->buf.size < sizeof *in)
+        return;
+    if (in->opcode == FUSE_SETXATTR && k->init_done && (k->init_flags & FUSE_SETXATTR_EXT))
+        shorten_setxattr(k, in);
+}
