@@ -30,6 +30,9 @@ bool disk_flip_bit(struct disk *d);
 bool disk_lose_write(struct disk *d);
 void disk_fail_reads(struct disk *d, time_us until);
 void disk_fail_next_write(struct disk *d);
+/* Asked when a snapshot that a node took in begins to become its state: that takes so much longer.
+ */
+void disk_on_switch(time_us (*longer)(uint32_t node));
 
 /* For checkers: what would be there after a power cut now. */
 bool disk_durable_entry(const struct disk *d, uint64_t index, uint64_t term);

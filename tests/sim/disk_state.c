@@ -308,6 +308,13 @@ static void finish_switch(struct store *s, struct disk_job *job)
     job->done(job->ctx, 0);
 }
 
+static time_us (*switch_longer)(uint32_t node);
+
+void disk_on_switch(time_us (*longer)(uint32_t node))
+{
+    switch_longer = longer;
+}
+
 void store_snapshot_commit(struct store *s, uint64_t index, uint64_t term, store_done_fn *done,
                            void *ctx)
 {
@@ -316,7 +323,10 @@ void store_snapshot_commit(struct store *s, uint64_t index, uint64_t term, store
     kv_batch_put(&batch, STORE_TABLE_LOCAL, applied_key, sizeof applied_key, &index, sizeof index);
     (void)kv_write(s->aside, &batch);
     kv_batch_done(&batch);
-    struct disk_job *job = disk_job_new(s, finish_switch, 4 * disk_latency(s->disk, 1 << 20));
+    time_us takes = 4 * disk_latency(s->disk, 1 << 20);
+    if (switch_longer)
+        takes += switch_longer(s->disk->node);
+    struct disk_job *job = disk_job_new(s, finish_switch, takes);
     job->index = index;
     job->term = term;
     job->done = done;

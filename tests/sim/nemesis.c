@@ -551,6 +551,7 @@ static bool inject(enum sim_fault kind)
         return nemesis_old_leader();
     case FAULT_SHORT_REIGNS:
         return nemesis_short_reigns();
+    case FAULT_HEIR: /* when there is a snapshot */
     case FAULT_COUNT:
         break;
     }
@@ -564,7 +565,7 @@ static void next_fault(void *ctx, uint64_t arg)
     (void)arg;
     if (nemesis.over)
         return;
-    for (uint32_t kind = 0; kind < FAULT_COUNT; kind++)
+    for (uint32_t kind = 0; kind < FAULT_DRAWN; kind++)
         if (sim_swarm()->faults >> kind & 1)
             kinds[count++] = kind;
     if (!count)
@@ -578,6 +579,7 @@ static void next_fault(void *ctx, uint64_t arg)
 void nemesis_start(void)
 {
     memset(&nemesis, 0, sizeof nemesis);
+    disk_on_switch(nemesis_heir);
     sim_at(sim_now() + QUIET_START, next_fault, NULL, 0);
     sim_at(sim_now() + WATCH, watch, NULL, 0);
 }

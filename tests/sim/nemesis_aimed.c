@@ -125,6 +125,32 @@ bool nemesis_short_reigns(void)
     return true;
 }
 
+/* ---- a snapshot (RULES B7) ------------------------------------------------------------------- */
+
+static void end_sender(void *ctx, uint64_t sender)
+{
+    struct process *p = process_of((uint32_t)sender);
+    (void)ctx;
+    if (nemesis_is_over() || !p->up)
+        return;
+    sim_trace("fault n%u dies, whose snapshot is becoming a state", p->id);
+    sim_count_fault(FAULT_HEIR);
+    process_kill(p, sim_below(RND_HEIR, 2));
+    restart_after(p, sim_between(RND_HEIR, 1000, 10000) * TIME_MS);
+}
+
+/* What a node took in becomes its state, which takes it a while: its sender dies meanwhile. With a
+ * witness that has the log the node is the heir, and is elected without a state. */
+time_us nemesis_heir(uint32_t node)
+{
+    const struct process *p = process_of(node);
+    bool aimed = sim_swarm()->faults >> FAULT_HEIR & 1;
+    if (!aimed || nemesis_is_over() || !p->node || sim_below(RND_HEIR, 4) == 0)
+        return 0;
+    sim_at(sim_now() + sim_below(RND_HEIR, 100 * TIME_MS), end_sender, NULL, p->node->install.from);
+    return sim_between(RND_HEIR, 200, 3000) * TIME_MS;
+}
+
 /* ---- a mount's lease (RULES L8, L9) ---------------------------------------------------------- */
 
 static uint32_t any_mount_id(void)

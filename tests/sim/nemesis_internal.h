@@ -19,5 +19,6 @@ bool nemesis_handover_cut(void);
 bool nemesis_late_answers(void);
 bool nemesis_old_leader(void);
 bool nemesis_short_reigns(void);
+time_us nemesis_heir(uint32_t node);
 
 #endif

@@ -63,6 +63,9 @@ enum sim_fault {
     FAULT_LATE_ANSWERS, /* of all nodes to a mount, then silence */
     FAULT_OLD_LEADER,   /* alone with a mount */
     FAULT_SHORT_REIGNS, /* leaders die when elected, several in a row */
+    FAULT_DRAWN,        /* how many are drawn together; the others have streams of their own */
+    /* Whoever sent a snapshot dies while it becomes the state of who took it in. */
+    FAULT_HEIR = FAULT_DRAWN,
     FAULT_COUNT
 };
 const char *sim_fault_name(enum sim_fault kind);
@@ -107,6 +110,7 @@ enum sim_stream {
     RND_KERNEL,
     RND_PROCESS,
     RND_LOCKS,
+    RND_HEIR,
     RND_COUNT
 };
 

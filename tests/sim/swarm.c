@@ -37,6 +37,7 @@ static const char *const fault_names[FAULT_COUNT] = {
     [FAULT_LATE_ANSWERS] = "late-answers",
     [FAULT_OLD_LEADER] = "old-leader",
     [FAULT_SHORT_REIGNS] = "short-reigns",
+    [FAULT_HEIR] = "heir",
 };
 
 const char *sim_fault_name(enum sim_fault kind)
@@ -75,7 +76,7 @@ static void draw_layout(struct sim_swarm *s)
 static void draw_faults(struct sim_swarm *s)
 {
     uint64_t style = sim_below(RND_SWARM, 8);
-    for (unsigned kind = 0; kind < FAULT_COUNT; kind++)
+    for (unsigned kind = 0; kind < FAULT_DRAWN; kind++)
         if (style == 0 || (style < 5 ? one_in(4) : one_in(2)))
             s->faults |= 1u << kind;
     /* What was spoilt must stay recoverable without the store that is lost: mostly one of them. */
@@ -123,4 +124,6 @@ void sim_draw_swarm(uint64_t seed, struct sim_swarm *ret)
     draw_mix(ret);
     draw_election(ret);
     ret->locks = sim_below(RND_LOCKS, 2) == 0; /* of a stream of their own */
+    if (sim_below(RND_HEIR, 3) == 0)
+        ret->faults |= 1u << FAULT_HEIR;
 }
