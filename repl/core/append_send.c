@@ -102,9 +102,36 @@ static void send_below_base(struct replica *r, uint32_t id)
     }
 }
 
+/* Entries for a witness that is not drafted are in no hurry while every copy keeps up: the copies
+ * are a majority without it, and many entries go at once with a heartbeat. */
+static bool at_leisure(const struct replica *r, uint32_t id)
+{
+    if (gets_bytes(r, id) || r->peers[id].state != PROGRESS_REPLICATE || !is_leader(r)) {
+        return false;
+    }
+    quorum_each(copy, r->copies) {
+        const struct progress *p = &r->peers[copy];
+        bool reached = copy == r->self || (p->link_up && p->state == PROGRESS_REPLICATE);
+        if (!reached || p->lacking) {
+            return false;
+        }
+    }
+    return quorum_reached(r->copies, r->voters);
+}
+
+/* A commit index rides with the next entries: a message of its own wakes the peer only when none
+ * come soon. */
+static bool news_due(const struct replica *r)
+{
+    return r->news_at != 0 && r->now >= r->news_at;
+}
+
 static void send_to(struct replica *r, uint32_t id)
 {
     struct progress *p = &r->peers[id];
+    if (!p->heartbeat && p->round_sent == r->read_round && at_leisure(r, id)) {
+        return;
+    }
     if (p->state != PROGRESS_SNAPSHOT && p->next <= r->log.base_index) {
         send_below_base(r, id);
     }
@@ -116,7 +143,7 @@ static void send_to(struct replica *r, uint32_t id)
     while (p->state == PROGRESS_REPLICATE && p->next > r->log.base_index && send_entries(r, id)) {
         sent = true;
     }
-    bool news = p->round_sent < r->read_round || p->commit_sent < r->commit;
+    bool news = p->round_sent < r->read_round || (p->commit_sent < r->commit && news_due(r));
     if (!sent && (p->heartbeat || news)) {
         /* prev 0 fits every log: all a heartbeat can say to a peer that waits for a snapshot. */
         append_new(r, id, p->next > r->log.base_index ? p->next - 1 : 0);
@@ -129,5 +156,8 @@ void append_send_all(struct replica *r)
         if (r->peers[id].link_up) {
             send_to(r, id);
         }
+    }
+    if (news_due(r)) {
+        r->news_at = 0;
     }
 }

@@ -35,6 +35,7 @@ void lead_begin(struct replica *r)
     r->led_since = r->now;
     mend_begin(r);
     r->heartbeat_at = r->now;
+    r->news_at = 0;
     r->active_until = r->now + ACTIVE_US;
     r->transferring = false;
     r->transfer_at = 0;
@@ -116,5 +117,8 @@ void peer_link(struct replica *r, uint32_t peer, bool up, uint64_t store_boot)
 
 time_us lead_wake_at(const struct replica *r)
 {
-    return leads(r) ? r->heartbeat_at : TIME_NEVER;
+    if (!leads(r)) {
+        return TIME_NEVER;
+    }
+    return r->news_at != 0 ? time_min(r->heartbeat_at, r->news_at) : r->heartbeat_at;
 }

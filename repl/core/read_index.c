@@ -10,6 +10,9 @@ void recv_read(struct replica *r, uint64_t id)
         return;
     }
     lead_active(r);
+    if (r->news_at != 0) {
+        r->news_at = r->now; /* who reads goes on to a copy, with this commit index */
+    }
     bool leased = r->now < ballot_lease_until(&r->ballot) || MUTANT(reads_unconfirmed);
     if ((r->ready || MUTANT(serves_before_noop)) && leased) {
         emit_at(r, EFFECT_READ_READY, id, r->commit);

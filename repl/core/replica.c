@@ -77,6 +77,9 @@ void commit_to(struct replica *r, uint64_t index)
         s->ensured = true;
     }
     r->commit = index;
+    if (r->news_at == 0 && leads(r)) {
+        r->news_at = r->now + NEWS_US;
+    }
     log_move_ensured(&r->log);
 }
 

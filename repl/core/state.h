@@ -14,8 +14,9 @@
 #define HEARTBEAT_US      (40 * TIME_MS)  /* RULES E1: 30-50 ms */
 #define HEARTBEAT_IDLE_US (200 * TIME_MS) /* RULES E1 */
 #define ACTIVE_US         (1 * TIME_S)    /* a leader is idle when nobody asked for so long */
-#define BEHIND_US_MIN     (50 * TIME_MS)  /* RULES B4 */
-#define DRAFT_US_MIN      (5 * TIME_S)    /* RULES B4 */
+#define NEWS_US           (2 * TIME_MS) /* a new commit index waits so long for entries to go with */
+#define BEHIND_US_MIN     (50 * TIME_MS) /* RULES B4 */
+#define DRAFT_US_MIN      (5 * TIME_S)   /* RULES B4 */
 #define WANT_AGAIN_US     (1 * TIME_S)
 #define HOLD_BEHIND_US    (1 * TIME_S) /* blocks take longer than entries */
 #define HOLD_US_MAX       (10 * TIME_S)
@@ -118,6 +119,8 @@ struct replica {
     uint64_t noop_index;
     bool ready;
     time_us heartbeat_at, active_until, led_since;
+    time_us
+        news_at; /* peers that were sent nothing meanwhile are told the commit index; 0: all know */
     uint64_t read_round;
     vec_of(struct pending_read) reads;
     vec_of(struct hold) holds;

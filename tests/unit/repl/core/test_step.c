@@ -423,6 +423,117 @@ START_TEST(new_leader_drops_what_lacks_bytes)
 }
 END_TEST
 
+/* The APPEND to `to` in the last step, NULL: none. */
+static const struct message_append *append_to(const struct lone *l, uint32_t to)
+{
+    for (size_t i = 0; i < l->u.count; i++) {
+        const struct replica_effect *f = &l->u.effects[i];
+        if (f->kind == EFFECT_SEND && f->send.to == to && f->send.message.kind == MESSAGE_APPEND)
+            return &f->send.message.append;
+    }
+    return NULL;
+}
+
+/* Proposes without blocks; it becomes `index`, and is written here. */
+static void propose_plain(struct lone *l, uint64_t index)
+{
+    struct replica_event ev = {.kind = REPLICA_PROPOSE};
+    ev.propose.ticket = index;
+    ev.propose.kind = ENTRY_OP;
+    step(l, ev);
+    ck_assert_uint_eq(find(l, EFFECT_APPENDED)->at.index, index);
+}
+
+/* Node 2 leads, 1 and 3 have all there is, and the heartbeats of the beginning are over. */
+static void lone_lead(struct lone *l)
+{
+    lone_new(l, 2);
+    lone_start(l, 2);
+    lone_elect(l);
+    written(l, 100);
+    respond(l, 1, 1, 0);
+    respond(l, 3, 1, 0);
+    for (int i = 0; i < 4; i++)
+        step(l, (struct replica_event){.kind = REPLICA_TICK});
+}
+
+/* A message for the commit index alone would wake the copy once more for every entry. */
+START_TEST(commit_index_rides_with_the_next_entries)
+{
+    struct lone l;
+    lone_lead(&l);
+    propose_plain(&l, 2);
+    ck_assert_uint_eq(append_to(&l, 1)->entries_count, 1);
+    written(&l, 100);
+    respond(&l, 1, 2, 0);
+    ck_assert_uint_eq(replica_commit(l.r), 2);
+    ck_assert_ptr_null(append_to(&l, 1));
+    propose_plain(&l, 3);
+    ck_assert_uint_eq(append_to(&l, 1)->commit, 2);
+    written(&l, 100);
+    respond(&l, 1, 3, 0);
+    ck_assert_ptr_null(append_to(&l, 1));
+    ck_assert_uint_le(l.u.wake_at, l.now + NEWS_US); /* no entries come: told by itself */
+    step(&l, (struct replica_event){.kind = REPLICA_TICK});
+    step(&l, (struct replica_event){.kind = REPLICA_TICK});
+    ck_assert_uint_eq(append_to(&l, 1)->commit, 3);
+    ck_assert_uint_eq(append_to(&l, 1)->entries_count, 0);
+    step(&l, (struct replica_event){.kind = REPLICA_TICK});
+    ck_assert_ptr_null(append_to(&l, 1)); /* once */
+    lone_free(&l);
+}
+END_TEST
+
+/* Who asked the leader may ask a copy next, for what is committed now. */
+START_TEST(commit_index_hurries_before_a_read)
+{
+    struct lone l;
+    lone_lead(&l);
+    propose_plain(&l, 2);
+    written(&l, 100);
+    respond(&l, 1, 2, 0);
+    ck_assert_ptr_null(append_to(&l, 1));
+    ask_read(&l, 71);
+    ck_assert_uint_eq(append_to(&l, 1)->commit, 2);
+    lone_free(&l);
+}
+END_TEST
+
+/* The copies are a majority: the witness's disk and links are left alone but for heartbeats. */
+START_TEST(witness_gets_entries_with_heartbeats)
+{
+    struct lone l;
+    lone_lead(&l);
+    propose_plain(&l, 2);
+    ck_assert_ptr_null(append_to(&l, 3));
+    written(&l, 100);
+    respond(&l, 1, 2, 0);
+    ck_assert_ptr_null(append_to(&l, 3));
+    propose_plain(&l, 3);
+    ck_assert_ptr_null(append_to(&l, 3));
+    l.now += HEARTBEAT_US;
+    step(&l, (struct replica_event){.kind = REPLICA_TICK});
+    ck_assert_uint_eq(append_to(&l, 3)->entries_count, 2);
+    lone_free(&l);
+}
+END_TEST
+
+START_TEST(witness_gets_entries_at_once_when_a_copy_is_gone)
+{
+    struct lone l;
+    lone_lead(&l);
+    propose_plain(&l, 2);
+    ck_assert_ptr_null(append_to(&l, 3));
+    struct replica_event down = {.kind = REPLICA_LINK_DOWN};
+    down.link.peer = 1;
+    step(&l, down);
+    ck_assert_uint_eq(append_to(&l, 3)->entries_count, 1);
+    propose_plain(&l, 3);
+    ck_assert_uint_eq(append_to(&l, 3)->entries_count, 1);
+    lone_free(&l);
+}
+END_TEST
+
 /* RULES B4: an undrafted witness gets nothing that names blocks before it is committed. */
 START_TEST(undrafted_witness_gets_no_names)
 {
@@ -457,13 +568,10 @@ START_TEST(undrafted_witness_gets_no_names)
     written(&l, seq);
     respond(&l, 1, 2, 0);
     ck_assert_uint_eq(replica_commit(l.r), 2);
-    for (size_t i = 0; i < l.u.count; i++) {
-        const struct replica_effect *f = &l.u.effects[i];
-        if (f->kind == EFFECT_SEND && f->send.to == 3) {
-            ck_assert_uint_eq(f->send.message.append.entries_count, 1); /* now, without bytes */
-            ck_assert_ptr_null(f->send.message.append.entries[0]->inline_bytes);
-        }
-    }
+    l.now += HEARTBEAT_US;
+    step(&l, (struct replica_event){.kind = REPLICA_TICK});
+    ck_assert_uint_eq(append_to(&l, 3)->entries_count, 1); /* now, without bytes */
+    ck_assert_ptr_null(append_to(&l, 3)->entries[0]->inline_bytes);
     blob_unref(bytes);
     lone_free(&l);
 }
@@ -678,6 +786,10 @@ int main(void)
     tcase_add_test(tc, old_entries_commit_with_a_new_one);
     tcase_add_test(tc, read_needs_a_round_of_its_own);
     tcase_add_test(tc, new_leader_drops_what_lacks_bytes);
+    tcase_add_test(tc, commit_index_rides_with_the_next_entries);
+    tcase_add_test(tc, commit_index_hurries_before_a_read);
+    tcase_add_test(tc, witness_gets_entries_with_heartbeats);
+    tcase_add_test(tc, witness_gets_entries_at_once_when_a_copy_is_gone);
     tcase_add_test(tc, undrafted_witness_gets_no_names);
     tcase_add_test(tc, restarted_store_holds_nothing_for_sure);
     tcase_add_test(tc, old_leader_is_told_the_term);
