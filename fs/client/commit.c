@@ -264,7 +264,7 @@ static void send_commit(struct client *c, struct commit *k)
     r->owner = k;
     r->prepare = prepare_commit;
     r->accepted = on_accepted;
-    r->req->want_accepted = true;
+    r->req->want_accepted = k->tell_accepted;
     r->req->op->body_case = FS__OP__BODY_COMMIT;
     r->req->op->commit = k->message;
     k->message = NULL;

@@ -402,8 +402,9 @@ uint64_t file_freeze(struct client *c, struct file *f)
     k->mtime = f->mtime;
     k->atime = f->atime_dirty ? f->atime : 0;
     k->space = f->dirty_space;
+    k->tell_accepted = f->closing || MUTANT(fsync_on_acceptance);
     f->dirty_space = 0;
-    f->meta_dirty = f->atime_dirty = false;
+    f->meta_dirty = f->atime_dirty = f->closing = false;
     timer_clear(&f->commit_timer);
     list_remove(&f->dirty_link);
     if (MUTANT(commit_split)) {

@@ -341,6 +341,7 @@ struct file {
     struct list queue; /* data operations, in order */
     bool pumping;
     bool atime_dirty;
+    bool closing;  /* a close asks for the next COMMIT, and goes on when that is accepted */
     unsigned pins; /* not freed now: its caller goes on with it */
     vec_of(struct recall *) recalls;
     struct rpc *lease_rpc;
@@ -419,6 +420,7 @@ struct commit {
     uint64_t bytes, space; /* of the buffer; of the reservation */
     uint64_t cost;         /* what apply will take of the reservation */
     bool inline_bytes, accepted;
+    bool tell_accepted;         /* somebody goes on then already */
     struct Fs__Commit *message; /* until the request has it */
     struct timer put_timer;
     time_us put_delay;

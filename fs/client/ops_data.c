@@ -226,6 +226,7 @@ static void flush(struct client *c, struct op *op)
 {
     const struct inode *i = inode_find(c, op->a.ino);
     if (op->until == 0 && i != NULL && i->file != NULL && file_busy(i->file)) {
+        i->file->closing = op->a.kind == CLIENT_FLUSH;
         op->until = file_freeze(c, i->file);
         op->wait_ino = op->a.ino;
     }
