@@ -134,13 +134,14 @@ void node_flush_when_due(struct node *n)
 {
     if (!n->state || n->flushing || n->install.from || n->applied == n->durable_applied)
         return;
-    struct store_stats stats;
-    uint64_t total, free_bytes, live = fs_state_totals(n->state).bytes;
-    store_stats(n->store, &stats);
-    store_space(n->store, &total, &free_bytes);
-    uint64_t dead = stats.block_bytes > live ? stats.block_bytes - live : 0;
-    bool wanted = dead > FLUSH_DEAD_BYTES && dead > free_bytes / FLUSH_DEAD_SHARE;
     time_us since = time_since(n->now, n->flushed_at);
+    if (since < FLUSH_URGENT)
+        return;
+    uint64_t total, free_bytes, live = fs_state_totals(n->state).bytes;
+    uint64_t bytes = store_block_bytes(n->store);
+    store_space(n->store, &total, &free_bytes);
+    uint64_t dead = bytes > live ? bytes - live : 0;
+    bool wanted = dead > FLUSH_DEAD_BYTES && dead > free_bytes / FLUSH_DEAD_SHARE;
     if (since < (!wanted ? FLUSH_IDLE : dead > free_bytes ? FLUSH_URGENT : FLUSH_PAUSE))
         return;
     n->flushing = true;

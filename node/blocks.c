@@ -19,6 +19,7 @@ enum {
      * after that its entry came before it, or goes to other nodes. */
     UNNAMED_DRAFTED_US = 60 * 1000000,
     UNNAMED_US = 2 * 1000000,
+    DEMOTE_SHARE = 50, /* a 50th of a witness's time at most goes into demotions */
 };
 
 /* ---- a block wanted here --------------------------------------------------------------------- */
@@ -527,13 +528,23 @@ static void sweep_after_start(struct node *n)
     vec_done(&s.dead);
 }
 
+/* A drafted witness is told again and again, and each time moves every entry that its log has: so
+ * much of its time may go into that and no more. */
+static void demote(struct node *n)
+{
+    time_us begun = n->host.clock(n->host.ctx);
+    store_demote(n->store, n->demote_index);
+    time_us took = time_since(n->host.clock(n->host.ctx), begun);
+    n->demote_after = n->now + DEMOTE_SHARE * took;
+}
+
 void node_blocks_tick(struct node *n)
 {
     node_blocks_repair(n);
     collect_garbage(n);
     sweep_after_start(n);
-    if (n->demote_index)
-        store_demote(n->store, n->demote_index);
+    if (n->demote_index && n->now >= n->demote_after)
+        demote(n);
 }
 
 void node_blocks_close(struct node *n)

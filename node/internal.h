@@ -112,6 +112,7 @@ struct node {
     time_us leader_since;
     uint32_t draft_mask;
     uint64_t demote_index; /* witness */
+    time_us demote_after;  /* and not before that */
 
     /* apply */
     uint64_t advance; /* apply up to here */

@@ -143,7 +143,7 @@ static void carry_out(struct node *n, struct replica_effect *e)
         break;
     case EFFECT_DEMOTE:
         n->demote_index = e->at.index; /* carried out by the next tick: gathered work */
-        n->own_wake = time_min(n->own_wake, n->now + DEMOTE_DELAY_US);
+        n->own_wake = time_min(n->own_wake, time_max(n->now + DEMOTE_DELAY_US, n->demote_after));
         break;
     case EFFECT_TRUNCATE:
         store_truncate(n->store, e->at.index);

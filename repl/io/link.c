@@ -91,6 +91,7 @@ struct link_hub {
     bool closing;
     uint64_t jitter;
     uint8_t buffer[READ_BUFFER];
+    uv_buf_t iov[WRITE_IOV + BULKS_MAX]; /* of the write being made; libuv keeps its own copy */
 };
 
 static void flush(struct link *l);
@@ -289,13 +290,10 @@ static size_t skip(uv_buf_t *iov, size_t count, size_t n)
 
 static void flush(struct link *l)
 {
-    static const size_t iov_max = WRITE_IOV + BULKS_MAX;
-    uv_buf_t *iov = NULL;
+    uv_buf_t *iov = l->hub->iov;
     while (!l->writing && l->state != LINK_CLOSED && l->state != LINK_CONNECTING &&
            !(list_empty(&l->urgent) && list_empty(&l->bulk))) {
-        if (!iov)
-            iov = xcalloc(iov_max, sizeof *iov);
-        size_t n = gather(l, iov, iov_max);
+        size_t n = gather(l, iov, sizeof l->hub->iov / sizeof *l->hub->iov);
         int wrote = uv_try_write(&l->stream.stream, iov, (unsigned)n);
         if (wrote < 0 && wrote != UV_EAGAIN) {
             link_close(l, uv_strerror(wrote));
@@ -314,7 +312,6 @@ static void flush(struct link *l)
             link_close(l, uv_strerror(r));
         }
     }
-    free(iov);
 }
 
 static void on_prepare(uv_prepare_t *prepare)

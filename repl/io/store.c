@@ -25,10 +25,12 @@ enum {
     LOG_SEGMENT_MIN = 1 << 20, /* RULES S5 */
     BLOCK_SEGMENT_COPY = 64 << 20,
     BLOCK_SEGMENT_WITNESS = 4 << 20,
+    SPACE_YOUNG_MS = 100,
     RESERVE_SHARE = 16,
     IDENTITY_MAX = 256,
 };
 #define RESERVE_MAX ((uint64_t)1 << 30)
+#define SPACE_AMPLE ((uint64_t)1 << 30)
 
 /* A completion without work behind it. */
 struct soon {
@@ -414,14 +416,33 @@ struct space {
     uint64_t total, room, reserve; /* the reserve is part of `room` */
 };
 
-static struct space space_of(const struct store *s)
+static uint64_t coarse_ms(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* Space is asked for with every entry that is applied. A disk with so much left does not fill up
+ * while an answer is this young. */
+static void look_at_disk(struct store *s)
 {
     struct statvfs v;
-    uint64_t disk = UINT64_MAX, left = UINT64_MAX;
+    uint64_t now = coarse_ms();
+    if (s->disk_left > SPACE_AMPLE && now - s->disk_looked_ms < SPACE_YOUNG_MS)
+        return;
+    s->disk_looked_ms = now;
+    s->disk_size = s->disk_left = UINT64_MAX;
     if (statvfs(s->dir, &v) == 0) {
-        disk = (uint64_t)v.f_blocks * v.f_frsize;
-        left = (uint64_t)v.f_bavail * v.f_frsize;
+        s->disk_size = (uint64_t)v.f_blocks * v.f_frsize;
+        s->disk_left = (uint64_t)v.f_bavail * v.f_frsize;
     }
+}
+
+static struct space space_of(struct store *s)
+{
+    look_at_disk(s);
+    uint64_t disk = s->disk_size, left = s->disk_left;
     uint64_t total = s->config.capacity && s->config.capacity < disk ? s->config.capacity : disk;
     uint64_t reserve = s->config.reserve ? s->config.reserve : total / RESERVE_SHARE;
     if (!s->config.reserve && reserve > RESERVE_MAX)
@@ -440,10 +461,15 @@ void store_space(struct store *s, uint64_t *ret_total, uint64_t *ret_free)
     *ret_free = p.room > p.reserve ? p.room - p.reserve : 0;
 }
 
-bool store_has_room(const struct store *s, uint32_t size)
+bool store_has_room(struct store *s, uint32_t size)
 {
     struct space p = space_of(s);
     return p.room >= p.reserve / 2 + size;
+}
+
+uint64_t store_block_bytes(const struct store *s)
+{
+    return blocks_size(s->blocks);
 }
 
 void store_stats(struct store *s, struct store_stats *ret)

@@ -243,4 +243,7 @@ struct store_stats {
 };
 void store_stats(struct store *s, struct store_stats *ret);
 
+/* Of those only the bytes that blocks take on disk: without a look at anything. */
+uint64_t store_block_bytes(const struct store *s);
+
 #endif

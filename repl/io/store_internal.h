@@ -104,6 +104,8 @@ struct store {
     struct list soon;
 
     uint64_t damaged, entries_damaged;
+
+    uint64_t disk_size, disk_left, disk_looked_ms; /* of the filesystem the store lies on */
 };
 
 static inline uint64_t log_last(const struct store *s)
@@ -119,7 +121,7 @@ static inline struct log_entry *log_at(struct store *s, uint64_t index)
 char *store_kv_dir(const struct store *s, uint32_t generation);
 void store_soon(struct store *s, store_done_fn *done, void *ctx, int status);
 /* For a block of `size` bytes, beside what is the log's alone. */
-bool store_has_room(const struct store *s, uint32_t size);
+bool store_has_room(struct store *s, uint32_t size);
 /* A record with the control values as they are now; the caller appends it. */
 struct journal_item *store_control_item(struct store *s, enum record_kind kind);
 

@@ -299,6 +299,11 @@ bool disk_has_room(const struct store *s, uint32_t size)
     return !d->full && used + size + reserve / 2 <= s->config.capacity;
 }
 
+uint64_t store_block_bytes(const struct store *s)
+{
+    return s->disk->block_bytes;
+}
+
 void store_stats(struct store *s, struct store_stats *ret)
 {
     memset(ret, 0, sizeof *ret);

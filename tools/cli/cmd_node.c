@@ -1,8 +1,10 @@
 /* `tally node`: one node as a process, on a libuv loop. */
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -45,7 +47,11 @@ struct process {
     uv_check_t check;
     uv_idle_t idle; /* keeps the loop from sleeping while the node has something queued */
     uv_timer_t timer;
-    uv_async_t from_store; /* the store has completions */
+    /* The store has completions: an eventfd and whether it has been rung. uv_async_send() would
+     * have the loop spin for the thread that rang, which a loaded machine may have put aside. */
+    int bell;
+    atomic_bool rung;
+    uv_poll_t from_store;
     uv_signal_t sigterm, sigint;
 };
 
@@ -104,12 +110,18 @@ static void host_wake_at(void *ctx, time_us at)
 static void host_store_ready(void *ctx) /* on any thread */
 {
     struct process *p = ctx;
-    (void)uv_async_send(&p->from_store);
+    static const uint64_t one = 1;
+    if (!atomic_exchange(&p->rung, true))
+        (void)!write(p->bell, &one, sizeof one);
 }
 
-static void on_store(uv_async_t *async)
+static void on_store(uv_poll_t *poll, int status, int events)
 {
-    struct process *p = async->data;
+    struct process *p = poll->data;
+    uint64_t count;
+    (void)status, (void)events;
+    (void)!read(p->bell, &count, sizeof count);
+    atomic_store(&p->rung, false); /* before looking: what completes meanwhile rings again */
     if (p->node)
         node_poll_store(p->node);
 }
@@ -139,7 +151,10 @@ static void init_handles(struct process *p)
     (void)uv_check_init(p->loop, &p->check);
     (void)uv_idle_init(p->loop, &p->idle);
     (void)uv_timer_init(p->loop, &p->timer);
-    (void)uv_async_init(p->loop, &p->from_store, on_store);
+    p->bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (p->bell < 0)
+        abort();
+    (void)uv_poll_init(p->loop, &p->from_store, p->bell);
     (void)uv_signal_init(p->loop, &p->sigterm);
     (void)uv_signal_init(p->loop, &p->sigint);
     p->check.data = p->idle.data = p->timer.data = p->from_store.data = p;
@@ -177,6 +192,7 @@ static int run_process(struct node_config *config)
     if (!p.node)
         return EXIT_FAILED;
     (void)uv_check_start(&p.check, on_check);
+    (void)uv_poll_start(&p.from_store, UV_READABLE, on_store);
     (void)uv_signal_start(&p.sigterm, on_signal, SIGTERM);
     (void)uv_signal_start(&p.sigint, on_signal, SIGINT);
     (void)uv_run(p.loop, UV_RUN_DEFAULT);
