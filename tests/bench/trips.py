@@ -96,11 +96,40 @@ FLUSHES = ('fdatasync', 'fsync', 'sync_file_range', 'msync')
 
 
 class Counter:
-    def __init__(self, top, processes):
-        self.device = os.stat(top).st_dev
-        self.processes = processes  # name -> pid
+    """Counts at one mount and the nodes of a lab."""
+
+    def __init__(self, directory, mount):
+        self.directory, self.mount = directory, mount
+        self.look()
         self.names = syscall_names()
         self.opcodes = opcode_names()
+
+    def lab(self, *args):
+        return subprocess.run([TALLY, 'lab', args[0], '--dir', self.directory, *args[1:]], stdout=subprocess.PIPE, text=True,
+                              check=True).stdout
+
+    def lab_mount(self):
+        return next(m for m in json.loads(self.lab('status', '--json'))['mounts'] if m['name'] == self.mount)
+
+    def look(self):
+        """Who is there: names and pids, and the number under which the kernel knows the mount."""
+        status = json.loads(self.lab('status', '--json'))
+        self.nodes = [n['name'] for n in status['nodes']]
+        self.processes = {m['name']: m['pid'] for m in status['mounts'] if m['name'] == self.mount}
+        self.processes.update((n['name'], n['pid']) for n in status['nodes'])
+        self.device = os.stat(f'{self.directory}/mnt/{self.mount}').st_dev
+
+    def cold(self):
+        """Neither the kernel nor the mount remembers anything."""
+        os.sync()
+        self.lab('kill', self.mount, '--signal', 'TERM')
+        while self.lab_mount()['state'] != 'down':
+            time.sleep(0.05)
+        self.lab('start-node', self.mount)
+        while not os.path.isdir(f'{self.directory}/mnt/{self.mount}/trips'):
+            time.sleep(0.05)
+        write('/proc/sys/vm/drop_caches', '3')
+        self.look()
 
     def measure(self, run, count):
         """run() does `count` operations; gives what one costs."""
@@ -130,7 +159,7 @@ class Counter:
 # ---- operations -------------------------------------------------------------------------------------------------------
 
 class Work:
-    """The operations; each takes its number. What needs a cold kernel drops its caches before."""
+    """The operations; each takes its number. Before a cold one the mount is made anew."""
 
     def __init__(self, top, count):
         self.top, self.count = top, count
@@ -175,7 +204,7 @@ class Work:
         os.fsync(self.appended())
 
     def pread(self, i):
-        assert len(os.pread(self.file(), 4096, i * 7919 % 4096 * 4096)) == 4096
+        assert len(os.pread(self.file(), 4096, i * 7919 % (256 * self.count) * 4096)) == 4096
 
     def rename(self, i):
         os.rename(self.path('f', i), self.path('r', i))
@@ -203,7 +232,7 @@ class Work:
         """A file of 16 MiB and more, all of it written and synced."""
         if not hasattr(self, 'fd'):
             self.fd = os.open(self.path('big', ''), os.O_CREAT | os.O_RDWR)
-            for i in range(16):
+            for i in range(os.fstat(self.fd).st_size >> 20, max(16, self.count)):
                 os.pwrite(self.fd, PAGE * 256, i << 20)
             os.fsync(self.fd)
         return self.fd
@@ -213,12 +242,18 @@ class Work:
             self.wal = os.open(self.path('wal', ''), os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         return self.wal
 
+    def close(self):
+        for name in ('fd', 'wal'):
+            if hasattr(self, name):
+                os.close(getattr(self, name))
+                delattr(self, name)
+
     def run(self, counter, fn, cold):
         self.file(), self.appended()
         if cold:
-            os.sync()
-            write('/proc/sys/vm/drop_caches', '3')
-            os.listdir(self.top) if fn else None
+            self.close()
+            counter.cold()
+            self.file(), self.appended()
         time.sleep(0.5)  # what the last row left to be done in the background
         if fn is None:
             return counter.measure(lambda: subprocess.run(['ls', '-l', self.top], stdout=subprocess.DEVNULL, check=True),
@@ -270,14 +305,11 @@ def main():
         subprocess.run(['mount', '-t', 'tracefs', 'nodev', TRACING], check=True)
     with contextlib.ExitStack() as stack:
         directory = args.dir or stack.enter_context(Lab(mounts=1)).dir
-        status = json.loads(subprocess.run([TALLY, 'lab', 'status', '--dir', directory, '--json'], capture_output=True, text=True,
-                                           check=True).stdout)
-        nodes = {n['name']: n['pid'] for n in status['nodes']}
         top = f'{directory}/mnt/{args.mount}/trips'
-        mounts = {m['name']: m['pid'] for m in status['mounts'] if m['name'] == args.mount}
         stack.callback(shutil.rmtree, top, True)
         work = Work(top, args.count)
-        counter = Counter(top, {**mounts, **nodes})
+        stack.callback(work.close)
+        counter = Counter(directory, args.mount)
         rows = []
         for name, fn, cold in work.rows:
             selected = args.only in name
@@ -288,7 +320,7 @@ def main():
                 show(name, r, args.calls)
             rows += [(name, r)] if selected else []
         if args.markdown:
-            print('\n'.join(markdown(rows, mounts, nodes)))
+            print('\n'.join(markdown(rows, [args.mount], counter.nodes)))
 
 
 main()
