@@ -8,12 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "repl/io/log.h"
+#include "tools/cli/daemon.h"
 #include "tools/cli/mount.h"
 #include "tools/cli/mount_table.h"
 #include "tools/cli/text.h"
@@ -213,8 +213,6 @@ static int await_child(pid_t child, int fd)
     return message[0];
 }
 
-enum { MOUNT_NICE = -10 };
-
 static int run_daemon(struct mount *m, struct teller *t)
 {
     char why[1024];
@@ -227,8 +225,7 @@ static int run_daemon(struct mount *m, struct teller *t)
         return MOUNT_SYSTEM;
     }
     (void)signal(SIGPIPE, SIG_IGN);
-    /* Every file operation of the machine's programs waits for this process. */
-    (void)setpriority(PRIO_PROCESS, 0, MOUNT_NICE);
+    daemon_prepare();
     m->waiter = (struct mount_waiter){.ctx = t, .ready = tell_ready, .failed = tell_failed};
     enum mount_exit code = mount_run(m);
     mount_state_close(&m->state);

@@ -6,7 +6,6 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -14,8 +13,7 @@
 #include "repl/io/log.h"
 #include "tools/cli/command.h"
 #include "tools/cli/config.h"
-
-enum { NODE_NICE = -10 };
+#include "tools/cli/daemon.h"
 
 static const char usage[] =
     "tally node --config FILE --name NAME [--store DIR] [--create]\n"
@@ -179,9 +177,7 @@ static int run_process(struct node_config *config)
                              .ended = host_ended,
                              .fall = host_fall};
     (void)signal(SIGPIPE, SIG_IGN);
-    /* A node that answers late is taken for dead: it must not queue behind a busy machine's jobs.
-     */
-    (void)setpriority(PRIO_PROCESS, 0, NODE_NICE);
+    daemon_prepare();
     if (getrandom(&config->random_seed, sizeof config->random_seed, 0) < 0)
         return EXIT_FAILED;
     if (getenv("TALLY_TRACE"))
