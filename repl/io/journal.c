@@ -712,6 +712,50 @@ out:
     return rc;
 }
 
+void journal_reader_done(struct journal_reader *reader)
+{
+    blob_unref(reader->bytes);
+    *reader = (struct journal_reader){0};
+}
+
+static int read_segment(struct journal *j, struct journal_reader *reader, uint32_t generation)
+{
+    journal_reader_done(reader);
+    int fd = journal_open_segment(j, generation);
+    if (fd < 0)
+        return fd;
+    off_t size = lseek(fd, 0, SEEK_END);
+    int rc = size < 0 ? -errno : 0;
+    if (rc == 0) {
+        reader->bytes = blob_new((size_t)size);
+        rc = file_read_at(fd, reader->bytes->data, (size_t)size, 0);
+    }
+    (void)close(fd);
+    if (rc == 0)
+        reader->generation = generation;
+    else
+        journal_reader_done(reader);
+    return rc;
+}
+
+int journal_read_next(struct journal *j, struct journal_reader *reader, lsn_no lsn,
+                      struct journal_record *record)
+{
+    uint32_t generation = lsn_generation(lsn), offset = lsn_offset(lsn), head_size, tail_size;
+    int rc = reader->generation == generation ? 0 : read_segment(j, reader, generation);
+    if (rc < 0)
+        return rc;
+    uint32_t left = reader->bytes->size > offset ? reader->bytes->size - offset : 0;
+    if (left < RECORD_HEADER_SIZE)
+        return -EBADMSG;
+    record_sizes(reader->bytes->data + offset, &head_size, &tail_size);
+    uint64_t size = (uint64_t)RECORD_HEADER_SIZE + head_size + tail_size;
+    uint64_t salt = segment_salt(j->config.cluster, j->config.node, generation);
+    if (size > left || !record_get(reader->bytes->data + offset, (size_t)size, lsn, salt, record))
+        return -EBADMSG;
+    return 0;
+}
+
 static int compare_samples(const void *a, const void *b)
 {
     uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;

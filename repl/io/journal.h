@@ -147,6 +147,15 @@ uint64_t journal_size(struct journal *j);
  * one blob, and `record` points into it. -EBADMSG when the head is damaged, -ENOENT when released.
  * Any thread. */
 int journal_read(struct journal *j, lsn_no lsn, struct journal_record *record, struct blob **ret);
+/* The same for who reads many records in order: whole segments are read, and the last one kept in
+ * `reader`, which starts out as zeros. `record` points into it until the next call. */
+struct journal_reader {
+    uint32_t generation;
+    struct blob *bytes;
+};
+int journal_read_next(struct journal *j, struct journal_reader *reader, lsn_no lsn,
+                      struct journal_record *record);
+void journal_reader_done(struct journal_reader *reader);
 /* Where the tail of a record starts, relative to its LSN. */
 uint32_t journal_tail_offset(uint32_t head_size);
 /* An open descriptor of a segment, to pread from and close. -ENOENT when released. Any thread. */

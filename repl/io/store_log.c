@@ -331,16 +331,14 @@ void store_truncate(struct store *s, uint64_t index)
 
 /* ---- a witness's demotion (RULES B6, S5) ----------------------------------------------------- */
 
-static struct entry *load(struct store *s, uint64_t index)
+static struct entry *load(struct store *s, struct journal_reader *reader, uint64_t index)
 {
     struct journal_record record;
-    struct blob *raw = NULL;
     struct entry *e = NULL;
     if (!log_at(s, index)->lsn ||
-        journal_read(s->journal, log_at(s, index)->lsn, &record, &raw) < 0)
+        journal_read_next(s->journal, reader, log_at(s, index)->lsn, &record) < 0)
         return NULL;
     (void)entry_decode(record.head, record.head_size, record.tail, record.tail_size, &e);
-    blob_unref(raw);
     return e;
 }
 
@@ -431,13 +429,13 @@ static bool any_block(void *ctx, const struct index_entry *e)
 
 /* The live entries go to a fresh segment, those at or below `index` without their bytes; when they
  * are durable there the old segments go. */
-static void move_entries(struct store *s, uint64_t index)
+static void move_entries(struct store *s, struct journal_reader *reader, uint64_t index)
 {
     s->moving = true;
     s->moved_place = 0;
     append_mark(s, true, NULL);
     for (uint64_t i = s->base + 1; i <= log_last(s); i++) {
-        struct entry *e = load(s, i);
+        struct entry *e = load(s, reader, i);
         if (!e)
             continue; /* unreadable: its segment stays (oldest_needed) */
         if (i <= index && e->inline_bytes) {
@@ -469,8 +467,9 @@ void store_demote(struct store *s, uint64_t index)
         if (!log_at(s, i)->lsn)
             return; /* asked for again when what is on its way is durable */
     struct dead d = {0};
+    struct journal_reader reader = {0};
     for (uint64_t i = index + 1; i <= log_last(s); i++) {
-        struct entry *e = log_at(s, i)->bytes ? load(s, i) : NULL;
+        struct entry *e = log_at(s, i)->bytes ? load(s, &reader, i) : NULL;
         for (uint32_t k = 0; e && k < e->blocks_count; k++)
             vec_push(&d.wanted, e->blocks[k].name);
         entry_unref(e);
@@ -482,7 +481,8 @@ void store_demote(struct store *s, uint64_t index)
     }
     /* Blocks that came late and were dropped unnamed leave dead space too. */
     if (d.gone.count || holds_bytes(s, index) || blocks_reclaimable(s->blocks))
-        move_entries(s, index);
+        move_entries(s, &reader, index);
+    journal_reader_done(&reader);
     if (!s->moving)
         give_space_back(s);
     vec_done(&d.wanted);
