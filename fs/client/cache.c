@@ -49,6 +49,11 @@ static bool inode_needed(const struct inode *i)
            i->opens != 0 || i->denied != 0 || i->ino == ROOT_INO;
 }
 
+bool inode_wanted(const struct client *c, const struct inode *i)
+{
+    return i->opens != 0 || i->opening != 0 || c->now < i->wanted_until;
+}
+
 void inode_settle(struct client *c, struct inode *i)
 {
     if (inode_needed(i)) {

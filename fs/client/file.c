@@ -73,6 +73,7 @@ struct handle *handle_new(struct client *c, struct inode *i, uint32_t flags)
     list_push_back(&f->handles, &h->link);
     (void)map_put(&c->handles, h->fh, h);
     i->opens++;
+    i->wanted_until = 0;
     return h;
 }
 
@@ -124,7 +125,7 @@ static void on_hold_known(struct client *c, struct rpc *r, const struct Fs__Repl
         reply->attr->nlink != 0) {
         return; /* gone, or it has a name: nothing is held */
     }
-    if (i != NULL && (i->opens != 0 || i->opening != 0)) {
+    if (i != NULL && inode_wanted(c, i)) {
         i->orphan = true; /* opened again meanwhile */
         return;
     }
@@ -146,8 +147,8 @@ static void ask_hold(struct client *c, uint64_t ino)
 
 void file_drop_hold(struct client *c, struct inode *i)
 {
-    if (!i->orphan || i->opens != 0 || i->opening != 0) {
-        return;
+    if (!i->orphan || inode_wanted(c, i)) {
+        return; /* when it is only wanted, a Renew tells of the hold again */
     }
     struct file *f = i->file;
     if (f != NULL && file_busy(f)) {

@@ -34,7 +34,8 @@
 #define PUT_PATIENCE   (20 * TIME_MS) /* RULES B5: then the leader pushes the bytes itself */
 #define COMMIT_DELAY   (1 * TIME_S)   /* RULES B9 */
 #define COMMIT_BYTES   (16u << 20)
-#define LEASE_HOLD_MIN (10 * TIME_MS)  /* RULES L1 */
+#define WALK_AGAIN     TIME_S         /* how long the next try of a call that met ESTALE may take */
+#define LEASE_HOLD_MIN (10 * TIME_MS) /* RULES L1 */
 #define NEWS_TAKEN_IN  (100 * TIME_MS) /* from an answer to its caller's next instruction */
 #define LEASE_IDLE     (2 * TIME_S)    /* then it is given back before anybody asks */
 #define STALE_ROOT_DELAY                                                                           \
@@ -234,9 +235,10 @@ struct inode {
     bool names_promised;  /* NAMES, of a directory */
     uint32_t busy[2];     /* own changes outstanding, by enum busy_kind */
     uint32_t opening, opens;
-    uint32_t denied;     /* own removals under way that were told that it is not open here */
-    uint32_t locks_lost; /* open files that lost their locks */
-    bool orphan;         /* may be kept only by our hold: told when the last handle closes */
+    time_us wanted_until; /* counts as open: a path walk that failed before has found it again */
+    uint32_t denied;      /* own removals under way that were told that it is not open here */
+    uint32_t locks_lost;  /* open files that lost their locks */
+    bool orphan;          /* may be kept only by our hold: told when the last handle closes */
     uint64_t nlookup;
     time_us kernel_until; /* the kernel may use attributes it was given until then ... */
     time_us names_until;  /* ... and names of this directory */
@@ -263,6 +265,8 @@ struct name {
 
 struct inode *inode_get(struct client *c, uint64_t ino); /* made when missing */
 struct inode *inode_find(const struct client *c, uint64_t ino);
+/* It counts as open when somebody asks: its last name may go, the file is kept. */
+bool inode_wanted(const struct client *c, const struct inode *i);
 /* Frees it when nothing needs it; else keeps it, the least recently used go first. */
 void inode_settle(struct client *c, struct inode *i);
 /* Takes newer attributes over; true when they are the newest. */
@@ -654,7 +658,8 @@ struct client {
     struct timer stop_timer;
 
     /* cache */
-    uint64_t reads_redone; /* RULES L6 */
+    time_us walk_again_until; /* some caller met ESTALE: what it finds now is kept for it */
+    uint64_t reads_redone;    /* RULES L6 */
     struct map inodes, names;
     struct list inode_lru, name_lru;
     size_t names_count, lru_count;

@@ -199,7 +199,7 @@ bool op_says_open(struct client *c, struct op *op, uint64_t ino)
         return false; /* it isn't known here what it is, and the leader is told so */
     }
     struct inode *i = inode_get(c, ino);
-    if (i->opens != 0 || i->opening != 0) {
+    if (inode_wanted(c, i)) {
         return true;
     }
     op->denied = i;
@@ -254,6 +254,9 @@ static void answer(struct client *c, struct op *op, struct client_result *result
             client_out_clear(&none);
         }
         return;
+    }
+    if ((result != NULL ? result->err : err) == ESTALE) {
+        c->walk_again_until = c->now + WALK_AGAIN;
     }
     struct client_effect *e = effect_add(c, CLIENT_REPLY);
     e->op_id = op->a.id;

@@ -85,6 +85,11 @@ void op_answer_entry(struct client *c, struct op *op, uint64_t dir, struct inode
         result.entry_valid_us = op_entry_valid(c, dir);
         inode_answer_lookup(c, i, &result.attr, &result.attr_valid_us);
     }
+    if (op->a.kind == CLIENT_LOOKUP && c->now < c->walk_again_until) {
+        /* Linux walks a path once more after ESTALE and then gives up, which no program expects:
+         * what this walk finds must not be gone again when the call comes to it. */
+        i->wanted_until = c->now + WALK_AGAIN;
+    }
     if (op->a.kind != CLIENT_LOOKUP) {
         /* The kernel takes these also when a notification overtakes them (fuse_iget() without a
          * version). A recheck would make it ignore its first question on the new descriptor. */

@@ -158,9 +158,18 @@ static void on_made(struct client *c, struct rpc *r, const struct Fs__Reply *rep
         take_lease(c, r, i, made->attr);
     }
     settle_busy(c, op);
-    if (op->a.open && !op->answered && !made->created && op_open_waits(c, op, i, made->attr)) {
+    bool open = op->a.open && !op->answered && !made->created;
+    if (open && op_open_waits(c, op, i, made->attr)) {
         i->opening--;
         inode_settle(c, i);
+        return;
+    }
+    if (open && !S_ISREG(made->attr->mode)) {
+        /* Another mount has made a directory, a link or a fifo of that name. To Linux, that
+         * took the name to be free, CREATE can't answer so; after ESTALE it looks again. */
+        i->opening--;
+        inode_settle(c, i);
+        op_fail(c, op, ESTALE);
         return;
     }
     uint64_t fh = 0;

@@ -227,7 +227,7 @@ static void ask_lease_back(struct client *c, struct recall *k, uint64_t ino)
 static void ask_open(struct client *c, struct recall *k, uint64_t ino)
 {
     struct inode *i = inode_find(c, ino);
-    if (i != NULL && (i->opens != 0 || i->opening != 0)) {
+    if (i != NULL && inode_wanted(c, i)) {
         vec_push(&k->open_inos, ino);
         i->orphan = true;
     }

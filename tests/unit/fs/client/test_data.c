@@ -414,6 +414,83 @@ START_TEST(nobody_else_to_ask)
 }
 END_TEST
 
+/* ---- what has lost its last name ------------------------------------------------------------- */
+
+static const struct world_answer *look_up(int m, const char *name)
+{
+    return world_do(&w, m,
+                    (struct client_op){.kind = CLIENT_LOOKUP, .parent = WORLD_ROOT, .name = name});
+}
+
+static int remove_name(int m, const char *name)
+{
+    return world_do(&w, m,
+                    (struct client_op){.kind = CLIENT_UNLINK, .parent = WORLD_ROOT, .name = name})
+        ->err;
+}
+
+static uint64_t make_fifo(int m, const char *name)
+{
+    const struct world_answer *a = world_do(
+        &w, m,
+        (struct client_op){
+            .kind = CLIENT_MAKE, .parent = WORLD_ROOT, .name = name, .mode = S_IFIFO | 0644});
+    ck_assert_int_eq(a->err, 0);
+    return a->attr.ino;
+}
+
+static bool exists(uint64_t ino)
+{
+    Fs__Attr attr = FS__ATTR__INIT;
+    return fs_get_attr(w.state, ino, &attr) == 0;
+}
+
+START_TEST(second_walk_finds_it_still_there)
+{
+    /* Goal: Linux walks a path once more after ESTALE and not again. What that walk finds is kept
+     * for the open that follows, also when its name is taken away in between; and no longer. */
+    struct file old = create(0, "a"), new = create(0, "b");
+    ck_assert_int_eq(world_do(&w, 0, op_of(CLIENT_RELEASE, old))->err, 0);
+    ck_assert_int_eq(world_do(&w, 0, op_of(CLIENT_RELEASE, new))->err, 0);
+    ck_assert_int_eq(look_up(1, "a")->err, 0);
+    ck_assert_int_eq(remove_name(0, "a"), 0);
+    struct client_op open = {.kind = CLIENT_OPEN, .ino = old.ino, .flags = O_RDWR};
+    ck_assert_int_eq(world_do(&w, 1, open)->err, ESTALE);
+    ck_assert_int_eq(look_up(1, "b")->err, 0);
+    ck_assert_int_eq(remove_name(0, "b"), 0);
+    ck_assert(exists(new.ino));
+    struct file f = open_file(1, new.ino);
+    ck_assert_int_eq(world_do(&w, 1, op_of(CLIENT_RELEASE, f))->err, 0);
+    world_settle(&w);
+    ck_assert(!exists(new.ino));
+
+    struct file last = create(0, "c");
+    ck_assert_int_eq(world_do(&w, 0, op_of(CLIENT_RELEASE, last))->err, 0);
+    open.ino = old.ino;
+    ck_assert_int_eq(world_do(&w, 1, open)->err, ESTALE);
+    ck_assert_int_eq(look_up(1, "c")->err, 0);
+    ck_assert_int_eq(remove_name(0, "c"), 0);
+    world_pass(&w, 5 * TIME_S);
+    ck_assert(!exists(last.ino)); /* nobody came */
+}
+END_TEST
+
+START_TEST(created_over_a_fifo)
+{
+    /* Goal: open(O_CREAT) of a name that Linux took to be free and that another mount has given to
+     * something else than a file is sent to look again: CREATE can't answer with it. */
+    (void)make_fifo(0, "p");
+    const struct world_answer *a = world_do(&w, 1,
+                                            (struct client_op){.kind = CLIENT_MAKE,
+                                                               .parent = WORLD_ROOT,
+                                                               .name = "p",
+                                                               .mode = S_IFREG | 0644,
+                                                               .open = true,
+                                                               .flags = O_RDWR | O_CREAT});
+    ck_assert_int_eq(a->err, ESTALE);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("client data");
@@ -430,6 +507,8 @@ int main(void)
     tcase_add_test(t, a_hole_after_loss);
     tcase_add_loop_test(t, layers_agree_with_a_table, 0, 3);
     tcase_add_test(t, nobody_else_to_ask);
+    tcase_add_test(t, second_walk_finds_it_still_there);
+    tcase_add_test(t, created_over_a_fifo);
     suite_add_tcase(suite, t);
     return run_suite(suite);
 }
