@@ -116,6 +116,7 @@ void op_forget(struct client *c, struct op *op)
             i->sent = false;
             i->kernel_until = 0;
             i->pages_version = 0;
+            file_drop_hold(c, i);
         }
         inode_settle(c, i);
     }

@@ -267,6 +267,22 @@ def unlinked(v, d):
         os.unlink(v.at(d, 'f'))
 
 
+def unlinked_fifo(v, d):
+    """Linux opens fifos by itself: nobody tells the file system that they are open."""
+    v.make('fifo', d, 'p')
+    ends = [os.open(v.at(d, 'p'), os.O_RDWR | os.O_NONBLOCK) for _ in range(2)]  # of two mounts: two pipes
+    v.gives(0, os.unlink, v.at(d, 'p'))
+    v.gives(errno.ENOENT, os.stat, v.at(d, 'p'))
+    for fd in ends:
+        v.same(os.fstat(fd).st_nlink, 0, 'links')
+        v.same(v.gives(0, os.write, fd, b'through'), 7, 'written after the unlink')
+    v.same(v.gives(0, os.read, ends[0], 7), b'through', 'read after the unlink')
+    v.gives(0, os.fchmod, ends[0], 0o600)
+    v.same(os.fstat(ends[1]).st_mode & 0o777, 0o600, 'its mode')
+    for fd in ends:
+        v.gives(0, os.close, fd)
+
+
 def mappings(v, d):
     put(v, b'a' * 3 * PAGE, d, 'f')
     fd = os.open(v.at(d, 'f'), os.O_RDWR)
@@ -285,4 +301,4 @@ def mappings(v, d):
     v.same(contents(v, d, 'f')[:4], b'aaaa', 'a private mapping is')
 
 
-subjects = [opening, random_writes, holes, seeking, allocating, punching, appending, unlinked, mappings]
+subjects = [opening, random_writes, holes, seeking, allocating, punching, appending, unlinked, unlinked_fifo, mappings]

@@ -475,6 +475,26 @@ START_TEST(second_walk_finds_it_still_there)
 }
 END_TEST
 
+START_TEST(fifo_removed_while_it_may_be_open)
+{
+    /* Goal: Linux opens a fifo without asking. It lives on without a name as long as some mount's
+     * kernel knows it: its own, and another's. */
+    for (int remover = 0; remover < WORLD_MOUNTS; remover++) {
+        uint64_t ino = make_fifo(0, "p");
+        ck_assert_int_eq(look_up(1, "p")->err, 0);
+        ck_assert_int_eq(remove_name(remover, "p"), 0);
+        for (int m = 0; m < WORLD_MOUNTS; m++) {
+            struct client_op ask = {.kind = CLIENT_GETATTR, .ino = ino};
+            ck_assert_int_eq(world_do(&w, m, ask)->err, 0);
+            struct client_op forget = {.kind = CLIENT_FORGET, .ino = ino, .nlookup = 1};
+            (void)world_start(&w, m, forget);
+            world_pass(&w, 5 * TIME_S);
+            ck_assert_int_eq(exists(ino), m == 0);
+        }
+    }
+}
+END_TEST
+
 START_TEST(created_over_a_fifo)
 {
     /* Goal: open(O_CREAT) of a name that Linux took to be free and that another mount has given to
@@ -508,6 +528,7 @@ int main(void)
     tcase_add_loop_test(t, layers_agree_with_a_table, 0, 3);
     tcase_add_test(t, nobody_else_to_ask);
     tcase_add_test(t, second_walk_finds_it_still_there);
+    tcase_add_test(t, fifo_removed_while_it_may_be_open);
     tcase_add_test(t, created_over_a_fifo);
     suite_add_tcase(suite, t);
     return run_suite(suite);
