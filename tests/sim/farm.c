@@ -7,12 +7,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 enum {
     BATCH = 8,          /* runs of one worker's life */
     LIMIT_S_LEAST = 60, /* for one seed; more for longer ones */
+    BUSY = 20,          /* a machine may be busy with so much else */
 };
 
 struct worker {
@@ -34,10 +36,19 @@ void farm_done(struct farm *farm)
 
 /* ---- in the worker --------------------------------------------------------------------------- */
 
+/* Of its own time, by SIGPROF: how fast the machine is beside its other work says nothing. And of
+ * everybody's, for one that waits for something. 0: none any more. */
+static void set_limit(unsigned s)
+{
+    struct itimerval own = {.it_value.tv_sec = s};
+    (void)setitimer(ITIMER_PROF, &own, NULL);
+    (void)alarm(BUSY * s);
+}
+
 static struct sim_result run(const struct farm_run *r)
 {
     unsigned minutes = (unsigned)(r->options.length / (60 * TIME_S)) + 1;
-    (void)alarm(LIMIT_S_LEAST + 20 * minutes);
+    set_limit(LIMIT_S_LEAST + 20 * minutes);
     struct sim_result result = sim_run(&r->options);
     if (!r->twice || result.failed)
         return result;
@@ -59,7 +70,7 @@ static _Noreturn void work(const struct farm *farm, size_t next, size_t end, int
         if (write(fd, &result, sizeof result) != sizeof result)
             _exit(1);
     }
-    (void)alarm(0);
+    set_limit(0);
     exit(0); /* not _exit: a leak checker reports at the end */
 }
 
@@ -108,7 +119,7 @@ static void end_worker(struct farm *farm, struct worker *w,
     if (w->next == w->end)
         w->next--; /* at its very end: leaks, which belong to one of them */
     struct farm_run *r = &farm->runs.items[w->next++];
-    bool hung = WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM;
+    bool hung = WIFSIGNALED(status) && (WTERMSIG(status) == SIGPROF || WTERMSIG(status) == SIGALRM);
     r->result.failed = true;
     (void)snprintf(r->result.checker, sizeof r->result.checker, "%s", hung ? "hang" : "crash");
     if (WIFSIGNALED(status))
