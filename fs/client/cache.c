@@ -361,6 +361,7 @@ void cache_drop_attr(struct client *c, uint64_t ino)
 static void drop_names(struct inode *dir)
 {
     dir->names_promised = false;
+    dir->ahead = (struct look_ahead){.asked = dir->ahead.asked};
     list_each(it, &dir->names) {
         container_of(it, struct name, in_dir)->fresh = false;
     }

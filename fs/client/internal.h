@@ -226,6 +226,15 @@ void session_stop_next(struct client *c);
 
 struct commit;
 
+/* Of a directory whose names are promised, since then. */
+struct look_ahead {
+    uint64_t after;        /* the cookie up to which entries came */
+    uint32_t page;         /* so many were asked for last */
+    uint32_t came, hits;   /* entries; look-ups answered without a question */
+    uint32_t misses;       /* and those that were not */
+    bool asked, over;      /* under way; there are no more, or none that count */
+};
+
 struct inode {
     uint64_t ino;
     struct list lru;
@@ -251,6 +260,7 @@ struct inode {
     uint64_t pages_version; /* data version of the pages the kernel may have; 0 none known */
     struct file *file;
     struct list names; /* of this directory: struct name */
+    struct look_ahead ahead;
 };
 
 struct name {
@@ -398,6 +408,11 @@ void handle_close(struct client *c, struct handle *h);
 /* The error to tell at this descriptor, once. */
 int handle_take_error(struct client *c, uint64_t fh);
 int64_t file_next_mtime(const struct client *c, const struct file *f);
+
+/* ---- look_ahead.c ---------------------------------------------------------------------------- */
+
+/* A look-up in the directory had to ask. */
+void look_ahead(struct client *c, uint64_t dir);
 
 /* ---- commit.c -------------------------------------------------------------------------------- */
 

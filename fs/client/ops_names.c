@@ -85,8 +85,9 @@ static void on_lookup(struct client *c, struct rpc *r, const struct Fs__Reply *r
 
 void op_lookup(struct client *c, struct op *op)
 {
-    struct inode *dir = inode_find(c, op->a.parent);
-    const struct name *n = name_find(c, op->a.parent, op->a.name);
+    uint64_t parent = op->a.parent;
+    struct inode *dir = inode_find(c, parent);
+    const struct name *n = name_find(c, parent, op->a.name);
     if (dir != NULL && n != NULL && n->fresh && dir_names_fresh(c, dir)) {
         struct inode *i = n->ino != 0 ? inode_find(c, n->ino) : NULL;
         if (n->ino == 0) {
@@ -94,6 +95,7 @@ void op_lookup(struct client *c, struct op *op)
             return;
         }
         if (i != NULL && inode_attr_fresh(c, i)) {
+            dir->ahead.hits++;
             op_answer_entry(c, op, op->a.parent, i, 0);
             return;
         }
@@ -105,6 +107,7 @@ void op_lookup(struct client *c, struct op *op)
     r->req->lookup->parent = op->a.parent;
     r->req->lookup->name = op_bytes(op->a.name);
     rpc_start(c, r);
+    look_ahead(c, parent);
 }
 
 void op_forget(struct client *c, struct op *op)
