@@ -228,11 +228,11 @@ struct commit;
 
 /* Of a directory whose names are promised, since then. */
 struct look_ahead {
-    uint64_t after;        /* the cookie up to which entries came */
-    uint32_t page;         /* so many were asked for last */
-    uint32_t came, hits;   /* entries; look-ups answered without a question */
-    uint32_t misses;       /* and those that were not */
-    bool asked, over;      /* under way; there are no more, or none that count */
+    uint64_t after;      /* the cookie up to which entries came */
+    uint32_t page;       /* so many were asked for last */
+    uint32_t came, hits; /* entries; look-ups answered without a question */
+    uint32_t misses;     /* and those that were not */
+    bool asked, over;    /* under way; there are no more, or none that count */
 };
 
 struct inode {

@@ -65,8 +65,7 @@ void look_ahead(struct client *c, uint64_t ino)
 {
     struct inode *dir = inode_find(c, ino);
     if (dir == NULL || !dir_names_fresh(c, dir) || dir->ahead.asked || dir->ahead.over ||
-        ++dir->ahead.misses < MISSES_BEFORE ||
-        dir->ahead.hits < dir->ahead.came / USE_SHARE) {
+        ++dir->ahead.misses < MISSES_BEFORE || dir->ahead.hits < dir->ahead.came / USE_SHARE) {
         return;
     }
     uint32_t page = dir->ahead.page * 2;

@@ -21,6 +21,8 @@
 /* Not worth copying out: smaller segments than this just wait until they are empty. */
 #define SPARSE_MIN (256u * 1024u)
 
+enum { IDLE_MAX = 64 }; /* closed segments nobody uses just now whose files stay open */
+
 struct range {
     uint32_t offset, size; /* whole pages */
     uint64_t epoch;        /* given back in; 0 in `live` */
@@ -29,6 +31,7 @@ typedef vec_of(struct range) range_vec;
 
 struct block_segment {
     struct list link;
+    struct list idle; /* in blocks.idle while its file is open for nobody */
     uint32_t number;
     uint32_t end;     /* where the next block would go */
     uint32_t live;    /* bytes wanted */
@@ -47,6 +50,8 @@ struct blocks {
     uint32_t next_number;
     uint64_t epoch;
     struct list segments;
+    struct list idle; /* least recently used first */
+    size_t idle_count;
     struct block_segment *open;
     uint64_t on_disk, live;
 };
@@ -66,12 +71,22 @@ static struct block_segment *segment_add(struct blocks *b, uint32_t number)
     struct block_segment *s = xcalloc(1, sizeof(*s));
     s->number = number;
     s->fd = -1;
+    list_init(&s->idle);
     list_push_back(&b->segments, &s->link);
     return s;
 }
 
-static void segment_free(struct block_segment *s)
+static void idle_end(struct blocks *b, struct block_segment *s)
 {
+    if (list_linked(&s->idle)) {
+        list_remove(&s->idle);
+        b->idle_count--;
+    }
+}
+
+static void segment_free(struct blocks *b, struct block_segment *s)
+{
+    idle_end(b, s);
     list_remove(&s->link);
     if (s->fd >= 0)
         (void)close(s->fd);
@@ -102,6 +117,7 @@ int blocks_open(const char *dir, uint32_t segment_size, struct blocks **ret)
     b->next_number = 1;
     b->epoch = 1;
     list_init(&b->segments);
+    list_init(&b->idle);
     for (struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
         uint32_t number;
         struct stat st;
@@ -127,7 +143,7 @@ void blocks_free(struct blocks *b)
     if (b == NULL)
         return;
     while (!list_empty(&b->segments))
-        segment_free(list_first(&b->segments, struct block_segment, link));
+        segment_free(b, list_first(&b->segments, struct block_segment, link));
     free(b->dir);
     free(b);
 }
@@ -152,12 +168,19 @@ static int open_new(struct blocks *b)
     return rc;
 }
 
-static void fd_close_idle(struct block_segment *s)
+/* The next read is often of the same segment, so that some files stay open. */
+static void fd_idle(struct blocks *b, struct block_segment *s)
 {
-    if (s->closed && s->pins == 0 && s->fd >= 0 && !atomic_load(&s->dirty)) {
-        (void)close(s->fd);
-        s->fd = -1;
-    }
+    if (!s->closed || s->pins != 0 || s->fd < 0 || atomic_load(&s->dirty))
+        return;
+    idle_end(b, s);
+    list_push_back(&b->idle, &s->idle);
+    if (++b->idle_count <= IDLE_MAX)
+        return;
+    struct block_segment *oldest = list_first(&b->idle, struct block_segment, idle);
+    idle_end(b, oldest);
+    (void)close(oldest->fd);
+    oldest->fd = -1;
 }
 
 void blocks_close_open(struct blocks *b)
@@ -165,7 +188,7 @@ void blocks_close_open(struct blocks *b)
     if (b->open == NULL)
         return;
     b->open->closed = true;
-    fd_close_idle(b->open);
+    fd_idle(b, b->open);
     b->open = NULL;
 }
 
@@ -259,6 +282,7 @@ struct block_segment *blocks_pin(struct blocks *b, uint32_t segment)
         if (s->fd < 0)
             return NULL;
     }
+    idle_end(b, s);
     s->pins++;
     return s;
 }
@@ -267,7 +291,7 @@ void blocks_unpin(struct blocks *b, struct block_segment *s)
 {
     assert(s->pins > 0);
     s->pins--;
-    fd_close_idle(s);
+    fd_idle(b, s);
 }
 
 uint64_t blocks_epoch(struct blocks *b)
@@ -353,7 +377,7 @@ void blocks_reclaim(struct blocks *b, uint64_t epoch)
             b->on_disk -= s->on_disk;
             if (s == b->open)
                 b->open = NULL;
-            segment_free(s);
+            segment_free(b, s);
         } else if (any_dead(s, epoch) && blocks_pin(b, s->number) != NULL) {
             punch(b, s, epoch);
             blocks_unpin(b, s);
@@ -397,6 +421,11 @@ int blocks_write(struct block_segment *s, uint32_t offset, const void *data, uin
 int blocks_read(struct block_segment *s, uint32_t offset, void *data, uint32_t size)
 {
     return file_read_at(s->fd, data, size, offset);
+}
+
+bool blocks_read_now(struct block_segment *s, uint32_t offset, void *data, uint32_t size)
+{
+    return file_read_now_at(s->fd, data, size, offset);
 }
 
 int blocks_sync(struct block_segment *s)

@@ -63,6 +63,8 @@ uint64_t blocks_live(const struct blocks *b);
 int blocks_write(struct block_segment *segment, uint32_t offset, const void *data, uint32_t size);
 /* -EIO when the disk says so, -EBADMSG when the file is too short. */
 int blocks_read(struct block_segment *segment, uint32_t offset, void *data, uint32_t size);
+/* The same when nothing has to wait for the disk; false: it has to, or fails. */
+bool blocks_read_now(struct block_segment *segment, uint32_t offset, void *data, uint32_t size);
 /* Everything written before is durable after. 0 or a negative errno, after which nothing about the
  * segment is known (RULES S3). */
 int blocks_sync(struct block_segment *segment);

@@ -46,6 +46,12 @@ int file_read_at(int fd, void *data, size_t size, uint64_t offset)
     return 0;
 }
 
+bool file_read_now_at(int fd, void *data, size_t size, uint64_t offset)
+{
+    struct iovec part = {.iov_base = data, .iov_len = size};
+    return preadv2(fd, &part, 1, (off_t)offset, RWF_NOWAIT) == (ssize_t)size;
+}
+
 int file_write_at(int fd, const void *data, size_t size, uint64_t offset)
 {
     struct iovec part = {.iov_base = (void *)(uintptr_t)data, .iov_len = size};

@@ -11,6 +11,8 @@
 
 /* -EBADMSG: the file ends before `size` bytes. */
 int file_read_at(int fd, void *data, size_t size, uint64_t offset);
+/* True when all of it was at hand; false: file_read_at would have to wait, or fails. */
+bool file_read_now_at(int fd, void *data, size_t size, uint64_t offset);
 int file_write_at(int fd, const void *data, size_t size, uint64_t offset);
 /* Changes `parts` on the way. */
 int file_writev_at(int fd, struct iovec *parts, int count, uint64_t offset);

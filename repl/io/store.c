@@ -285,6 +285,7 @@ static struct store *store_new(const struct store_config *config)
 static void store_free(struct store *s)
 {
     pool_free(s->pool);
+    store_forget_log_file(s);
     journal_free(s->journal);
     pending_free_all(s);
     index_done(&s->index);

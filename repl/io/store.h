@@ -172,6 +172,10 @@ bool store_block_get(struct store *s, struct block_name name, struct block_ref *
 typedef void store_read_fn(void *ctx, int status, struct blob *bytes);
 void store_read(struct store *s, struct block_name name, uint32_t offset, uint32_t size,
                 store_read_fn *done, void *ctx);
+/* The same bytes when the system has them in memory, so that no thread has to wait for a disk;
+ * else, or when something is wrong with them, NULL: store_read() tells. */
+struct blob *store_read_now(struct store *s, struct block_name name, uint32_t offset,
+                            uint32_t size);
 
 /* In the transaction that applies the entry which made `name` dead (RULES B12), or any other: the
  * name is not held and not missing any more. Its space comes back later, below a durable scan_from

@@ -286,66 +286,9 @@ bool store_block_get(struct store *s, struct block_name name, struct block_ref *
     return true;
 }
 
-/* ---- out ------------------------------------------------------------------------------------- */
+/* ---- damaged ------------------------------------------------------------------------------- */
 
-struct read_job {
-    struct pool_job job;
-    struct store *store;
-    struct index_entry e;
-    struct block_segment *segment; /* pinned, or */
-    int fd;                        /* a segment of the log */
-    uint32_t offset, size;         /* within the block, whole runs */
-    struct blob *bytes;
-    int status;
-    store_read_fn *done;
-    void *ctx;
-};
-
-static void read_block(struct pool_job *job)
-{
-    struct read_job *r = container_of(job, struct read_job, job);
-    uint64_t runs[BLOCK_RUNS_MAX];
-    uint32_t first = r->offset / BLOCK_RUN_SIZE, at = r->e.offset + r->offset;
-    r->bytes = blob_new(r->size);
-    r->status = r->segment ? blocks_read(r->segment, at, r->bytes->data, r->size)
-                           : file_read_at(r->fd, r->bytes->data, r->size, at);
-    if (r->status < 0) {
-        r->status = -EBADMSG;
-        return;
-    }
-    block_run_hashes(r->bytes->data, r->size, runs);
-    if (memcmp(runs, r->e.runs + first, block_runs(r->size) * sizeof *runs) != 0)
-        r->status = -EBADMSG;
-}
-
-/* 0, -ENOENT not held (any more), -EBADMSG its file is gone, -EIO it cannot be opened now. */
-static int read_find(struct store *s, struct read_job *r, struct block_name name)
-{
-    const struct pending *p = pending_find(s, name);
-    r->segment = NULL;
-    r->fd = -1;
-    if (p && p->state != PENDING_WRITING && !p->dropped) {
-        r->e = (struct index_entry){.ref = p->ref,
-                                    .kind = PLACE_BLOCKS,
-                                    .number = p->place.segment,
-                                    .offset = p->place.offset};
-        memcpy(r->e.runs, p->runs, sizeof r->e.runs);
-    } else if (!index_get(&s->index, name, &r->e))
-        return -ENOENT;
-    int error = 0;
-    if (r->e.kind == PLACE_BLOCKS) {
-        r->segment = blocks_pin(s->blocks, r->e.number);
-        error = r->segment ? 0 : -errno;
-    } else {
-        r->fd = journal_open_segment(s->journal, r->e.number);
-        error = r->fd < 0 ? r->fd : 0;
-    }
-    if (error == 0)
-        return 0;
-    return error == -ENOENT ? -EBADMSG : -EIO; /* too many open files is no damage */
-}
-
-static void damaged(struct store *s, const struct index_entry *e)
+void store_damaged(struct store *s, const struct index_entry *e)
 {
     struct index_entry old;
     s->damaged++;
@@ -357,70 +300,6 @@ static void damaged(struct store *s, const struct index_entry *e)
     journal_kick(s->journal);
     if (s->on_missing)
         s->on_missing(s->on_missing_ctx, e->ref.name, true);
-}
-
-static void on_block_read(struct pool_job *job)
-{
-    struct read_job *r = container_of(job, struct read_job, job);
-    struct store *s = r->store;
-    struct index_entry now;
-    if (r->segment)
-        blocks_unpin(s->blocks, r->segment);
-    if (r->fd >= 0)
-        (void)close(r->fd);
-    if (r->status == -EBADMSG) {
-        blob_unref(r->bytes);
-        r->bytes = NULL;
-        /* dropped or moved while it was read, or really damaged? */
-        if (!index_get(&s->index, r->e.ref.name, &now))
-            r->status = -ENOENT;
-        else if (now.kind != r->e.kind || now.number != r->e.number || now.offset != r->e.offset) {
-            r->status = read_find(s, r, r->e.ref.name);
-            if (r->status == 0) {
-                pool_submit(s->pool, &r->job);
-                return;
-            }
-        } else
-            damaged(s, &now);
-    }
-    r->done(r->ctx, r->status, r->bytes);
-    blob_unref(r->bytes);
-    free(r);
-}
-
-static void read_nothing(struct pool_job *job)
-{
-    (void)job; /* the answer is known; it only has to come from the next poll */
-}
-
-void store_read(struct store *s, struct block_name name, uint32_t offset, uint32_t size,
-                store_read_fn *done, void *ctx)
-{
-    struct read_job *r = xcalloc(1, sizeof *r);
-    r->store = s;
-    r->done = done;
-    r->ctx = ctx;
-    r->job.work = read_nothing;
-    r->job.done = on_block_read;
-    r->status = read_find(s, r, name);
-    if (r->status == -EBADMSG)
-        damaged(s, &r->e);
-    if (r->status < 0) {
-        r->fd = -1;
-        goto out;
-    }
-    if (offset % BLOCK_RUN_SIZE || offset >= r->e.ref.size || size == 0)
-        r->status = -EINVAL;
-    else {
-        uint32_t left = r->e.ref.size - offset;
-        r->offset = offset;
-        r->size = (size + BLOCK_RUN_SIZE - 1) / BLOCK_RUN_SIZE * BLOCK_RUN_SIZE;
-        if (r->size > left)
-            r->size = left;
-        r->job.work = read_block;
-    }
-out:
-    pool_submit(s->pool, &r->job);
 }
 
 /* ---- dropped --------------------------------------------------------------------------------- */
@@ -609,7 +488,7 @@ static void on_move_written(struct pool_job *job)
     struct moving *m = container_of(job, struct moving, job);
     if (m->status < 0 || !still_there(m->store, &m->e)) {
         if (m->status == -EBADMSG && still_there(m->store, &m->e))
-            damaged(m->store, &m->e);
+            store_damaged(m->store, &m->e);
         moving_end(m, false);
         return;
     }

@@ -104,6 +104,7 @@ struct store {
     struct list soon;
 
     uint64_t damaged, entries_damaged;
+    struct log_file *log_file; /* open for reading, NULL: none */
 
     uint64_t disk_size, disk_left, disk_looked_ms; /* of the filesystem the store lies on */
 };
@@ -121,6 +122,8 @@ static inline struct log_entry *log_at(struct store *s, uint64_t index)
 char *store_kv_dir(const struct store *s, uint32_t generation);
 void store_soon(struct store *s, store_done_fn *done, void *ctx, int status);
 /* For a block of `size` bytes, beside what is the log's alone. */
+void store_damaged(struct store *s, const struct index_entry *e);
+void store_forget_log_file(struct store *s); /* so that its space comes back with its name */
 bool store_has_room(struct store *s, uint32_t size);
 /* A record with the control values as they are now; the caller appends it. */
 struct journal_item *store_control_item(struct store *s, enum record_kind kind);

@@ -300,6 +300,7 @@ void store_release(struct store *s)
         if (s->config.kind == STORE_COPY)
             store_move_inline(s);
     }
+    store_forget_log_file(s);
     journal_release(s->journal, until);
 }
 

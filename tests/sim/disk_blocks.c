@@ -272,6 +272,12 @@ static void finish_read(struct store *s, struct disk_job *job)
     blob_unref(bytes);
 }
 
+struct blob *store_read_now(struct store *s, struct block_name name, uint32_t offset, uint32_t size)
+{
+    (void)s, (void)name, (void)offset, (void)size;
+    return NULL; /* every read takes its time here */
+}
+
 void store_read(struct store *s, struct block_name name, uint32_t offset, uint32_t size,
                 store_read_fn *done, void *ctx)
 {

@@ -1119,11 +1119,10 @@ static const struct world_answer *look_up(int m, uint64_t dir, const char *name)
 
 static uint64_t make_dir(int m, const char *name)
 {
-    return world_do(&w, m,
-                    (struct client_op){.kind = CLIENT_MAKE,
-                                       .parent = WORLD_ROOT,
-                                       .name = name,
-                                       .mode = S_IFDIR | 0755})
+    return world_do(
+               &w, m,
+               (struct client_op){
+                   .kind = CLIENT_MAKE, .parent = WORLD_ROOT, .name = name, .mode = S_IFDIR | 0755})
         ->attr.ino;
 }
 
@@ -1132,13 +1131,12 @@ static void fill_dir(int m, uint64_t dir, int count)
     for (int i = 0; i < count; i++) {
         char name[16];
         (void)snprintf(name, sizeof name, "f%d", i);
-        ck_assert_int_eq(world_do(&w, m,
-                                  (struct client_op){.kind = CLIENT_MAKE,
-                                                     .parent = dir,
-                                                     .name = name,
-                                                     .mode = S_IFREG | 0644})
-                             ->err,
-                         0);
+        ck_assert_int_eq(
+            world_do(&w, m,
+                     (struct client_op){
+                         .kind = CLIENT_MAKE, .parent = dir, .name = name, .mode = S_IFREG | 0644})
+                ->err,
+            0);
     }
 }
 
@@ -1160,8 +1158,7 @@ START_TEST(lookups_in_a_row_are_answered_from_pages)
     }
     ck_assert_uint_le(w.mounts[1].sends - before, 16);
     ck_assert_int_eq(
-        world_do(&w, 0,
-                 (struct client_op){.kind = CLIENT_UNLINK, .parent = dir, .name = "f150"})
+        world_do(&w, 0, (struct client_op){.kind = CLIENT_UNLINK, .parent = dir, .name = "f150"})
             ->err,
         0);
     ck_assert_int_eq(look_up(1, dir, "f150")->err, ENOENT);

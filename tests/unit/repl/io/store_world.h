@@ -46,6 +46,7 @@ void apply(struct world *w, uint64_t index);
 int load_found(void *ctx, struct entry *e);
 /* The status; the bytes are compared. */
 int read_back(struct world *w, const struct block_ref *ref);
+extern unsigned reads_at_once; /* of those, how many needed no thread */
 
 /* Each file of a subdirectory whose name ends so; their number. */
 int each_file(const struct world *w, const char *sub, const char *ending,

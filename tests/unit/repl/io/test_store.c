@@ -152,6 +152,25 @@ START_TEST(wrong_bytes_are_refused)
 }
 END_TEST
 
+/* What was just written is in memory: reading it needs no thread. */
+START_TEST(what_is_in_memory_is_read_at_once)
+{
+    struct world w;
+    struct block_ref small = ref_of(1, 5000), large = ref_of(2, 300000);
+    world_open(&w, STORE_COPY);
+    put(&w, &large);
+    ck_assert_int_eq(write_entry(&w, 1, 7, &small, true, 0), 0);
+    ck_assert_int_eq(write_entry(&w, 2, 7, &large, false, 0), 0);
+    store_drain(w.store);
+    reads_at_once = 0;
+    ck_assert_int_eq(read_back(&w, &small), 0); /* in the log */
+    ck_assert_int_eq(read_back(&w, &large), 0);
+    ck_assert_uint_eq(reads_at_once, 2);
+    ck_assert_ptr_null(store_read_now(w.store, (struct block_name){9, 9}, 0, 4096));
+    world_close(&w);
+}
+END_TEST
+
 /* ---- damage ---------------------------------------------------------------------------------- */
 
 START_TEST(a_flipped_bit_is_found_and_mended)
@@ -465,6 +484,7 @@ int main(void)
     tcase_add_test(tc, missing_names_are_remembered);
     tcase_add_test(tc, wrong_bytes_are_refused);
     tcase_add_test(tc, a_flipped_bit_is_found_and_mended);
+    tcase_add_test(tc, what_is_in_memory_is_read_at_once);
     tcase_add_test(tc, damage_below_the_end_is_refused);
     tcase_add_test(tc, strangers_are_refused);
     tcase_add_loop_test(tc, what_was_told_survives_sigkill, 0, 4);
