@@ -220,6 +220,7 @@ void node_carry_out_app(struct node *n, struct fs_app_out *out)
         case FS_APP_READ_INDEX: {
             struct node_replica_event ev = {.event = {.kind = REPLICA_READ}};
             ev.event.read.id = e->ticket;
+            ev.event.read.aside = e->aside;
             node_queue_replica(n, &ev);
             break;
         }

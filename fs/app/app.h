@@ -85,6 +85,7 @@ struct fs_app_effect {
     struct Fs__Reply *reply; /* owned by the effect: freed by fs_app_out_clear with
                                 fs__reply__free_unpacked (allocated with malloc) */
     uint64_t ticket;
+    bool aside;               /* READ_INDEX: for a renewal, which alone is no work */
     struct blob *payload;     /* PROPOSE: packed Fs__Op; owned by the effect */
     struct block_ref *blocks; /* PROPOSE: owned */
     size_t blocks_count;

@@ -129,7 +129,9 @@ bool request_has_point(struct fs_app *app, struct request *r)
         r->ticket = ++app->next_ticket;
         (void)map_put(&app->tickets, r->ticket, r);
         request_wait(app, r, WAIT_POINT, NULL);
-        app_effect(app, FS_APP_READ_INDEX)->ticket = r->ticket;
+        struct fs_app_effect *e = app_effect(app, FS_APP_READ_INDEX);
+        e->ticket = r->ticket;
+        e->aside = r->req->body_case == FS__REQUEST__BODY_RENEW;
         return false;
     }
     if (r->min_index > app->applied) {

@@ -72,6 +72,7 @@ struct replica_event {
         } propose;
         struct {
             uint64_t id;
+            bool aside; /* nobody waits for it: an idle leader stays idle */
         } read;
         struct {
             uint32_t peer;

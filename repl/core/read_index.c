@@ -3,15 +3,17 @@
 #include "repl/base/mutant.h"
 #include "repl/core/state.h"
 
-void recv_read(struct replica *r, uint64_t id)
+void recv_read(struct replica *r, uint64_t id, bool aside)
 {
     if (!is_leader(r)) {
         emit_at(r, EFFECT_READ_FAILED, id, 0);
         return;
     }
-    lead_active(r);
-    if (r->news_at != 0) {
-        r->news_at = r->now; /* who reads goes on to a copy, with this commit index */
+    if (!aside) {
+        lead_active(r);
+        if (r->news_at != 0) {
+            r->news_at = r->now; /* who reads goes on to a copy, with this commit index */
+        }
     }
     bool leased = r->now < ballot_lease_until(&r->ballot) || MUTANT(reads_unconfirmed);
     if ((r->ready || MUTANT(serves_before_noop)) && leased) {

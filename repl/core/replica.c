@@ -259,7 +259,7 @@ static void dispatch(struct replica *r, const struct replica_event *ev)
         recv_propose(r, ev);
         break;
     case REPLICA_READ:
-        recv_read(r, ev->read.id);
+        recv_read(r, ev->read.id, ev->read.aside);
         break;
     case REPLICA_STOP:
         recv_stop(r);

@@ -216,7 +216,7 @@ void want_ensured(struct replica *r, uint64_t ticket, bool *ret_found);
 void wants_drop(struct replica *r);
 
 /* ---- read_index.c ---------------------------------------------------------------------------- */
-void recv_read(struct replica *r, uint64_t id);
+void recv_read(struct replica *r, uint64_t id, bool aside);
 void reads_begin(struct replica *r);
 void reads_answer(struct replica *r);
 void reads_fail(struct replica *r);

@@ -11,8 +11,8 @@
 #include "repl/io/log.h"
 
 enum {
-    WRITE_BUFFER_BYTES = 8 << 20,
-    CACHE_BYTES = 16 << 20,
+    WRITE_BUFFER_BYTES = 4 << 20,
+    CACHE_BYTES = 8 << 20,
     BLOOM_BITS = 10,
     BACKGROUND_JOBS = 2,
 };

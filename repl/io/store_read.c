@@ -46,7 +46,8 @@ static int log_file_get(struct store *s, uint32_t generation, struct log_file **
     return 0;
 }
 
-/* ---- reading ---------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------
+ */
 
 struct read_job {
     struct pool_job job;

@@ -1158,7 +1158,7 @@ static uint64_t read_from(struct world *w, uint32_t id)
 {
     uint64_t read = ++w->next_id;
     vec_push(&w->reads, (struct asked_read){.id = read, .at_least = w->acknowledged});
-    step(w, id, (struct replica_event){.kind = REPLICA_READ, .read = {read}});
+    step(w, id, (struct replica_event){.kind = REPLICA_READ, .read = {.id = read}});
     return read;
 }
 

@@ -375,7 +375,7 @@ END_TEST
 
 static void ask_read(struct lone *l, uint64_t id)
 {
-    step(l, (struct replica_event){.kind = REPLICA_READ, .read = {id}});
+    step(l, (struct replica_event){.kind = REPLICA_READ, .read = {.id = id}});
 }
 
 /* E1: without a lease a read waits for a round begun after it came: an earlier one proves nothing.
@@ -495,6 +495,27 @@ START_TEST(commit_index_hurries_before_a_read)
     ck_assert_ptr_null(append_to(&l, 1));
     ask_read(&l, 71);
     ck_assert_uint_eq(append_to(&l, 1)->commit, 2);
+    lone_free(&l);
+}
+END_TEST
+
+/* Mounts that do nothing renew their sessions every second: that alone must not make the leader
+ * send heartbeats as if there was work. */
+START_TEST(renewals_leave_the_leader_idle)
+{
+    struct lone l;
+    lone_lead(&l);
+    l.now += ACTIVE_US;
+    step(&l, (struct replica_event){.kind = REPLICA_TICK});
+    time_us at = l.r->heartbeat_at;
+    ck_assert_uint_eq(at, l.now + HEARTBEAT_IDLE_US);
+    struct replica_event renewal = {.kind = REPLICA_READ, .read = {.id = 71, .aside = true}};
+    step(&l, renewal);
+    respond(&l, 1, 1, append_to(&l, 1)->read_round);
+    ck_assert_ptr_nonnull(find(&l, EFFECT_READ_READY));
+    ck_assert_uint_eq(l.r->heartbeat_at, at);
+    ask_read(&l, 72);
+    ck_assert_uint_lt(l.r->heartbeat_at, at);
     lone_free(&l);
 }
 END_TEST
@@ -647,7 +668,7 @@ START_TEST(follower_drops_proposals_and_reads)
     step(&l, ev);
     ck_assert_uint_eq(find(&l, EFFECT_DROPPED)->at.ticket, 31);
     ck_assert_uint_eq(find(&l, EFFECT_DROPPED)->at.index, 0);
-    step(&l, (struct replica_event){.kind = REPLICA_READ, .read = {32}});
+    step(&l, (struct replica_event){.kind = REPLICA_READ, .read = {.id = 32}});
     ck_assert_uint_eq(find(&l, EFFECT_READ_FAILED)->at.ticket, 32);
     lone_free(&l);
 }
@@ -788,6 +809,7 @@ int main(void)
     tcase_add_test(tc, new_leader_drops_what_lacks_bytes);
     tcase_add_test(tc, commit_index_rides_with_the_next_entries);
     tcase_add_test(tc, commit_index_hurries_before_a_read);
+    tcase_add_test(tc, renewals_leave_the_leader_idle);
     tcase_add_test(tc, witness_gets_entries_with_heartbeats);
     tcase_add_test(tc, witness_gets_entries_at_once_when_a_copy_is_gone);
     tcase_add_test(tc, undrafted_witness_gets_no_names);
