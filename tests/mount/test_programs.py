@@ -1,4 +1,4 @@
-"""What people run: git, sqlite, tar, a C build, and the corners of the POSIX interface that programs rely on."""
+"""What people run: git, tar, and the corners of the POSIX interface that programs rely on."""
 import contextlib
 import ctypes
 import errno
@@ -6,7 +6,6 @@ import fcntl
 import mmap
 import os
 import shutil
-import sqlite3
 import stat
 import subprocess
 import sys
@@ -14,20 +13,13 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 from tests.lib.lab import ROOT, Lab, tree_digest
-from tests.lib.tap import main, note, test
+from tests.lib.programs import read_file, run, write_file
+from tests.lib.tap import main, test
 
 NIGHTLY = bool(os.environ.get('TALLY_NIGHTLY'))
 TREE = os.environ.get('TREE', os.path.join(ROOT, 'fs'))  # a real tree of some hundred kilobytes
 RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-def run(*command, cwd=None, timeout=120, **env):
-    """Runs a program that must succeed; its output."""
-    r = subprocess.run([str(c) for c in command], cwd=cwd, env=dict(os.environ, **env), stdin=subprocess.DEVNULL,
-                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout, errors='replace')
-    assert r.returncode == 0, f'{" ".join(map(str, command))}: exit code {r.returncode}: {r.stdout[-2000:]}'
-    return r.stdout
 
 
 def error_of(function, *args, **kw):
@@ -37,16 +29,6 @@ def error_of(function, *args, **kw):
         return 0
     except OSError as e:
         return e.errno
-
-
-def write_file(path, data):
-    with open(path, 'wb') as f:
-        f.write(data)
-
-
-def read_file(path):
-    with open(path, 'rb') as f:
-        return f.read()
 
 
 @contextlib.contextmanager
@@ -102,40 +84,6 @@ def _(lab):
     assert tree_digest(f'{lab.path("m1")}/clone/tree') == tree_digest(TREE)
 
 
-def use_sqlite(path, journal):
-    rows = 3000 if NIGHTLY else 300
-    with contextlib.closing(sqlite3.connect(path, timeout=30)) as db:
-        mode = db.execute(f'pragma journal_mode={journal}').fetchone()[0]
-        db.execute('create table t(id integer primary key, name text, data blob)')
-        db.execute('create index by_name on t(name)')
-        for start in range(0, rows, 50):
-            with db:
-                db.executemany('insert into t values(?,?,?)', [(i, f'name {i}', bytes([i % 251]) * (i * 37 % 9000))
-                                                               for i in range(start, start + 50)])
-        with contextlib.suppress(ZeroDivisionError), db:
-            db.execute('delete from t')
-            raise ZeroDivisionError  # rolled back
-        with db:
-            db.execute('delete from t where id % 3 = 0')
-        db.execute('vacuum')
-        assert db.execute('pragma integrity_check').fetchone()[0] == 'ok'
-        assert db.execute('select count(*) from t').fetchone()[0] == rows - (rows + 2) // 3
-    return mode, rows - (rows + 2) // 3
-
-
-for _journal in ('delete', 'truncate', 'persist', 'wal'):
-    @test(f'sqlite with journal_mode={_journal} at one mount: inserts, roll back, vacuum, integrity_check, seen at the other')
-    @with_lab
-    def _(lab, journal=_journal):
-        mode, rows = use_sqlite(lab.path('m1', 'db'), journal)
-        assert mode in (journal, 'delete'), mode  # an answer of sqlite's that wal can't be had here is clean
-        if mode != journal:
-            note(f'sqlite uses {mode} where {journal} was asked')
-        with contextlib.closing(sqlite3.connect(lab.path('m2', 'db'))) as db:
-            assert db.execute('pragma integrity_check').fetchone()[0] == 'ok'
-            assert db.execute('select count(*) from t').fetchone()[0] == rows
-
-
 @test('tar: a tree packed in one mount and unpacked in the other is equal, with owners, times, links and devices')
 @with_lab
 def _(lab):
@@ -172,31 +120,7 @@ def _(lab):
         assert got == want, [(k, want.get(k), got.get(k)) for k in {*want, *got} if want.get(k) != got.get(k)][:3]
 
 
-@test('a C project is built with make -j2 and its program runs from the other mount')
-@with_lab
-def _(lab):
-    top = lab.path('m1', 'project')
-    os.mkdir(top)
-    count = 40 if NIGHTLY else 12
-    for i in range(count):
-        write_file(f'{top}/f{i}.c', b'#include <stdio.h>\n#include "all.h"\nint f%d(int x) { return x + %d; }\n' % (i, i))
-    write_file(f'{top}/all.h', b''.join(b'int f%d(int x);\n' % i for i in range(count)))
-    calls = b' + '.join(b'f%d(1)' % i for i in range(count))
-    write_file(f'{top}/main.c', b'#include <stdio.h>\n#include "all.h"\nint main(void) { printf("%%d\\n", %s); return 0; }\n' % calls)
-    write_file(f'{top}/Makefile', b'OBJ = $(patsubst %.c,%.o,$(wildcard *.c))\nprog: libf.a main.o\n\t$(CC) -o $@ main.o -L. -lf\n'
-                                  b'libf.a: $(filter-out main.o,$(OBJ))\n\t$(AR) rcs $@ $^\n%.o: %.c all.h\n\t$(CC) -g -O1 -MMD -c -o $@ $<\n'
-                                  b'-include $(wildcard *.d)\n')
-    run('make', '-j2', cwd=top)
-    want = str(sum(1 + i for i in range(count)))
-    for mount in ('m1', 'm2'):
-        assert run(lab.path(mount, 'project', 'prog')).strip() == want
-        run('make', '-q', cwd=lab.path(mount, 'project'))  # up to date, by both mounts' times
-    write_file(f'{top}/f1.c', b'int f1(int x) { return x + 1001; }\n')
-    run('make', '-j2', cwd=lab.path('m2', 'project'))
-    assert run(f'{top}/prog').strip() == str(int(want) + 1000)
-
-
-@test('cp -a --sparse, dd, truncate(1), cmp, find, du, mv across directories, rsync when installed')
+@test('cp -a --sparse, dd, truncate(1), cmp, find, du, mv across directories')
 @with_lab
 def _(lab):
     a, b = lab.path('m1'), lab.path('m2')
@@ -220,9 +144,6 @@ def _(lab):
     assert tree_digest(f'{b}/to/moved') == tree_digest(TREE)
     assert int(run('find', f'{b}/to/moved', '-type', 'f', '-printf', 'x\n').count('x')) == len(
         [1 for _, _, files in os.walk(TREE) for _ in files])
-    if shutil.which('rsync'):
-        run('rsync', '-aHAX', '--delete', f'{TREE}/', f'{a}/rsync/')
-        assert run('rsync', '-aHAXni', '--delete', f'{TREE}/', f'{b}/rsync/') == ''
     run('rm', '-rf', f'{b}/to')
     assert not os.path.exists(f'{a}/to')
 

@@ -18,7 +18,7 @@ from tests.lib.tap import figure, main, test
 
 NIGHTLY = bool(os.environ.get('TALLY_NIGHTLY'))
 SEED = int(os.environ.get('SEED', '0')) or random.SystemRandom().randrange(1, 10**9)
-OPERATIONS = int(os.environ.get('OPERATIONS', '50000' if NIGHTLY else '1000'))
+OPERATIONS = int(os.environ.get('OPERATIONS', '20000' if NIGHTLY else '600'))
 KILLS = 30 if NIGHTLY else 4  # at least so many deaths
 
 
