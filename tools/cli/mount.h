@@ -69,6 +69,7 @@ struct mount {
 
     /* time */
     uv_timer_t timer, stop_timer, keep_timer;
+    uv_timer_t trim_timer; /* runs while large blocks went out lately */
     uv_check_t check;
     uv_idle_t idle; /* runs while a tick is due, so that the loop does not sleep before the check */
     bool tick_due;
