@@ -10,9 +10,18 @@
 #define FRAME_MAGIC 0x31594c54u /* "TLY1" */
 enum { CHECKED_HEADER = 24 };
 
+/* The bulk is blocks: their hashes are in the control bytes, and whoever takes them in checks those
+ * (RULES B1, B8). Once more here would only keep the loop busy. */
+static bool has_own_hashes(uint8_t type)
+{
+    return type == FRAME_BLOCK_PUT || type == FRAME_BLOCK_DATA || type == FRAME_CLIENT_REPLY;
+}
+
 static uint64_t checksum(const uint8_t *header, const void *control, size_t control_size,
                          struct blob *const *bulks, size_t bulks_count)
 {
+    if (has_own_hashes(header[5]))
+        bulks_count = 0;
     struct hash_stream h;
     hash_stream_init(&h);
     hash_stream_add(&h, header, CHECKED_HEADER);

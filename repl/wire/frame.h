@@ -3,10 +3,12 @@
  *     0  u32 magic "TLY1"    4  u8 version    5  u8 type    6  u16 zero
  *     8  u32 control size   12  u32 bulk size
  *    16  u64 sequence: 1 for the first frame of a connection, then one more each
- *    24  u64 XXH3 of the first 24 bytes, the control bytes and the bulk bytes
+ *    24  u64 XXH3 of the first 24 bytes, the control bytes and the bulk bytes; not the bulk of
+ *        BLOCK_PUT, BLOCK_DATA and CLIENT_REPLY: those are blocks, whose hashes are in the control
+ *        bytes and are checked by who takes the bytes in
  *    32  control, then bulk
- * All numbers little-endian. A frame that is damaged, oversized, of another version, lost or played
- * again ends the connection with a reason; nothing of it is used. */
+ * All numbers little-endian. A frame that is damaged there, oversized, of another version, lost or
+ * played again ends the connection with a reason; nothing of it is used. */
 #ifndef TALLY_REPL_WIRE_FRAME_H
 #define TALLY_REPL_WIRE_FRAME_H
 
@@ -16,7 +18,7 @@
 
 #include "repl/base/mem.h"
 
-#define FRAME_VERSION 1u
+#define FRAME_VERSION 2u
 enum {
     FRAME_HEADER_SIZE = 32,
     FRAME_CONTROL_MAX = 8 << 20,

@@ -119,6 +119,24 @@ START_TEST(one_wrong_bit_is_found)
 }
 END_TEST
 
+/* ... but for blocks, which have their own hashes. */
+START_TEST(wrong_bits_of_blocks_are_found_by_who_takes_them)
+{
+    const uint8_t types[] = {FRAME_BLOCK_PUT, FRAME_BLOCK_DATA, FRAME_CLIENT_REPLY};
+    for (size_t t = 0; t < sizeof types; t++) {
+        struct stream s = {0};
+        add_frame(&s, types[t], 40, 60);
+        for (size_t byte = 0; byte < s.bytes.size - 60; byte++) {
+            s.bytes.data[byte] ^= 1;
+            ck_assert_int_eq(feed(s.bytes.data, s.bytes.size, 64).frames, 0);
+            s.bytes.data[byte] ^= 1;
+        }
+        ck_assert_int_eq(feed(s.bytes.data, s.bytes.size, 64).frames, 1);
+        bytes_writer_done(&s.bytes);
+    }
+}
+END_TEST
+
 static void expect_reason(const struct stream *s, const char *part)
 {
     struct outcome o = feed(s->bytes.data, s->bytes.size, 1u << 20);
@@ -346,6 +364,7 @@ int main(void)
     tcase_add_test(tc, frames_come_out_as_they_went_in);
     tcase_add_test(tc, bulk_is_gathered);
     tcase_add_test(tc, one_wrong_bit_is_found);
+    tcase_add_test(tc, wrong_bits_of_blocks_are_found_by_who_takes_them);
     tcase_add_test(tc, refusals_have_the_right_reason);
     tcase_add_test(tc, sequence_is_kept);
     tcase_add_test(tc, truncated_frame_is_never_handed_out);
