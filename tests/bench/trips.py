@@ -14,6 +14,7 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -172,6 +173,7 @@ class Work:
             ('ls -l of all, per file, cold', None, True), ('pwrite 4k + fsync', self.pwrite, False),
             ('append 4k + fsync', self.append, False), ('pread 4k at random, cold', self.pread, True),
             ('rename', self.rename, False), ('create + rename over', self.replace, False), ('unlink', self.unlink, False),
+            ('sqlite insert', self.insert, False),
             ('mkdir', self.mkdir, False), ('rmdir', self.rmdir, False),
             ('write 1m in order', self.write_big, False), ('read 1m in order, cold', self.read_big, True),
         ]
@@ -222,6 +224,12 @@ class Work:
     def rmdir(self, i):
         os.rmdir(self.path('d', i))
 
+    def insert(self, i):
+        if not hasattr(self, 'db'):
+            self.db = sqlite3.connect(self.path('db', ''), isolation_level=None)
+            self.db.execute('create table t(id integer primary key, v text)')
+        self.db.execute('insert into t(v) values(?)', ('x' * 100 + str(i),))
+
     def write_big(self, i):
         os.pwrite(self.file(), PAGE * 256, i << 20)
 
@@ -243,6 +251,9 @@ class Work:
         return self.wal
 
     def close(self):
+        if hasattr(self, 'db'):
+            self.db.close()
+            del self.db
         for name in ('fd', 'wal'):
             if hasattr(self, name):
                 os.close(getattr(self, name))
