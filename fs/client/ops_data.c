@@ -234,7 +234,12 @@ static void flush(struct client *c, struct op *op)
         commit_wait(c, op, op->a.ino, op->until);
         return;
     }
-    int err = handle_take_error(c, op->a.fh);
+    /* close(2) tells it and leaves it: also a child that was forked closes the descriptor, at its
+     * exec for instance, and the parent's fsync must not find all well. */
+    const struct handle *h = handle_find(c, op->a.fh);
+    int err = op->a.kind == CLIENT_FSYNC ? handle_take_error(c, op->a.fh)
+              : h != NULL                ? h->error
+                                         : 0;
     op_fail(c, op, err != 0 ? err : op->lost);
 }
 
