@@ -552,6 +552,7 @@ void op_open(struct client *c, struct op *op);
 void op_release(struct client *c, struct op *op);
 void op_read(struct client *c, struct op *op);
 void op_seek(struct client *c, struct op *op);
+void op_write(struct client *c, struct op *op);
 void op_allocate(struct client *c, struct op *op);
 void op_flush(struct client *c, struct op *op);
 void op_fsync(struct client *c, struct op *op);

@@ -51,7 +51,7 @@ void op_run(struct client *c, struct op *op)
         op_read(c, op);
         break;
     case CLIENT_WRITE:
-        file_enqueue(c, file_get(c, inode_get(c, op->a.ino)), op);
+        op_write(c, op);
         break;
     case CLIENT_ALLOCATE:
         op_allocate(c, op);

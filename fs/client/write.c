@@ -153,6 +153,25 @@ static void write_pages(struct file *f, struct op *op, uint64_t offset, uint64_t
     }
 }
 
+/* Behind a write that goes through its pages Linux sends an FSYNC by itself; not behind one that it
+ * hands over directly (fuse_direct_write_iter()). */
+static bool syncs(const struct op *op)
+{
+    return handle_is_direct(op->a.flags) && (op->a.flags & O_DSYNC) != 0;
+}
+
+void op_write(struct client *c, struct op *op)
+{
+    if (!op->frozen) {
+        file_enqueue(c, file_get(c, inode_get(c, op->a.ino)), op);
+    } else if (op->lost != 0) {
+        (void)handle_take_error(c, op->a.fh); /* it is told here */
+        op_fail(c, op, op->lost);
+    } else {
+        op_finish(c, op, &(struct client_result){.written = op->a.data->size});
+    }
+}
+
 static bool write_step(struct client *c, struct file *f, struct op *op)
 {
     uint64_t size = op->a.data != NULL ? op->a.data->size : 0;
@@ -187,6 +206,10 @@ static bool write_step(struct client *c, struct file *f, struct op *op)
     }
     f->mtime = file_next_mtime(c, f);
     file_changed(c, f, op, pages_before, was_dirty);
+    if (syncs(op)) {
+        change_commit(c, f, op);
+        return true;
+    }
     if (f->dirty.pages.count * FS_PAGE >= COMMIT_BYTES) {
         (void)file_freeze(c, f);
     }

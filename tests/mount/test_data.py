@@ -41,6 +41,83 @@ def stored(lab):
     return [(n['name'], n['block_bytes'], n.get('blocks'), n.get('data_bytes')) for n in lab.status()['nodes']]
 
 
+@test('O_SYNC and O_DSYNC: a write returns when it is committed, and not before; one without them does not wait')
+def _():
+    with Lab(mounts=1) as lab:
+        leader = lab.leader()  # by number: a child would close descriptors, which waits
+        others = [n['pid'] for n in lab.status()['nodes'] if n['name'] != leader]
+        flags = {'none': 0, 'O_SYNC': os.O_SYNC, 'O_DSYNC': os.O_DSYNC, 'O_DSYNC, O_APPEND': os.O_DSYNC | os.O_APPEND,
+                 'O_SYNC, O_DIRECT': os.O_SYNC | os.O_DIRECT}
+        fds = {}
+        page = mmap.mmap(-1, PAGE)
+        page.write(b'p' * PAGE)
+        for name, flag in flags.items():
+            fds[name] = os.open(lab.path('m1', name), os.O_RDWR | os.O_CREAT | flag)
+            os.write(fds[name], page)  # the lease is here, the space is reserved
+        done = {}
+
+        def write(name):
+            os.write(fds[name], page)
+            done[name] = time.monotonic()
+        for pid in others:
+            os.kill(pid, signal.SIGSTOP)
+        threads = [threading.Thread(target=write, args=(name,)) for name in flags]
+        for t in threads:
+            t.start()
+        wait_until(lambda: 'none' in done, 5, 'a write that is not to be durable')
+        time.sleep(0.7)
+        early = sorted(done)
+        for pid in others:
+            os.kill(pid, signal.SIGCONT)
+        for t in threads:
+            t.join()
+        assert early == ['none'], early
+        for fd in fds.values():
+            os.close(fd)
+        lab.settle()
+
+
+@test('offsets up to 8 EiB - 1, EFBIG behind')
+def _():
+    with Lab(mounts=2) as lab:
+        last = 2**63 - 1
+        fd = os.open(lab.path('m1', 'f'), os.O_RDWR | os.O_CREAT)
+        high = 2**63 - 2 * PAGE
+        assert os.pwrite(fd, b'high', high - 4) == 4
+        assert os.pread(fd, 10, high - 8) == bytes(4) + b'high'
+        assert os.lseek(fd, 0, os.SEEK_DATA) == high - PAGE
+        assert os.fstat(fd).st_blocks == 8
+        assert os.stat(lab.path('m2', 'f')).st_size == high
+        assert error_of(os.pwrite, fd, b'x', last) in (errno.EFBIG, errno.EINVAL)
+        assert error_of(os.truncate, lab.path('m2', 'f'), last) in (0, errno.EFBIG)
+        assert error_of(os.ftruncate, fd, 100) == 0
+        assert os.stat(lab.path('m2', 'f')).st_blocks == 0
+        os.close(fd)
+        lab.settle()
+
+
+@test('O_DIRECT: any offset, beside cached reads and mappings of the same file')
+def _():
+    with Lab() as lab:
+        write_file(lab.path('m1', 'f'), b'a' * 4 * PAGE)
+        cached = os.open(lab.path('m1', 'f'), os.O_RDWR)
+        direct = os.open(lab.path('m1', 'f'), os.O_RDWR | os.O_DIRECT)
+        far = os.open(lab.path('m2', 'f'), os.O_RDONLY | os.O_DIRECT)
+        page = mmap.mmap(-1, PAGE)
+        for step in range(20):
+            assert os.pread(cached, 4 * PAGE, 0)[step * 500:] == (b'a' * 4 * PAGE)[step * 500:]
+            page[:] = bytes([66 + step]) * PAGE
+            at = step * 500
+            assert os.pwrite(direct, page[:500], at) == 500
+            assert os.pread(cached, 500, at) == page[:500], step
+            os.pwrite(cached, b'#', at)
+            assert os.pread(direct, 3, at)[:1] == b'#', step
+            assert os.pread(far, 500, at) == b'#' + page[1:500], step
+        for fd in (cached, direct, far):
+            os.close(fd)
+        lab.settle()
+
+
 @test('bytes lost with a silent mount: EIO once at each descriptor that was open, then it works')
 def _():
     with Lab() as lab:

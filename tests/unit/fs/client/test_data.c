@@ -150,6 +150,35 @@ START_TEST(read_that_outlives_the_lease)
 }
 END_TEST
 
+START_TEST(a_synced_append_is_committed)
+{
+    /* Goal: Linux sends no FSYNC behind a write that it hands over directly, as all of a descriptor
+     * with O_APPEND: with O_DSYNC it is answered when it is committed; and told once when it is
+     * lost. */
+    struct file f = create(0, "a");
+    for (int lose = 0; lose < 2; lose++) {
+        struct client_op op = op_of(CLIENT_WRITE, f);
+        op.flags = O_WRONLY | O_APPEND | O_DSYNC;
+        op.size = 10;
+        op.data = blob_new(10);
+        memset(op.data->data, 'a', 10);
+        w.no_commit = !lose;
+        w.mounts[0].silent = lose;
+        uint64_t id = world_start(&w, 0, op);
+        world_settle(&w);
+        ck_assert_ptr_null(world_find(&w, 0, id));
+        if (lose)
+            world_end_session(&w, client_stats(w.mounts[0].client, w.now).session);
+        w.mounts[0].silent = w.no_commit = false;
+        world_pass(&w, lose ? 5 * TIME_S : 100 * TIME_MS); /* and the lease stays here */
+        ck_assert_ptr_nonnull(world_find(&w, 0, id));
+        ck_assert_int_eq(world_find(&w, 0, id)->err, lose ? EIO : 0);
+        ck_assert_uint_eq(world_find(&w, 0, id)->written, lose ? 0 : 10);
+    }
+    sync_file(0, f);
+}
+END_TEST
+
 /* ---- holes ----------------------------------------------------------------------------------- */
 
 /* SEEK_DATA or SEEK_HOLE from `page`; UINT64_MAX: ENXIO. */
@@ -530,6 +559,7 @@ int main(void)
     tcase_add_test(t, lowest_block_is_wanted);
     tcase_add_test(t, ends_with_commits_under_way);
     tcase_add_test(t, read_that_outlives_the_lease);
+    tcase_add_test(t, a_synced_append_is_committed);
     tcase_add_test(t, seeks_see_what_is_buffered);
     tcase_add_test(t, blocks_of_a_sparse_file);
     tcase_add_test(t, holes_over_dirty_pages);
