@@ -64,9 +64,11 @@ enum client_op_kind {
     CLIENT_READ,     /* ino, fh, offset, size -> slices */
     CLIENT_WRITE,    /* ino, fh, flags (O_APPEND counts), offset, data -> written */
     CLIENT_ALLOCATE, /* ino, fh, offset, size, flags: FALLOC_FL_* of fallocate(2) */
-    CLIENT_SEEK,     /* ino, fh, offset, hole: SEEK_HOLE, else SEEK_DATA -> offset; ENXIO: none */
-    CLIENT_FLUSH,    /* ino, fh, lock.owner: close(2), RULES B9; its POSIX locks end */
-    CLIENT_FSYNC,    /* ino, fh */
+    CLIENT_COPY,  /* ino, fh, offset, size, to_ino, to_fh, to_offset -> written: copy_file_range(2);
+                     EOPNOTSUPP: by reading and writing only */
+    CLIENT_SEEK,  /* ino, fh, offset, hole: SEEK_HOLE, else SEEK_DATA -> offset; ENXIO: none */
+    CLIENT_FLUSH, /* ino, fh, lock.owner: close(2), RULES B9; its POSIX locks end */
+    CLIENT_FSYNC, /* ino, fh */
     CLIENT_FSYNCDIR, /* ino */
     CLIENT_READDIR,  /* ino, offset = cookie, size = entries wanted, plus -> entries */
     CLIENT_STATFS,
@@ -101,7 +103,8 @@ struct client_op {
     uint64_t rdev;
     uint64_t fh;
     uint64_t offset, size;
-    int64_t atime, mtime, ctime; /* ns; SETATTR */
+    uint64_t to_ino, to_fh, to_offset; /* COPY */
+    int64_t atime, mtime, ctime;       /* ns; SETATTR */
     uint64_t nlookup;
     bool plus;
     bool hole;      /* SEEK */

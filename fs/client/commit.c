@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "fs/client/internal.h"
+#include "fs/core/state.h"
 #include "repl/base/mutant.h"
 
 #define BLOCK_PAGES    (BLOCK_SIZE_MAX / FS_PAGE)
@@ -127,6 +128,17 @@ static size_t whole_blob(const struct layer *l, size_t i)
     return pages;
 }
 
+static void add_reference(struct commit *k)
+{
+    const struct reference *ref = &k->reference;
+    add_edit(k->message, FS__EDIT__KIND__REFERENCE, ref->first_page, ref->pages, 0, 0);
+    struct Fs__Edit *e = k->message->edits[k->message->n_edits - 1];
+    e->source_ino = ref->source_ino;
+    e->source_page = ref->source_page;
+    e->source_version = ref->source_version;
+    k->cost += fs_reference_cost(ref->pages);
+}
+
 static void build(struct client *c, struct commit *k)
 {
     struct Fs__Commit *m = xmalloc(sizeof(*m));
@@ -140,11 +152,14 @@ static void build(struct client *c, struct commit *k)
     m->mtime = k->mtime;
     m->atime = k->atime;
     const struct layer *l = &k->layer;
+    if (k->refers) {
+        add_reference(k);
+    }
     k->blocks = xcalloc(l->pages.count + 1, sizeof(struct block_out *));
     if (l->cut_from != PAGE_NONE && !MUTANT(cut_forgotten)) {
         add_edit(m, FS__EDIT__KIND__CUT, l->cut_from, 0, 0, 0);
     }
-    for (size_t h = 0; h < l->holes.count; h++) {
+    for (size_t h = 0; h < l->holes.count && !MUTANT(holes_forgotten); h++) {
         const struct page_range *hole = &l->holes.items[h];
         add_edit(m, FS__EDIT__KIND__HOLE, hole->first, hole->end - hole->first, 0, 0);
     }
@@ -224,6 +239,23 @@ static void on_accepted(struct client *c, struct rpc *r)
     }
 }
 
+/* The copy that waits for it hears how it went. Without one, its caller was told something else,
+ * and the kernel keeps pages that are not of the file any more. */
+static void tell_reference(struct client *c, const struct commit *k, bool refused)
+{
+    list_each(it, &c->commit_waiters) {
+        struct op *op = container_of(it, struct op, wait);
+        if (op->a.kind == CLIENT_COPY && op->referring != 0 && op->until == k->serial) {
+            op->refused = refused;
+            return;
+        }
+    }
+    if (!refused) {
+        inode_invalidate_kernel(c, k->file->inode);
+        effect_add(c, CLIENT_NOTIFY_DATA)->ino = k->file->inode->ino;
+    }
+}
+
 static void on_committed(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
                          struct blob *bulk)
 {
@@ -238,9 +270,22 @@ static void on_committed(struct client *c, struct rpc *r, const struct Fs__Reply
         if (reply->body_case == FS__REPLY__BODY_OP && reply->op->attr != NULL) {
             (void)op_learn(c, r, reply, reply->op->attr);
         }
-        if (i->pages_version == before) { /* the kernel's pages have our own writes already */
+        if (k->refers) {
+            f->size = k->size;
+            f->mtime = k->mtime;
+            tell_reference(c, k, false);
+        } else if (i->pages_version ==
+                   before) { /* the kernel's pages have our own writes already */
             i->pages_version = i->attr.data_version;
         }
+        file_committed(c, k);
+        return;
+    }
+    if (k->refers && err == EAGAIN) { /* RULES B12: the source has changed, nothing was done */
+        assert(f->next_c == k->no_c + 1);
+        f->next_c = k->no_c;
+        k->cost = 0;
+        tell_reference(c, k, true);
         file_committed(c, k);
         return;
     }

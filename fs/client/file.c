@@ -386,17 +386,26 @@ static void leave_last_page(struct client *c, struct file *f, struct commit *k)
     file_mark_dirty(c, f);
 }
 
+static struct commit *commit_new(struct client *c, struct file *f)
+{
+    struct commit *k = xcalloc(1, sizeof(*k));
+    k->file = f;
+    k->serial = ++c->commit_serial;
+    k->epoch = f->epoch;
+    k->no_c = f->next_c++;
+    timer_init(&k->put_timer);
+    list_push_back(&f->commits, &k->in_file);
+    list_push_back(&c->commits, &k->all);
+    return k;
+}
+
 uint64_t file_freeze(struct client *c, struct file *f)
 {
     if (!file_dirty(f) || f->lease != LEASE_HELD) {
         const struct commit *last = list_last(&f->commits, struct commit, in_file);
         return last != NULL ? last->serial : 0;
     }
-    struct commit *k = xcalloc(1, sizeof(*k));
-    k->file = f;
-    k->serial = ++c->commit_serial;
-    k->epoch = f->epoch;
-    k->no_c = f->next_c++;
+    struct commit *k = commit_new(c, f);
     k->layer = f->dirty;
     layer_init(&f->dirty);
     k->size = f->size;
@@ -414,11 +423,31 @@ uint64_t file_freeze(struct client *c, struct file *f)
     k->bytes = k->layer.pages.count * FS_PAGE;
     c->dirty_bytes -= k->bytes;
     c->inflight_bytes += k->bytes;
-    timer_init(&k->put_timer);
-    list_push_back(&f->commits, &k->in_file);
-    list_push_back(&c->commits, &k->all);
     commit_start(c, k);
     return k->serial;
+}
+
+uint64_t file_refer(struct client *c, struct file *f, const struct reference *ref, uint64_t size,
+                    uint64_t space)
+{
+    (void)file_freeze(c, f);
+    struct commit *k = commit_new(c, f);
+    layer_init(&k->layer);
+    k->refers = true;
+    k->reference = *ref;
+    k->size = size;
+    k->mtime = file_next_mtime(c, f);
+    k->space = space;
+    f->written = true;
+    file_touch(c, f);
+    commit_start(c, k);
+    return k->serial;
+}
+
+bool file_refers(const struct file *f)
+{
+    const struct commit *last = list_last(&f->commits, struct commit, in_file);
+    return last != NULL && last->refers; /* none is behind it */
 }
 
 void file_freeze_all(struct client *c)
@@ -431,6 +460,7 @@ void file_freeze_all(struct client *c)
 void file_committed(struct client *c, struct commit *k)
 {
     struct file *f = k->file;
+    bool refers = k->refers;
     f->pins++;
     if (k->space > k->cost) {
         c->space += k->space - k->cost;
@@ -442,6 +472,9 @@ void file_committed(struct client *c, struct commit *k)
     recall_try_release(c, f);
     file_drop_hold(c, f->inode);
     file_pump_buffer(c);
+    if (refers) {
+        file_pump(c, f);
+    }
     f->pins--;
     file_settle(c, f);
     session_stop_next(c);

@@ -100,7 +100,14 @@ struct op {
     uint64_t space;      /* bytes of the reservation it took and has not used */
     struct page base[2]; /* committed content of the pages that a write covers in part */
     size_t base_count;
-    uint64_t base_epoch;              /* under this lease */
+    uint64_t base_epoch; /* under this lease */
+    uint64_t copied;     /* COPY: so much is done */
+    uint64_t referring;  /* ... so much more is, when the COMMIT under way is not refused */
+    unsigned refusals;
+    bool refused, settled; /* ... it was; what this mount wrote to the source is committed */
+    uint64_t source_version, source_size; /* ... the source as it is to be copied */
+    struct page source;                   /* ... a page of it that is copied in part */
+    bool source_known;
     uint64_t seek_page, seek_version; /* SEEK: looked at up to here, of this version; 0: none */
     bool seek_own;                    /* ... under the own lease */
     struct inode *opening;
@@ -370,6 +377,16 @@ bool file_busy(const struct file *f);
 /* Starts a commit of everything dirty. Returns the serial that covers all changes so far, 0: none
  * open. */
 uint64_t file_freeze(struct client *c, struct file *f);
+/* Pages of another file, or of another place in this one, by reference (RULES B12). */
+struct reference {
+    uint64_t source_ino, source_page, source_version, first_page, pages;
+};
+/* A COMMIT of everything dirty, and behind it one of the reference, which takes `space` of the
+ * reservation; the file has `size` bytes then. Returns its serial. Until it is done, nothing
+ * changes the file's data (file_refers()), for nobody here knows what it brings. */
+uint64_t file_refer(struct client *c, struct file *f, const struct reference *ref, uint64_t size,
+                    uint64_t space);
+bool file_refers(const struct file *f);
 void file_freeze_all(struct client *c);
 void file_mark_dirty(struct client *c, struct file *f);
 /* The page as layers not committed yet have it; false: only the committed file knows. */
@@ -439,7 +456,9 @@ struct commit {
     uint64_t bytes, space; /* of the buffer; of the reservation */
     uint64_t cost;         /* what apply will take of the reservation */
     bool inline_bytes, accepted;
-    bool tell_accepted;         /* somebody goes on then already */
+    bool tell_accepted; /* somebody goes on then already */
+    bool refers;
+    struct reference reference;
     struct Fs__Commit *message; /* until the request has it */
     struct timer put_timer;
     time_us put_delay;
@@ -553,6 +572,7 @@ void op_release(struct client *c, struct op *op);
 void op_read(struct client *c, struct op *op);
 void op_seek(struct client *c, struct op *op);
 void op_write(struct client *c, struct op *op);
+void op_copy(struct client *c, struct op *op);
 void op_allocate(struct client *c, struct op *op);
 void op_flush(struct client *c, struct op *op);
 void op_fsync(struct client *c, struct op *op);
@@ -574,6 +594,7 @@ void lock_wake(struct client *c);
 /* Data operations at the head of their file's queue. True: finished (and freed); false: it waits.
  */
 bool op_data_step(struct client *c, struct file *f, struct op *op);
+bool copy_step(struct client *c, struct file *f, struct op *op);
 bool allocate_step(struct client *c, struct file *f, struct op *op);
 /* What changes of data need first; each is false when the operation waits for it (write.c). A
  * reservation of so many bytes in op->space: */
@@ -582,6 +603,9 @@ bool change_space_ready(struct client *c, struct file *f, struct op *op, uint64_
 bool change_room_ready(struct client *c, struct file *f, struct op *op, uint64_t bytes);
 /* ... the content of a page that is kept in part, in change_current_page() then. */
 bool change_base_ready(struct client *c, struct file *f, struct op *op, uint64_t no);
+/* ... all that a write of the range leaves of its first and last page. */
+bool change_edges_ready(struct client *c, struct file *f, struct op *op, uint64_t offset,
+                        uint64_t size);
 /* What page `no` holds now. False: not known yet. */
 bool change_current_page(const struct file *f, const struct op *op, uint64_t no, struct page *ret);
 void change_drop_old_base(const struct file *f, struct op *op);

@@ -56,6 +56,9 @@ void op_run(struct client *c, struct op *op)
     case CLIENT_ALLOCATE:
         op_allocate(c, op);
         break;
+    case CLIENT_COPY:
+        op_copy(c, op);
+        break;
     case CLIENT_SEEK:
         op_seek(c, op);
         break;
@@ -134,7 +137,7 @@ static int check(const struct client *c, const struct client_op *a)
                    a->kind == CLIENT_UNLINK || a->kind == CLIENT_RMDIR ||
                    a->kind == CLIENT_RENAME || a->kind == CLIENT_LINK || a->kind == CLIENT_WRITE ||
                    a->kind == CLIENT_SETXATTR || a->kind == CLIENT_REMOVEXATTR ||
-                   a->kind == CLIENT_ALLOCATE;
+                   a->kind == CLIENT_ALLOCATE || a->kind == CLIENT_COPY;
     return changes && c->config.read_only ? EROFS : 0;
 }
 
@@ -163,6 +166,7 @@ void op_start(struct client *c, const struct client_op *a)
     inode_confirm(c, a->ino, a->kind == CLIENT_GETATTR);
     inode_confirm(c, a->parent, false);
     inode_confirm(c, a->newparent, false);
+    inode_confirm(c, a->to_ino, false);
     int err = check(c, a);
     if (err != 0) {
         op_fail(c, op, err);
@@ -291,6 +295,7 @@ static void op_free(struct client *c, struct op *op)
     for (size_t b = 0; b < op->base_count; b++) {
         blob_unref(op->base[b].blob);
     }
+    blob_unref(op->source.blob);
     for (size_t b = 0; b < op->busy_count; b++) {
         op->busy[b].inode->busy[op->busy[b].kind]--;
     }

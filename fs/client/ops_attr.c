@@ -231,6 +231,10 @@ void op_setattr(struct client *c, struct op *op)
         set &= ~(SET_MTIMES | FS_SETATTR_CTIME); /* the COMMIT set them */
     }
     struct file *f = i->file;
+    if (f != NULL && file_refers(f)) { /* no COMMIT goes behind one that may be refused */
+        commit_wait(c, op, i->ino, file_freeze(c, f));
+        return;
+    }
     if (f != NULL && f->lease == LEASE_HELD && file_busy(f)) {
         if (!sets_epoch(&op->a, set)) {
             set = fold_times(c, f, &op->a, set);

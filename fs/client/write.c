@@ -128,7 +128,7 @@ static bool keeps_some(const struct file *f, uint64_t no, uint64_t from, uint64_
     return from > 0 || to < valid;
 }
 
-static bool edges_ready(struct client *c, struct file *f, struct op *op, uint64_t offset,
+bool change_edges_ready(struct client *c, struct file *f, struct op *op, uint64_t offset,
                         uint64_t size)
 {
     uint64_t end = offset + size, first = offset / FS_PAGE, last = (end - 1) / FS_PAGE;
@@ -195,7 +195,7 @@ static bool write_step(struct client *c, struct file *f, struct op *op)
         op_fail(c, op, EFBIG);
         return true;
     }
-    if (!edges_ready(c, f, op, offset, size)) {
+    if (!change_edges_ready(c, f, op, offset, size)) {
         return false;
     }
     bool was_dirty = file_dirty(f);
@@ -281,6 +281,13 @@ bool op_data_step(struct client *c, struct file *f, struct op *op)
     if (handle_lost_locks(c, op->a.fh)) {
         op_fail(c, op, EIO);
         return true;
+    }
+    if (file_refers(f)) {
+        op->why = "the commit of a copy by reference";
+        return false;
+    }
+    if (op->a.kind == CLIENT_COPY) {
+        return copy_step(c, f, op);
     }
     if (op->a.kind == CLIENT_ALLOCATE) {
         return allocate_step(c, f, op);

@@ -101,6 +101,34 @@ static void put_in(extents *x, const struct extent *new)
     x->items[i] = *new;
 }
 
+/* Puts `new`, all within pages [first, end), in the place of what is there. */
+static void put_in_all(extents *x, uint64_t first, uint64_t end, const extents *new)
+{
+    size_t at = 0;
+    cut_out(x, first, end);
+    while (at < x->count && x->items[at].first_page < first)
+        at++;
+    vec_reserve(x, x->count + new->count + 1);
+    if (x->count > at)
+        memmove(&x->items[at + new->count], &x->items[at], (x->count - at) * sizeof *x->items);
+    if (new->count)
+        memcpy(&x->items[at], new->items, new->count * sizeof *new->items);
+    x->count += new->count;
+}
+
+/* Only its pages in [first, end). */
+static void extent_clip(struct extent *e, uint64_t first, uint64_t end)
+{
+    if (e->first_page < first) {
+        uint32_t cut = (uint32_t)(first - e->first_page);
+        e->first_page = first;
+        e->block_page += cut;
+        e->pages -= cut;
+    }
+    if (e->first_page + e->pages > end)
+        e->pages = (uint32_t)(end - e->first_page);
+}
+
 /* ---- COMMIT ---------------------------------------------------------------------------------- */
 
 static int check_edit(const Fs__Commit *m, const Fs__Edit *e)
@@ -112,6 +140,12 @@ static int check_edit(const Fs__Commit *m, const Fs__Edit *e)
     case FS__EDIT__KIND__EXTENT:
         if (e->block >= m->n_blocks || e->pages > EXTENT_PAGES_MAX ||
             e->block_page + e->pages > block_pages(m->blocks[e->block]->size))
+            return EINVAL;
+        return 0;
+    case FS__EDIT__KIND__REFERENCE:
+        /* Nothing else rides with them: a refusal takes it all back. */
+        if (m->n_blocks || e->pages > FS_REFERENCE_PAGES_MAX || e->source_page >= PAGES_MAX ||
+            e->pages > PAGES_MAX - e->source_page)
             return EINVAL;
         return 0;
     case FS__EDIT__KIND__HOLE:
@@ -138,8 +172,14 @@ static int check_commit(struct apply *a, const Fs__Commit *m)
     if (m->n_blocks > COMMIT_BLOCKS_MAX || m->n_edits > COMMIT_EDITS_MAX || m->size > FS_SIZE_MAX)
         return EINVAL;
     int err = 0;
-    for (size_t i = 0; i < m->n_edits && !err; i++)
+    uint64_t referred = 0;
+    for (size_t i = 0; i < m->n_edits && !err; i++) {
         err = check_edit(m, m->edits[i]);
+        if (!err && m->edits[i]->kind == FS__EDIT__KIND__REFERENCE)
+            referred += m->edits[i]->pages;
+    }
+    if (referred > FS_REFERENCE_PAGES_MAX)
+        err = EINVAL;
     for (size_t i = 0; i < m->n_blocks && !err; i++)
         err = check_block(a, m->blocks[i]);
     return err;
@@ -165,11 +205,36 @@ static void touched_range(const Fs__Commit *m, uint64_t old_size, uint64_t *ret_
     }
 }
 
-static void edit_extents(const Fs__Commit *m, uint64_t old_size, extents *x)
+/* RULES B12: refused when the source is not what the mount saw. Deaths come of it by themselves: an
+ * extent more of the block, whichever file's it is. */
+static int edit_reference(struct apply *a, const Fs__Edit *e, extents *x)
 {
-    for (size_t i = 0; i < m->n_edits; i++) {
+    struct inode source;
+    extents from = {0};
+    if (inode_load(a, e->source_ino, &source) < 0 || !S_ISREG(source.mode) ||
+        (source.data_version != e->source_version && !MUTANT(reference_unchecked)))
+        return EAGAIN;
+    uint64_t end = e->source_page + e->pages;
+    int err = extents_load(a->s, e->source_ino, e->source_page, end, &from) < 0 ? EIO : 0;
+    for (size_t i = 0; i < from.count && !err; i++) {
+        struct extent *s = &from.items[i];
+        extent_clip(s, e->source_page, end);
+        s->first_page = s->first_page - e->source_page + e->first_page;
+    }
+    if (!err)
+        put_in_all(x, e->first_page, e->first_page + e->pages, &from);
+    vec_done(&from);
+    return err;
+}
+
+static int edit_extents(struct apply *a, const Fs__Commit *m, uint64_t old_size, extents *x)
+{
+    int err = 0;
+    for (size_t i = 0; i < m->n_edits && !err; i++) {
         const Fs__Edit *e = m->edits[i];
-        if (e->kind == FS__EDIT__KIND__EXTENT) {
+        if (e->kind == FS__EDIT__KIND__REFERENCE) {
+            err = edit_reference(a, e, x);
+        } else if (e->kind == FS__EDIT__KIND__EXTENT) {
             const Fs__Block *b = m->blocks[e->block];
             put_in(x, &(struct extent){
                           e->first_page, (uint32_t)e->pages, e->block_page, {b->session, b->n}});
@@ -180,6 +245,7 @@ static void edit_extents(const Fs__Commit *m, uint64_t old_size, extents *x)
     }
     if (m->size < old_size && !MUTANT(cut_forgotten))
         cut_out(x, (m->size + FS_PAGE_SIZE - 1) / FS_PAGE_SIZE, UINT64_MAX);
+    return err;
 }
 
 static bool same_extent(const struct extent *x, const struct extent *y)
@@ -250,6 +316,9 @@ static int write_back(struct apply *a, struct inode *inode, const extents *old, 
 static uint64_t name_blocks(struct apply *a, const Fs__Commit *m)
 {
     uint64_t cost = COMMIT_OVERHEAD_BYTES;
+    for (size_t i = 0; i < m->n_edits; i++)
+        if (m->edits[i]->kind == FS__EDIT__KIND__REFERENCE)
+            cost += fs_reference_cost(m->edits[i]->pages);
     for (size_t i = 0; i < m->n_blocks; i++) {
         const Fs__Block *b = m->blocks[i];
         struct block_name name = {b->session, b->n};
@@ -306,9 +375,10 @@ static int edit_map(struct apply *a, struct inode *inode, const Fs__Commit *m)
         if (old.count)
             memcpy(new.items, old.items, old.count * sizeof *old.items);
         new.count = old.count;
-        edit_extents(m, inode->size, &new);
-        err = write_back(a, inode, &old, &new);
+        err = edit_extents(a, m, inode->size, &new);
     }
+    if (!err)
+        err = write_back(a, inode, &old, &new);
     vec_done(&old);
     vec_done(&new);
     return err;

@@ -35,8 +35,16 @@
 #define FS_SETATTR_ATIME_NOW 32u
 #define FS_SETATTR_MTIME_NOW 64u
 #define FS_SETATTR_CTIME     128u
+/* Of one COMMIT: 64 MiB, so that applying it takes no longer than one of as many edits. */
+#define FS_REFERENCE_PAGES_MAX (UINT64_C(1) << 14)
 /* Highest byte offset of a file: page numbers stay below 2^51. */
 #define FS_SIZE_MAX ((uint64_t)INT64_MAX)
+
+/* Bytes of the reservation that a REFERENCE of so many pages takes (RULES B13): its extents. */
+static inline uint64_t fs_reference_cost(uint64_t pages)
+{
+    return pages * 64;
+}
 
 struct fs_state;
 

@@ -61,6 +61,22 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
     request_submit(req, &op, REPLY_NOTHING, 0);
 }
 
+static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino, off_t offset,
+                               struct fuse_file_info *fi, fuse_ino_t to_ino, off_t to_offset,
+                               struct fuse_file_info *to_fi, size_t size, int flags)
+{
+    (void)flags; /* none are known */
+    struct client_op op = {.kind = CLIENT_COPY,
+                           .ino = ino,
+                           .fh = fi->fh,
+                           .offset = (uint64_t)offset,
+                           .size = size,
+                           .to_ino = to_ino,
+                           .to_fh = to_fi->fh,
+                           .to_offset = (uint64_t)to_offset};
+    request_submit(req, &op, REPLY_WRITTEN, size);
+}
+
 /* Only SEEK_DATA and SEEK_HOLE come here; negative offsets do not. */
 static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
                      struct fuse_file_info *fi)
@@ -98,6 +114,7 @@ void ops_fill_data(struct fuse_lowlevel_ops *ops)
     ops->read = op_read;
     ops->write_buf = op_write_buf;
     ops->fallocate = op_fallocate;
+    ops->copy_file_range = op_copy_file_range;
     ops->lseek = op_lseek;
     ops->flush = op_flush;
     ops->fsync = op_fsync;

@@ -41,6 +41,39 @@ def stored(lab):
     return [(n['name'], n['block_bytes'], n.get('blocks'), n.get('data_bytes')) for n in lab.status()['nodes']]
 
 
+@test('cp of 100 MiB moves no bytes: files share their blocks, and part from one another when they are written')
+def _():
+    with Lab() as lab:
+        write_file(lab.path('m1', 'a'), os.urandom(100 * MIB))
+        wait_until(lambda: len({n[1] for n in stored(lab)[:2]}) == 1, 30, 'both copies have the blocks')
+        before = stored(lab)
+        start = time.monotonic()
+        subprocess.run(['cp', '--reflink=auto', lab.path('m1', 'a'), lab.path('m1', 'b')], check=True)
+        took = time.monotonic() - start
+        fd = os.open(lab.path('m2', 'a'), os.O_RDONLY)
+        to = os.open(lab.path('m2', 'd'), os.O_RDWR | os.O_CREAT)
+        calls = []
+        for _ in range(5):
+            start = time.monotonic()
+            assert os.copy_file_range(fd, to, 2**30, 0, 0) == 100 * MIB
+            calls.append(time.monotonic() - start)
+        os.close(fd)
+        figure(f'cp: {took * 1000:.0f} ms, copy_file_range of 100 MiB: {sorted(calls)[2] * 1000:.1f} ms')
+        assert took < 5, took
+        assert stored(lab) == before, (before, stored(lab))
+        subprocess.run(['cp', '--sparse=always', lab.path('m2', 'b'), lab.path('m2', 'c')], check=True)
+        for name in 'bcd':
+            assert subprocess.run(['cmp', lab.path('m1', 'a'), lab.path('m2', name)]).returncode == 0, name
+        os.pwrite(to, b'mine', 7)
+        os.fsync(to)
+        os.close(to)
+        assert subprocess.run(['cmp', lab.path('m1', 'a'), lab.path('m2', 'b')]).returncode == 0
+        assert read_file(lab.path('m1', 'd'))[:12] != read_file(lab.path('m1', 'a'))[:12]
+        os.unlink(lab.path('m1', 'a'))
+        assert subprocess.run(['cmp', lab.path('m1', 'c'), lab.path('m2', 'b')]).returncode == 0
+        lab.settle()
+
+
 @test('O_SYNC and O_DSYNC: a write returns when it is committed, and not before; one without them does not wait')
 def _():
     with Lab(mounts=1) as lab:
@@ -74,6 +107,41 @@ def _():
         assert early == ['none'], early
         for fd in fds.values():
             os.close(fd)
+        lab.settle()
+
+
+@test('what was cut off, punched or zeroed while a copy was down reads as zeros, also from that copy alone')
+def _():
+    with Lab() as lab:
+        for name in ('cut', 'hole', 'zero', 'copy', 'over'):
+            write_file(lab.path('m1', name), b'x' * 5 * PAGE)
+        lab.settle()
+        leader = lab.leader()
+        other = 'n2' if leader == 'n1' else 'n1'
+        lab.kill(other)
+        for size in (5000, 5 * PAGE):
+            os.truncate(lab.path('m1', 'cut'), size)
+        with open(lab.path('m2', 'hole'), 'r+b') as f:
+            fallocate(f.fileno(), PUNCH | KEEP, 100, 3 * PAGE)
+        with open(lab.path('m1', 'zero'), 'r+b') as f:
+            fallocate(f.fileno(), ZERO, PAGE, 9 * PAGE)
+        with open(lab.path('m2', 'hole'), 'rb') as f, open(lab.path('m2', 'over'), 'r+b') as to:
+            assert os.copy_file_range(f.fileno(), to.fileno(), 5 * PAGE, 0, 0) == 5 * PAGE
+        want = {'cut': b'x' * 5000 + bytes(5 * PAGE - 5000), 'hole': b'x' * 100 + bytes(3 * PAGE) + b'x' * (2 * PAGE - 100),
+                'zero': b'x' * PAGE + bytes(9 * PAGE), 'copy': b'x' * 5 * PAGE}
+        want['over'] = want['hole']
+        for mount in ('m1', 'm2'):
+            for name, data in want.items():
+                assert read_file(lab.path(mount, name)) == data, (mount, name)
+        lab.start(other)
+        lab.settle_nodes()
+        lab.kill(leader)
+        wait_until(lambda: lab.leader() == other, 20, f'{other} leads')
+        subprocess.run(['sh', '-c', 'echo 1 > /proc/sys/vm/drop_caches'], check=True)
+        for mount in ('m1', 'm2'):
+            for name, data in want.items():
+                assert read_file(lab.path(mount, name)) == data, (mount, name, 'of the copy that was down')
+        lab.start(leader)
         lab.settle()
 
 

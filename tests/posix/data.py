@@ -235,6 +235,72 @@ def punching(v, d):
         v.gives(0, os.close, fd)
 
 
+def copy_range(fd, to, size, at, to_at):
+    """All of it: one call may copy less."""
+    done = 0
+    while done < size:
+        n = os.copy_file_range(fd, to, size - done, at + done, to_at + done)
+        if n == 0:
+            break
+        done += n
+    return done
+
+
+def copying(v, d):
+    """copy_file_range of any range between two files, and within one, against copies in memory."""
+    rnd = random.Random(11)
+    twins = [bytearray(rnd.randbytes(24 * PAGE + 777)), bytearray(rnd.randbytes(3 * PAGE))]
+    for i, twin in enumerate(twins):
+        put(v, bytes(twin), d, f'f{i}')
+    for step in range(80):
+        fds = [os.open(v.here(d, f'f{i}'), os.O_RDWR) for i in range(2)]  # both through one mount
+        v.at()
+        one, other = rnd.choice(((0, 1), (1, 0), (0, 0), (1, 1)))
+        size = rnd.choice((1, 500, PAGE, 3 * PAGE, 3 * PAGE + 99, 40 * PAGE))
+        at, to_at = (rnd.randrange(0, 20 * PAGE) for _ in range(2))
+        kind = rnd.random()
+        if kind < 0.4:
+            at, to_at = at - at % PAGE, to_at - to_at % PAGE
+        elif kind < 0.7:
+            to_at = to_at - to_at % PAGE + at % PAGE
+        os.fstat(fds[0]), os.fstat(fds[1])  # Linux copies no further than it thinks the file goes
+        want = max(0, min(size, len(twins[one]) - at))
+        if one == other and abs(at - to_at) < want:
+            v.gives(errno.EINVAL, os.copy_file_range, fds[one], fds[other], size, at, to_at)
+        elif rnd.random() < 0.3:  # and a write, so that something is dirty
+            data = rnd.randbytes(rnd.choice((1, 100, 2 * PAGE)))
+            os.pwrite(fds[one], data, at)
+            twins[one] += bytes(max(0, at + len(data) - len(twins[one])))
+            twins[one][at:at + len(data)] = data
+        else:
+            v.same(copy_range(fds[one], fds[other], size, at, to_at), want, f'step {step}: {size} from {at} to {to_at}')
+            if want:
+                twins[other] += bytes(max(0, to_at + want - len(twins[other])))
+                twins[other][to_at:to_at + want] = bytes(twins[one][at:at + want])
+        for i in range(2):
+            v.check(contents(v, d, f'f{i}') == bytes(twins[i]), f'step {step}: bytes of {i}')
+            os.close(fds[i])
+    fd = os.open(v.here(d, 'f0'), os.O_RDONLY)
+    to = os.open(v.here(d, 'f1'), os.O_RDWR | os.O_TRUNC)
+    v.gives(errno.EBADF, os.copy_file_range, to, fd, 10, 0, 0)
+    size = os.fstat(fd).st_size
+    v.same(os.copy_file_range(fd, to, 2**30, 0, 0), size, 'all in one call')
+    v.gives(0, os.ftruncate, to, size + PAGE)
+    os.close(fd)
+    os.close(to)
+    v.check(contents(v, d, 'f1') == bytes(twins[0]) + bytes(PAGE), 'zeros behind a copy')
+    holes = os.open(v.here(d, 'f0'), os.O_RDWR)
+    v.gives(0, fallocate, holes, PUNCH | KEEP, PAGE, 9 * PAGE)
+    to = os.open(v.here(d, 'f1'), os.O_RDWR | os.O_TRUNC)
+    v.same(os.copy_file_range(holes, to, size, 0, 0), size, 'with a hole')
+    v.same(os.pread(to, 10 * PAGE, 0), bytes(twins[0][:PAGE]) + bytes(9 * PAGE), 'which is copied')
+    if v.tally:
+        v.same(seek(to, 0, os.SEEK_HOLE), PAGE, 'as a hole')
+        v.same(os.fstat(to).st_blocks, os.fstat(holes).st_blocks, 'st_blocks')
+    os.close(holes)
+    os.close(to)
+
+
 def appending(v, d):
     want = b''
     fds = [os.open(v.at(d, 'f'), os.O_WRONLY | os.O_APPEND | os.O_CREAT) for _ in range(4)]
@@ -301,4 +367,4 @@ def mappings(v, d):
     v.same(contents(v, d, 'f')[:4], b'aaaa', 'a private mapping is')
 
 
-subjects = [opening, random_writes, holes, seeking, allocating, punching, appending, unlinked, unlinked_fifo, mappings]
+subjects = [opening, random_writes, holes, seeking, allocating, punching, copying, appending, unlinked, unlinked_fifo, mappings]

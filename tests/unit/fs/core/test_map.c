@@ -258,21 +258,65 @@ static void random_edit(struct draft *d, model_page *model)
     }
 }
 
+/* A COMMIT of references, and of holes between them; of a version that is over it is refused. */
+static void random_references(size_t k)
+{
+    struct draft d;
+    model_page before[FILES][PAGES], after[PAGES];
+    bool stale = below(6) == 0;
+    for (size_t i = 0; i < FILES; i++)
+        memcpy(before[i], w.files[i].pages, sizeof before[i]);
+    memcpy(after, before[k], sizeof after);
+    draft_begin(&d, k);
+    for (unsigned n = 1 + below(EDITS); n > 0; n--) {
+        uint64_t first, pages, source_page;
+        random_range(&first, &pages);
+        if (d.m.n_edits && below(3) == 0) {
+            (void)draft_edit(&d, FS__EDIT__KIND__HOLE, first, pages);
+            zero(after, first, first + pages);
+            continue;
+        }
+        size_t source = below(FILES);
+        Fs__Attr attr = FS__ATTR__INIT;
+        ck_assert_int_eq(fs_get_attr(w.state, w.files[source].ino, &attr), 0);
+        source_page = below(PAGES - (uint32_t)pages + 1);
+        Fs__Edit *e = draft_edit(&d, FS__EDIT__KIND__REFERENCE, first, pages);
+        e->source_ino = w.files[source].ino;
+        e->source_page = source_page;
+        e->source_version = attr.data_version - (stale && n == 1);
+        memcpy(after + first, before[source] + source_page, pages * sizeof *after);
+    }
+    stale = stale && d.edits[d.m.n_edits - 1].kind == FS__EDIT__KIND__REFERENCE;
+    ck_assert_int_eq(draft_apply(&d), stale ? EAGAIN : 0);
+    if (stale)
+        return;
+    memcpy(w.files[k].pages, after, sizeof after);
+    w.files[k].c++;
+}
+
+static void random_commit(size_t k)
+{
+    struct draft d;
+    draft_begin(&d, k);
+    for (unsigned e = 1 + below(EDITS); e > 0; e--)
+        random_edit(&d, w.files[k].pages);
+    d.m.size = below(8) ? PAGES * FS_PAGE_SIZE : below(PAGES * FS_PAGE_SIZE);
+    if (d.m.size < w.files[k].size)
+        zero(w.files[k].pages, (d.m.size + FS_PAGE_SIZE - 1) / FS_PAGE_SIZE, PAGES);
+    ck_assert_int_eq(draft_apply(&d), 0);
+    w.files[k].c++;
+    w.files[k].size = d.m.size;
+}
+
 START_TEST(maps_agree_with_a_table)
 {
     w.seed = (uint32_t)_i + 7;
     for (unsigned step = 0; step < STEPS; step++) {
         size_t k = below(FILES);
-        struct draft d;
-        draft_begin(&d, k);
-        for (unsigned e = 1 + below(EDITS); e > 0; e--)
-            random_edit(&d, w.files[k].pages);
-        d.m.size = below(8) ? PAGES * FS_PAGE_SIZE : below(PAGES * FS_PAGE_SIZE);
-        if (d.m.size < w.files[k].size)
-            zero(w.files[k].pages, (d.m.size + FS_PAGE_SIZE - 1) / FS_PAGE_SIZE, PAGES);
-        ck_assert_int_eq(draft_apply(&d), 0);
-        w.files[k].c++;
-        w.files[k].size = d.m.size;
+        if (below(3) == 0)
+            random_references(k);
+        else
+            random_commit(k);
         for (size_t i = 0; i < FILES; i++) {
             check_extents(i);
             check_ranges(i);
@@ -286,6 +330,59 @@ START_TEST(maps_agree_with_a_table)
 }
 END_TEST
 
+/* RULES B12, B13: what a reference may say, and what it takes of the reservation. */
+START_TEST(references_are_checked)
+{
+    struct draft d;
+    Fs__Edit *e;
+    Fs__Attr attr = FS__ATTR__INIT;
+    draft_begin(&d, 0);
+    draft_extent(&d, w.files[0].pages, 0, 8);
+    d.m.size = 8 * FS_PAGE_SIZE;
+    ck_assert_int_eq(draft_apply(&d), 0);
+    w.files[0].c++;
+    w.files[0].size = d.m.size;
+    ck_assert_int_eq(fs_get_attr(w.state, w.files[0].ino, &attr), 0);
+    const struct {
+        uint64_t source, page, pages, version;
+        int err;
+    } cases[] = {
+        {w.files[0].ino, 0, 8, attr.data_version, 0},
+        {w.files[0].ino, 4, 8, attr.data_version, 0}, /* behind the end: holes */
+        {w.files[0].ino, 0, 8, attr.data_version + 1, EAGAIN},
+        {4711, 0, 8, attr.data_version, EAGAIN},
+        {FS_ROOT_INO, 0, 8, 0, EAGAIN},
+        {w.files[0].ino, 0, 0, attr.data_version, EINVAL},
+        {w.files[0].ino, 0, FS_REFERENCE_PAGES_MAX + 1, attr.data_version, EINVAL},
+        {w.files[0].ino, UINT64_MAX, 8, attr.data_version, EINVAL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        draft_begin(&d, 1);
+        e = draft_edit(&d, FS__EDIT__KIND__REFERENCE, 0, cases[i].pages);
+        e->source_ino = cases[i].source;
+        e->source_page = cases[i].page;
+        e->source_version = cases[i].version;
+        d.m.size = 8 * FS_PAGE_SIZE;
+        ck_assert_int_eq(draft_apply(&d), cases[i].err);
+        w.files[1].c += cases[i].err == 0;
+        w.files[1].size = d.m.size;
+        ck_assert_uint_eq(w.result.died_count + w.result.named_count, 0);
+    }
+    memcpy(w.files[1].pages, w.files[0].pages + 4, 4 * sizeof(model_page));
+    check_extents(1);
+    draft_begin(&d, 1); /* bytes go by COMMITs of their own */
+    draft_extent(&d, w.files[1].pages, 20, 1);
+    e = draft_edit(&d, FS__EDIT__KIND__REFERENCE, 0, 1);
+    e->source_ino = w.files[0].ino;
+    e->source_version = attr.data_version;
+    ck_assert_int_eq(draft_apply(&d), EINVAL);
+    remove_file(0); /* what the other one names stays */
+    ck_assert_uint_eq(fs_state_totals(w.state).blocks, 1);
+    remove_file(1);
+    ck_assert_uint_eq(fs_state_totals(w.state).blocks, 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("fs/core map");
@@ -293,6 +390,7 @@ int main(void)
     tcase_set_timeout(tc, 120);
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_loop_test(tc, maps_agree_with_a_table, 0, 6);
+    tcase_add_test(tc, references_are_checked);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }
