@@ -22,6 +22,8 @@ static bool on_descriptor(const struct history_op *op)
     case H_FSYNC:
     case H_CLOSE:
     case H_TRUNCATE:
+    case H_PUNCH:
+    case H_COPY:
     case H_APPEND:
     case H_READ_ALL:
         return true;

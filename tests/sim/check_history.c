@@ -39,7 +39,7 @@ const char *op_text(const struct history_op *op, char text[HISTORY_TEXT])
         "create", "write",    "read",     "fsync",  "close",   "truncate", "stat",
         "append", "readall",  "unlink",   "rename", "link",    "mkdir",    "rmdir",
         "list",   "setxattr", "getxattr", "killed", "started", "open",     "session-lost",
-        "named",  "symlink",  "readlink", "lock",   "unlock"};
+        "named",  "symlink",  "readlink", "lock",   "unlock",  "punch",    "copy"};
     (void)snprintf(text, HISTORY_TEXT, "%s(%llu) m%u.%u/a%u %llu..%llu err=%d", words[op->kind],
                    (unsigned long long)op->stamp, op->mount, op->life, op->app,
                    (unsigned long long)op->start, (unsigned long long)op->end, op->err);
@@ -48,7 +48,13 @@ const char *op_text(const struct history_op *op, char text[HISTORY_TEXT])
 
 static bool changes_bytes(const struct history_op *op)
 {
-    return op->kind == H_WRITE || op->kind == H_TRUNCATE || op->kind == H_APPEND;
+    return op->kind == H_WRITE || op->kind == H_TRUNCATE || op->kind == H_APPEND ||
+           op->kind == H_PUNCH;
+}
+
+static bool leaves_zeros(const struct history_op *op)
+{
+    return op->kind == H_TRUNCATE || op->kind == H_PUNCH;
 }
 
 static bool is_xattr(const struct history_op *op)
@@ -144,7 +150,8 @@ static void gather(struct view *v)
         vec_push(&f->ops, (uint32_t)i);
         if (is_xattr(op))
             f->units = 1;
-        if ((op->kind == H_READ || op->kind == H_WRITE) && op->page + op->pages > f->units)
+        if ((op->kind == H_READ || op->kind == H_WRITE || op->kind == H_PUNCH) &&
+            op->page + op->pages > f->units)
             f->units = op->page + op->pages;
         if (op->kind == H_WRITE || op->kind == H_APPEND || op->kind == H_SETXATTR)
             (void)map_put(&v->by_stamp, op->stamp, (void *)(uintptr_t)(i + 1));
@@ -208,7 +215,7 @@ static void settle_loss(struct view *v, const struct file_ops *f, size_t loss, c
             (seen[at] && op_undivided(op)) || !in_loss(l, op) ||
             (op->end <= upto && !op_unknown(op)))
             continue;
-        v->fates[at] = op->kind == H_TRUNCATE || seen[at] ? FATE_MAYBE : FATE_LOST;
+        v->fates[at] = leaves_zeros(op) || seen[at] ? FATE_MAYBE : FATE_LOST;
         v->losses_of[at] = (uint32_t)loss + 1;
     }
 }
@@ -266,6 +273,7 @@ static bool range_of(const struct view *v, const struct file_ops *f, const struc
     *first = op->page;
     switch ((int)op->kind) {
     case H_WRITE:
+    case H_PUNCH:
         *count = op->pages;
         return view_fate(v, op) != FATE_NEVER && *count;
     case H_READ:
@@ -355,9 +363,9 @@ static bool event_of(const struct view *v, const char *checker, const struct his
         ret->value = op->kind == H_READ ? op->stamps[unit - op->page] : op->err ? 0 : op->stamp;
         return find_writer(v, checker, op, unit, ret->value, &ret->writer);
     }
-    ret->kind = op->kind == H_TRUNCATE ? EVENT_ZERO : EVENT_WRITE;
-    ret->value = op->kind == H_TRUNCATE ? 0 : op->stamp;
-    ret->writer = op->kind == H_TRUNCATE ? NULL : op;
+    ret->kind = leaves_zeros(op) ? EVENT_ZERO : EVENT_WRITE;
+    ret->value = leaves_zeros(op) ? 0 : op->stamp;
+    ret->writer = leaves_zeros(op) ? NULL : op;
     ret->fate = view_fate(v, op);
     ret->end = op_latest(v, op);
     if (op->kind == H_WRITE && unit - op->page >= op_units(op)) { /* behind a short write's end */

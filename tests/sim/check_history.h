@@ -8,7 +8,7 @@
  * elsewhere (RULES B10), or by preceding one that is covered (RULES B2: a file is as of one commit,
  * so what survives is a prefix). Nobody but the mount's own applications ever saw a LOST change:
  * that is what makes it one. Of a WRITE that the kernel divided, what was not seen is MAYBE. A
- * truncate leaves zeros, of which nobody can say whose they are; when
+ * truncate, or a hole, leaves zeros, of which nobody can say whose they are; when
  * it would be LOST it is MAYBE instead, and view_loss() tells.
  *
  * A precedes B when A ended before B began; what shares a moment is concurrent. */
@@ -92,7 +92,7 @@ const char *op_text(const struct history_op *op, char text[HISTORY_TEXT]);
 /* ---- one unit of a file as a register ---------------------------------------------------------
  */
 
-enum event_kind { EVENT_WRITE, EVENT_READ, EVENT_ZERO /* TRUNCATE */ };
+enum event_kind { EVENT_WRITE, EVENT_READ, EVENT_ZERO /* TRUNCATE, PUNCH */ };
 
 struct event {
     time_us start, end; /* end TIME_NEVER: MAYBE */

@@ -36,7 +36,8 @@ static bool never_granted(const struct history_op *op)
 
 static bool is_io(const struct history_op *op)
 {
-    return op->kind == H_READ || op->kind == H_WRITE || op->kind == H_TRUNCATE;
+    return op->kind == H_READ || op->kind == H_WRITE || op->kind == H_TRUNCATE ||
+           op->kind == H_PUNCH;
 }
 
 /* An application does one thing after another, so its operations are in the order of the history.

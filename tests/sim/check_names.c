@@ -215,6 +215,8 @@ static void take_in(struct names *n, const struct history_op *op)
     case H_NAMED:
     case H_LOCK:
     case H_UNLOCK:
+    case H_PUNCH:
+    case H_COPY:
         break;
     }
 }

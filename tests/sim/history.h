@@ -49,6 +49,9 @@ enum history_kind {
     H_READLINK, /* path -> file, stamp */
     H_LOCK,     /* file, units page .. page + pages - 1, of bytes; exclusive: for writing */
     H_UNLOCK,   /* the same */
+    H_PUNCH,    /* file, units page .. page + pages - 1 become zeros; the size stays */
+    H_COPY, /* file, page, pages -> `bytes`: they went to a file of the application's own. Once it
+               has read them there this is a READ: it tells what they were meanwhile */
 };
 
 struct history_op {

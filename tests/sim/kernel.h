@@ -40,6 +40,12 @@ void sys_write(struct kernel *k, uint64_t fd, uint64_t offset, struct blob *data
 void sys_fsync(struct kernel *k, uint64_t fd, sys_done *done, void *ctx);
 void sys_fstat(struct kernel *k, uint64_t fd, sys_done *done, void *ctx);
 void sys_ftruncate(struct kernel *k, uint64_t fd, uint64_t size, sys_done *done, void *ctx);
+/* fallocate(2): a hole, or zeros that keep the size. */
+void sys_punch(struct kernel *k, uint64_t fd, uint64_t offset, uint64_t size, bool zero,
+               sys_done *done, void *ctx);
+/* copy_file_range(2) */
+void sys_copy(struct kernel *k, uint64_t fd, uint64_t offset, uint64_t to_fd, uint64_t to_offset,
+              uint64_t size, sys_done *done, void *ctx);
 /* fcntl(2): F_SETLK or, when it waits, F_SETLKW. */
 void sys_lock(struct kernel *k, uint64_t fd, const struct client_lock *lock, sys_done *done,
               void *ctx);

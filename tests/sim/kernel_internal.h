@@ -129,7 +129,8 @@ struct call {
     int flags;
     uint32_t mode;
     uint64_t fd, offset, size, progress;
-    struct blob *data, *chunk; /* WRITE: all, and the part that is on its way */
+    uint64_t to_ino, to_fh, to_offset; /* copy_file_range(2) */
+    struct blob *data, *chunk;         /* WRITE: all, and the part that is on its way */
     uint64_t chunk_size;
     uint64_t attr_version, epoch; /* when the last request was sent */
     int read_err;

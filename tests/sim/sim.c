@@ -301,6 +301,8 @@ void sim_begin(const struct sim_options *options)
     sim_draw_swarm(options->seed, &sim->swarm);
     if (options->no_locks)
         sim->swarm.locks = false;
+    if (options->no_ranges)
+        sim->swarm.ranges = false;
     if (options->mounts_max && sim->swarm.mounts > options->mounts_max)
         sim->swarm.mounts = options->mounts_max;
     if (options->apps_max && sim->swarm.apps > options->apps_max)

@@ -76,6 +76,7 @@ struct sim_options {
     uint32_t faults_off; /* mask: kinds never injected (the shrinker, people) */
     uint32_t mounts_max; /* 0: as drawn */
     bool no_locks;       /* applications lock nothing: as seeds from before there were locks */
+    bool no_ranges;      /* ... punch no holes and copy nothing by reference */
     uint32_t apps_max;   /* 0: as drawn */
     bool trace;          /* to stderr: faults, log lines of all processes, operations */
 };
@@ -84,7 +85,9 @@ struct sim_options {
 struct sim_swarm {
     uint32_t copies, witnesses, mounts, apps; /* apps per mount */
     bool session_consistency;
-    bool locks; /* applications lock ranges of files */
+    bool locks;      /* applications lock ranges of files */
+    bool ranges;     /* ... punch holes, and copy by reference */
+    bool hot_ranges; /* ... mostly of one file that changes all the time */
     bool leader_lease;
     char election[16];     /* strategy of election/ */
     uint32_t faults;       /* mask of enum sim_fault */
@@ -111,6 +114,7 @@ enum sim_stream {
     RND_PROCESS,
     RND_LOCKS,
     RND_HEIR,
+    RND_RANGES,
     RND_COUNT
 };
 

@@ -126,4 +126,6 @@ void sim_draw_swarm(uint64_t seed, struct sim_swarm *ret)
     ret->locks = sim_below(RND_LOCKS, 2) == 0; /* of a stream of their own */
     if (sim_below(RND_HEIR, 3) == 0)
         ret->faults |= 1u << FAULT_HEIR;
+    ret->ranges = sim_below(RND_RANGES, 2) == 0;
+    ret->hot_ranges = ret->ranges && sim_below(RND_RANGES, 4) == 0;
 }

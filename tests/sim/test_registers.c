@@ -144,6 +144,34 @@ START_TEST(lost_truncate)
 }
 END_TEST
 
+/* A hole is zeros in its units, and in no others. */
+START_TEST(holes_as_they_should_be)
+{
+    put(1, 10, 20, 0, 4, 1);
+    struct history_op *hole = add(H_PUNCH, 2, 30, 40);
+    hole->file = FILE_A;
+    hole->page = 1;
+    hole->pages = 2;
+    got(1, 35, 45, 0, 4, 1, 1, 0, 1);
+    got(2, 50, 60, 0, 4, 1, 0, 0, 1);
+    check_registers(&h);
+    expect_silence();
+}
+END_TEST
+
+START_TEST(lost_hole)
+{
+    put(1, 10, 20, 0, 4, 1);
+    struct history_op *hole = add(H_PUNCH, 2, 30, 40);
+    hole->file = FILE_A;
+    hole->page = 1;
+    hole->pages = 2;
+    got(1, 50, 60, 0, 4, 1, 0, 1, 1);
+    check_registers(&h);
+    expect_complaint("registers", "lost truncate");
+}
+END_TEST
+
 START_TEST(zeros_between_two_sights)
 {
     put(1, 10, 20, 0, 1, 1);
@@ -335,6 +363,8 @@ int main(void)
     tcase_add_test(tc, seen_before_it_was_written);
     tcase_add_test(tc, seen_before_its_write_was_over);
     tcase_add_test(tc, lost_truncate);
+    tcase_add_test(tc, holes_as_they_should_be);
+    tcase_add_test(tc, lost_hole);
     tcase_add_test(tc, zeros_between_two_sights);
     tcase_add_test(tc, unknown_outcomes_may_be_late_or_never);
     tcase_add_test(tc, unsynced_writes_of_a_dead_mount_may_vanish);

@@ -80,7 +80,7 @@ static void on_open(void *ctx, const struct sys_result *r)
         a->fds[a->slot] = a->opening;
     } else {
         a->then = a->number == READER_APP ? app_read_back_next : NULL;
-        a->replacing = 0;
+        a->replacing = a->copying = 0;
     }
     app_next(a);
 }
@@ -90,6 +90,7 @@ bool app_open_path(struct app *a, const char *path, int flags)
 {
     if (free_slot(a) == FDS) {
         a->then = NULL;
+        a->copying = 0;
         app_close_fd(a, (unsigned)work_below(FDS));
         return false;
     }
@@ -235,6 +236,8 @@ static void on_list(void *ctx, const struct sys_result *r)
             op->stamps[i] = hash64(r->names[i], strlen(r->names[i]));
         qsort(op->stamps, op->stamps_count, sizeof *op->stamps, compare_stamps);
         for (size_t i = 0; workload.reading_back && i < r->names_count; i++) {
+            if (r->names[i][0] == 'c') /* copies: what they hold was written elsewhere */
+                continue;
             char path[2 * PATH_SPACE];
             (void)snprintf(path, sizeof path, "%s/%s", strcmp(op->path, "/") == 0 ? "" : op->path,
                            r->names[i]);

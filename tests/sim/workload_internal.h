@@ -4,6 +4,7 @@
  *     workload_record.c  operations in the history
  *     workload_calls.c   system calls and their answers
  *     workload_locks.c   byte-range locks
+ *     workload_ranges.c  holes, and copies by reference
  *     workload_steps.c   what is done next */
 #ifndef TALLY_TESTS_SIM_WORKLOAD_INTERNAL_H
 #define TALLY_TESTS_SIM_WORKLOAD_INTERNAL_H
@@ -48,6 +49,10 @@ struct app {
     struct fd fds[FDS];
     struct fd opening;
     unsigned slot;      /* of the descriptor that the call is on */
+    unsigned growing;   /* step of what it does to the file that grows and shrinks */
+    unsigned copying;   /* step of a copy by reference, 0: none */
+    unsigned copy_from; /* ... the source's slot */
+    size_t copy_op;     /* ... its operation */
     unsigned replacing; /* step of a replace by rename, 0: none */
     char target[PATH_SPACE];
     struct blob *read; /* READ_ALL so far */
@@ -114,6 +119,11 @@ void app_replace_step(struct app *a);
 
 /* Locks, unlocks, or opens something. */
 void app_lock_step(struct app *a);
+
+/* ---- workload_ranges.c ----------------------------------------------------------------------- */
+
+/* Makes a hole, copies, or opens something. */
+void app_range_step(struct app *a);
 
 /* ---- workload_steps.c ------------------------------------------------------------------------ */
 

@@ -300,6 +300,8 @@ void app_turn(void *ctx, uint64_t generation)
         (void)close_next(a);
     else if (sim_swarm()->locks && sim_below(RND_LOCKS, 6) == 0)
         app_lock_step(a);
+    else if (sim_swarm()->ranges && sim_below(RND_RANGES, sim_swarm()->hot_ranges ? 2 : 8) == 0)
+        app_range_step(a);
     else
         do_work(a, draw_work());
 }
