@@ -12,6 +12,8 @@
 
 #include "repl/base/mem.h"
 
+enum { WRITEV_MAX = 512 }; /* parts of one call */
+
 /* Set by a test while the store's threads run. */
 static _Atomic(file_fault_fn *) fault;
 static _Atomic(void *) fault_ctx;
@@ -58,13 +60,12 @@ int file_write_at(int fd, const void *data, size_t size, uint64_t offset)
     return file_writev_at(fd, &part, 1, offset);
 }
 
-int file_writev_at(int fd, struct iovec *parts, int count, uint64_t offset)
+static int writev_at(int fd, struct iovec *parts, int count, uint64_t offset, int flags)
 {
-    int rc = fault_ask(FILE_WRITE, fd);
-    if (rc < 0)
-        return rc;
     while (count > 0) {
-        ssize_t n = pwritev(fd, parts, count < 512 ? count : 512, (off_t)offset);
+        int now = count < WRITEV_MAX ? count : WRITEV_MAX;
+        ssize_t n = flags ? pwritev2(fd, parts, now, (off_t)offset, flags)
+                          : pwritev(fd, parts, now, (off_t)offset);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
@@ -81,6 +82,22 @@ int file_writev_at(int fd, struct iovec *parts, int count, uint64_t offset)
         }
     }
     return 0;
+}
+
+int file_writev_at(int fd, struct iovec *parts, int count, uint64_t offset)
+{
+    int rc = fault_ask(FILE_WRITE, fd);
+    return rc < 0 ? rc : writev_at(fd, parts, count, offset, 0);
+}
+
+/* More than one call takes would flush more than once; and a test that makes the flush fail wants
+ * the bytes written. */
+int file_writev_durably_at(int fd, struct iovec *parts, int count, uint64_t offset)
+{
+    if (count <= WRITEV_MAX && fault == NULL)
+        return writev_at(fd, parts, count, offset, RWF_DSYNC);
+    int rc = file_writev_at(fd, parts, count, offset);
+    return rc < 0 ? rc : file_sync(fd);
 }
 
 int file_write_zeros(int fd, uint64_t offset, uint64_t size)

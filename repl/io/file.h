@@ -16,6 +16,8 @@ bool file_read_now_at(int fd, void *data, size_t size, uint64_t offset);
 int file_write_at(int fd, const void *data, size_t size, uint64_t offset);
 /* Changes `parts` on the way. */
 int file_writev_at(int fd, struct iovec *parts, int count, uint64_t offset);
+/* The same, durable at the end, in one call where the system has one. */
+int file_writev_durably_at(int fd, struct iovec *parts, int count, uint64_t offset);
 /* Writes zeros, so that later overwrites need no new metadata. */
 int file_write_zeros(int fd, uint64_t offset, uint64_t size);
 /* fdatasync. After a failure nothing is known about what was written before (RULES S3). */

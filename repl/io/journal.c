@@ -317,12 +317,9 @@ static bool write_group(struct journal *j, struct list *items, uint32_t size, ui
     }
     assert(at == size);
     part_add(j, zeros, align_up(size, GROUP_ALIGN) - size);
-    int rc = file_writev_at(j->current.fd, j->parts.items, (int)j->parts.count, j->offset);
+    int rc = file_writev_durably_at(j->current.fd, j->parts.items, (int)j->parts.count, j->offset);
     if (rc < 0)
-        journal_die("write", rc);
-    rc = file_sync(j->current.fd);
-    if (rc < 0)
-        journal_die("fdatasync", rc);
+        journal_die("write or flush", rc);
     journal_item_free(control);
     j->offset += align_up(size, GROUP_ALIGN);
     j->end = lsn_make(j->current.generation, j->offset);

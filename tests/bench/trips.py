@@ -93,7 +93,7 @@ def switches(pid):
     return total
 
 
-FLUSHES = ('fdatasync', 'fsync', 'sync_file_range', 'msync')
+FLUSHES = ('fdatasync', 'fsync', 'pwritev2', 'msync')  # pwritev2 is used with RWF_DSYNC only
 
 
 class Counter:
