@@ -586,6 +586,9 @@ void op_withdraw_lock(struct client *c, const struct op *op);
 bool op_closes_locks(struct client *c, struct op *op);
 void handle_close_locks(struct client *c, struct handle *h);
 bool handle_lost_locks(const struct client *c, uint64_t fh);
+/* No lock was taken through it, or none was given to others yet: the session lives. Else the leader
+ * has to be asked before an answer that relies on the lock. */
+bool handle_locks_hold(const struct client *c, uint64_t fh);
 /* The session that had them ended. */
 void locks_lost(struct client *c);
 void locks_free(struct client *c);

@@ -22,7 +22,7 @@ struct rpc *op_question(struct client *c, struct op *op, Fs__Request__BodyCase w
                         void (*done)(struct client *, struct rpc *, const struct Fs__Reply *,
                                      struct blob *))
 {
-    bool near = c->config.consistency == CLIENT_SESSION;
+    bool near = c->config.consistency == CLIENT_SESSION && handle_locks_hold(c, op->a.fh);
     struct rpc *r = rpc_new(near ? RPC_COPY : RPC_LEADER, op, done);
     if (near) {
         r->req->min_index = c->token;
@@ -107,7 +107,8 @@ static void on_attr(struct client *c, struct rpc *r, const struct Fs__Reply *rep
     (void)bulk;
     struct op *op = r->op;
     int err = op_inode_error(r, reply);
-    if (err == 0 && (reply->body_case != FS__REPLY__BODY_ATTR || reply->attr == NULL)) {
+    if (err == 0 && (reply->body_case != FS__REPLY__BODY_ATTR || reply->attr == NULL ||
+                     handle_lost_locks(c, op->a.fh))) {
         err = EIO;
     }
     if (err != 0) {
@@ -124,7 +125,7 @@ void op_getattr(struct client *c, struct op *op)
         op_fail(c, op, EIO);
         return;
     }
-    if (i != NULL && inode_attr_fresh(c, i)) {
+    if (i != NULL && inode_attr_fresh(c, i) && handle_locks_hold(c, op->a.fh)) {
         op_answer_attr(c, op, i);
         return;
     }

@@ -135,6 +135,9 @@ static void on_read_done(struct client *c, struct op *op, int err)
 {
     struct read_job *job = op->job;
     struct inode *i = inode_find(c, op->a.ino);
+    if (err == 0 && handle_lost_locks(c, op->a.fh)) {
+        err = EIO; /* meanwhile */
+    }
     if (err != 0) {
         op_fail(c, op, err);
         return;
@@ -187,7 +190,8 @@ static void on_read_attr(struct client *c, struct rpc *r, const struct Fs__Reply
     (void)bulk;
     struct op *op = r->op;
     int err = op_inode_error(r, reply);
-    if (err == 0 && (reply->body_case != FS__REPLY__BODY_ATTR || reply->attr == NULL)) {
+    if (err == 0 && (reply->body_case != FS__REPLY__BODY_ATTR || reply->attr == NULL ||
+                     handle_lost_locks(c, op->a.fh))) {
         err = EIO;
     }
     if (err != 0) {
@@ -209,7 +213,8 @@ void op_read(struct client *c, struct op *op)
         op_fail(c, op, EIO);
         return;
     }
-    if (c->config.consistency == CLIENT_SESSION || (i != NULL && inode_data_fresh(c, i))) {
+    bool sure = c->config.consistency == CLIENT_SESSION || (i != NULL && inode_data_fresh(c, i));
+    if (sure && handle_locks_hold(c, op->a.fh)) {
         start_read(c, op);
         return;
     }

@@ -60,6 +60,13 @@ bool handle_lost_locks(const struct client *c, uint64_t fh)
     return h != NULL && h->locks_lost && !MUTANT(lost_locks_relied_on);
 }
 
+bool handle_locks_hold(const struct client *c, uint64_t fh)
+{
+    const struct handle *h = fh != 0 ? handle_find(c, fh) : NULL;
+    return h == NULL || h->lock_owners.count == 0 || session_lease_valid(c) ||
+           MUTANT(lost_locks_relied_on);
+}
+
 static void lose_locks(struct client *c, struct handle *h)
 {
     vec_clear(&h->lock_owners);

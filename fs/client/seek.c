@@ -72,8 +72,9 @@ static void on_extents(struct client *c, struct rpc *r, const struct Fs__Reply *
     (void)bulk;
     struct op *op = r->op;
     int err = op_inode_error(r, reply);
-    if (err == 0 && (reply->body_case != FS__REPLY__BODY_EXTENTS || reply->extents->attr == NULL ||
-                     reply->extents->until <= r->req->extents->first_page)) {
+    if (err == 0 &&
+        (reply->body_case != FS__REPLY__BODY_EXTENTS || reply->extents->attr == NULL ||
+         reply->extents->until <= r->req->extents->first_page || handle_lost_locks(c, op->a.fh))) {
         err = EIO;
     }
     if (err != 0) {
@@ -131,7 +132,8 @@ static void on_attr(struct client *c, struct rpc *r, const struct Fs__Reply *rep
     (void)bulk;
     struct op *op = r->op;
     int err = op_inode_error(r, reply);
-    if (err == 0 && (reply->body_case != FS__REPLY__BODY_ATTR || reply->attr == NULL)) {
+    if (err == 0 && (reply->body_case != FS__REPLY__BODY_ATTR || reply->attr == NULL ||
+                     handle_lost_locks(c, op->a.fh))) {
         err = EIO;
     }
     if (err != 0) {
@@ -150,7 +152,8 @@ void op_seek(struct client *c, struct op *op)
         op_fail(c, op, EIO);
         return;
     }
-    if (c->config.consistency == CLIENT_SESSION || (i != NULL && inode_data_fresh(c, i))) {
+    bool sure = c->config.consistency == CLIENT_SESSION || (i != NULL && inode_data_fresh(c, i));
+    if (sure && handle_locks_hold(c, op->a.fh)) {
         start(c, op);
         return;
     }

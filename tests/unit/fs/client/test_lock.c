@@ -195,6 +195,63 @@ START_TEST(a_session_that_ended_fails_its_descriptors)
 }
 END_TEST
 
+/* Mount 0 is silent until its lock is mount 1's. */
+static void lose_the_lock(void)
+{
+    w.mounts[0].silent = w.mounts[0].held = true;
+    world_pass(&w, 6 * TIME_S);
+    ck_assert_int_eq(lock(1, g, 1, CLIENT_LOCK_WRITE), 0);
+    w.mounts[0].silent = w.mounts[0].held = false;
+}
+
+START_TEST(a_read_that_finds_the_session_ended)
+{
+    /* Goal: the question that tells the mount of the end is asked again under the new session, and
+     * its answer is none for who relies on the lock. */
+    ck_assert_int_eq(lock(0, f, 1, CLIENT_LOCK_WRITE), 0);
+    lose_the_lock();
+    ck_assert_int_eq(read_by(0, f), EIO);
+}
+END_TEST
+
+START_TEST(a_follower_does_not_know_who_has_the_lock)
+{
+    /* Goal: at consistency=session reads need no leader, unless they rely on a lock: a mount that
+     * was stopped for long has lost it, and no follower tells. */
+    world_close(&w);
+    world_open(&w);
+    world_add_mount(&w, 0, CLIENT_SESSION);
+    world_add_mount(&w, 1, CLIENT_SESSION);
+    const struct world_answer *a = world_do(&w, 0,
+                                            (struct client_op){.kind = CLIENT_MAKE,
+                                                               .parent = WORLD_ROOT,
+                                                               .name = "f",
+                                                               .mode = S_IFREG | 0644,
+                                                               .open = true,
+                                                               .flags = O_RDWR | O_CREAT});
+    f = (struct file){a->attr.ino, a->fh};
+    ck_assert_int_eq(close_by(0, f, 1), 0);
+    world_pass(&w, 60 * TIME_S); /* the write lease goes back */
+    g = open_file(1, f.ino);
+    struct file unlocked = open_file(0, f.ino);
+    ck_assert_int_eq(lock(0, f, 1, CLIENT_LOCK_WRITE), 0);
+    lose_the_lock();
+    w.mute = w.leader;
+    struct client_op get = {.kind = CLIENT_GETATTR, .ino = f.ino, .fh = f.fh};
+    struct client_op get_unlocked = {.kind = CLIENT_GETATTR, .ino = f.ino, .fh = unlocked.fh};
+    struct client_op read = {.kind = CLIENT_READ, .ino = f.ino, .fh = f.fh, .size = 10};
+    uint64_t attr = world_start(&w, 0, get), data = world_start(&w, 0, read);
+    ck_assert_int_eq(world_do(&w, 0, get_unlocked)->err, 0);
+    world_pass(&w, 2 * TIME_S);
+    ck_assert_ptr_null(world_find(&w, 0, attr));
+    ck_assert_ptr_null(world_find(&w, 0, data));
+    w.mute = 0;
+    world_pass(&w, 5 * TIME_S);
+    ck_assert_int_eq(world_find(&w, 0, attr)->err, EIO);
+    ck_assert_int_eq(world_find(&w, 0, data)->err, EIO);
+}
+END_TEST
+
 START_TEST(the_last_close_ends_what_belongs_to_the_open_file)
 {
     struct client_op op = lock_op(f, 5, CLIENT_LOCK_WRITE, false);
@@ -222,6 +279,8 @@ int main(void)
     tcase_add_test(t, granted_to_who_had_given_up);
     tcase_add_test(t, a_close_that_is_given_up_gives_the_lock_back);
     tcase_add_test(t, a_session_that_ended_fails_its_descriptors);
+    tcase_add_test(t, a_read_that_finds_the_session_ended);
+    tcase_add_test(t, a_follower_does_not_know_who_has_the_lock);
     tcase_add_test(t, the_last_close_ends_what_belongs_to_the_open_file);
     suite_add_tcase(suite, t);
     return run_suite(suite);
