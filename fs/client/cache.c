@@ -44,8 +44,7 @@ static void inode_free(struct client *c, struct inode *i)
     free(i);
 }
 
-/* Linux opens fifos and devices without asking: one may be open as long as it knows the inode. */
-static bool opened_unseen(const struct inode *i)
+bool inode_opened_unseen(const struct inode *i)
 {
     return i->nlookup != 0 && i->known &&
            (S_ISFIFO(i->attr.mode) || S_ISCHR(i->attr.mode) || S_ISBLK(i->attr.mode));
@@ -53,13 +52,13 @@ static bool opened_unseen(const struct inode *i)
 
 static bool inode_needed(const struct inode *i)
 {
-    return i->file != NULL || opened_unseen(i) || i->busy[0] != 0 || i->busy[1] != 0 ||
+    return i->file != NULL || inode_opened_unseen(i) || i->busy[0] != 0 || i->busy[1] != 0 ||
            i->opening != 0 || i->opens != 0 || i->denied != 0 || i->ino == ROOT_INO;
 }
 
 bool inode_wanted(const struct client *c, const struct inode *i)
 {
-    return i->opens != 0 || i->opening != 0 || c->now < i->wanted_until || opened_unseen(i);
+    return i->opens != 0 || i->opening != 0 || c->now < i->wanted_until || inode_opened_unseen(i);
 }
 
 void inode_settle(struct client *c, struct inode *i)

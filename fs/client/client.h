@@ -184,6 +184,8 @@ enum client_effect_kind {
                             never blocks */
     CLIENT_NOTIFY_DATA,  /* pages of ino: off=0, on the driver's helper thread; nobody waits */
     CLIENT_NOTIFY_NAMES, /* all names: FUSE_NOTIFY_INC_EPOCH */
+    CLIENT_NOTIFY_PRUNE, /* ino: forgotten unless a program has it: FUSE_NOTIFY_PRUNE, where it is
+                            known; never blocks */
     CLIENT_TOKEN, /* keep {session, uuid, token} in the mount's token file (atomically, need not be
                      synced) */
     CLIENT_LOG,   /* text, for the log: sessions lost, data dropped, ... */

@@ -284,6 +284,8 @@ struct inode *inode_get(struct client *c, uint64_t ino); /* made when missing */
 struct inode *inode_find(const struct client *c, uint64_t ino);
 /* It counts as open when somebody asks: its last name may go, the file is kept. */
 bool inode_wanted(const struct client *c, const struct inode *i);
+/* Linux opens fifos and devices without asking: one may be open as long as it knows the inode. */
+bool inode_opened_unseen(const struct inode *i);
 /* Frees it when nothing needs it; else keeps it, the least recently used go first. */
 void inode_settle(struct client *c, struct inode *i);
 /* Takes newer attributes over; true when they are the newest. */

@@ -199,6 +199,10 @@ static void learn_holds(struct client *c, const struct Fs__RenewReply *renew)
         } else {
             i->orphan = true;
             file_drop_hold(c, i); /* at once, or when it is closed */
+            if (inode_opened_unseen(
+                    i)) { /* its name was removed elsewhere: Linux may keep it long */
+                effect_add(c, CLIENT_NOTIFY_PRUNE)->ino = i->ino;
+            }
         }
     }
 }

@@ -62,6 +62,7 @@ void kernel_notify_data(struct kernel *k, uint64_t ino);
 /* Every name is to be asked again. Never blocks. Without epochs names are never cached: nothing to
  * do. */
 void kernel_notify_names(struct kernel *k);
+void kernel_notify_prune(struct kernel *k, uint64_t ino);
 
 /* Takes the mount point away while requests go on being answered; on_end comes when the last open
  * file is closed. Returns at once; on_detached tells when the mount point is free. Once only. */

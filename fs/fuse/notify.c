@@ -10,6 +10,7 @@
 
 enum {
     NOTIFY_INC_EPOCH = 8, /* FUSE_NOTIFY_INC_EPOCH of FUSE 7.44: newer than Debian 12's headers */
+    NOTIFY_PRUNE = 9,     /* FUSE_NOTIFY_PRUNE of FUSE 7.45 */
     STOP_PATIENCE_S = 1,
 };
 
@@ -104,6 +105,24 @@ void kernel_notify_names(struct kernel *k)
         uint64_t unique;
     } message = {.len = sizeof message, .error = NOTIFY_INC_EPOCH, .unique = 0};
     _Static_assert(sizeof message == 16, "fuse_out_header");
+    struct iovec iov = {.iov_base = &message, .iov_len = sizeof message};
+    (void)!writev(fuse_session_fd(k->session), &iov, 1);
+}
+
+/* An older kernel refuses it, and forgets the inode when it needs the memory. */
+void kernel_notify_prune(struct kernel *k, uint64_t ino)
+{
+    if (!k->init_done || k->ended)
+        return;
+    struct {
+        uint32_t len;
+        int32_t error;
+        uint64_t unique;
+        uint32_t count, padding;
+        uint64_t spare;
+        uint64_t ino;
+    } message = {.len = sizeof message, .error = NOTIFY_PRUNE, .count = 1, .ino = ino};
+    _Static_assert(sizeof message == 40, "fuse_out_header, fuse_notify_prune_out, one nodeid");
     struct iovec iov = {.iov_base = &message, .iov_len = sizeof message};
     (void)!writev(fuse_session_fd(k->session), &iov, 1);
 }

@@ -4,6 +4,7 @@ import errno
 import mmap
 import os
 import random
+import time
 
 PAGE = 4096
 
@@ -347,6 +348,20 @@ def unlinked_fifo(v, d):
     v.same(os.fstat(ends[1]).st_mode & 0o777, 0o600, 'its mode')
     for fd in ends:
         v.gives(0, os.close, fd)
+    used = files_used(v)
+    v.make('fifo', d, 'p')
+    for _ in v.roots:
+        os.stat(v.at(d, 'p'))
+    v.gives(0, os.unlink, v.at(d, 'p'))
+    deadline = time.monotonic() + 10
+    while files_used(v) > used and time.monotonic() < deadline:
+        time.sleep(0.05)
+    v.check(files_used(v) <= used, 'it is freed when no program has it open, though other mounts have seen it')
+
+
+def files_used(v):
+    st = os.statvfs(v.at())
+    return st.f_files - st.f_ffree
 
 
 def mappings(v, d):

@@ -157,6 +157,8 @@ void mount_carry_out(struct mount *m, const struct client_effect *e)
     case CLIENT_NOTIFY_NAMES:
         kernel_notify_names(m->kernel);
         break;
+    case CLIENT_NOTIFY_PRUNE: /* its kernel makes no fifos */
+        break;
     case CLIENT_TOKEN:
         keep_token(m, e);
         break;

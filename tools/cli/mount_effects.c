@@ -144,6 +144,9 @@ static void carry_out(struct mount *m, const struct client_effect *e)
     case CLIENT_NOTIFY_NAMES:
         kernel_notify_names(m->kernel);
         break;
+    case CLIENT_NOTIFY_PRUNE:
+        kernel_notify_prune(m->kernel, e->ino);
+        break;
     case CLIENT_TOKEN:
         keep_token(m, e);
         break;

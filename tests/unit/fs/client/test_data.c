@@ -742,8 +742,10 @@ START_TEST(fifo_removed_while_it_may_be_open)
             ck_assert_int_eq(world_do(&w, m, ask)->err, 0);
             struct client_op forget = {.kind = CLIENT_FORGET, .ino = ino, .nlookup = 1};
             (void)world_start(&w, m, forget);
+            w.mounts[1].pruned = 0;
             world_pass(&w, 5 * TIME_S);
             ck_assert_int_eq(exists(ino), m == 0);
+            ck_assert_int_eq(w.mounts[1].pruned != 0, m == 0); /* its kernel is asked to forget */
         }
     }
 }

@@ -281,6 +281,9 @@ static void carry_out(struct world *w, int m, const struct client_effect *e)
     case CLIENT_NOTIFY_NAMES:
         mount->notified_names++;
         break;
+    case CLIENT_NOTIFY_PRUNE:
+        mount->pruned++;
+        break;
     case CLIENT_LOG:
         mount->logs++;
         break;

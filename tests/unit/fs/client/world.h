@@ -28,7 +28,7 @@ struct world_mount {
     time_us wake_at;
     uint64_t next_id;
     vec_of(struct world_answer) answers;
-    unsigned notified_attr, notified_data, notified_names, logs, puts, sends;
+    unsigned notified_attr, notified_data, notified_names, pruned, logs, puts, sends;
     bool stopped;
     bool held;    /* what nodes say does not arrive for now */
     bool silent;  /* what it says does not arrive for now */
