@@ -15,6 +15,7 @@ import stat
 import sys
 
 RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2
+AT_SYMLINK_FOLLOW = 0x400
 FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE = 1, 2, 16
 NAMES, DEPTH = 12, 4  # per directory; of directories
 SIZE_MAX = 300_000
@@ -77,6 +78,18 @@ class Mix:
         path = self.new()
         os.close(self.open(path, os.O_CREAT | os.O_RDWR | self.random.choice((0, 0, os.O_EXCL, os.O_TRUNC))))
         self.note(path)
+
+    def tmpfile(self):
+        """A file without a name, which some are given in the end."""
+        fd = os.open(self.random.choice(self.folders), os.O_TMPFILE | os.O_RDWR, 0o600)
+        try:
+            os.write(fd, self.some())
+            if self.random.random() < 0.5:
+                new = self.new()
+                _checked(_libc.linkat(-100, f'/proc/self/fd/{fd}'.encode(), -100, os.fsencode(new), AT_SYMLINK_FOLLOW))
+                self.note(new)
+        finally:
+            os.close(fd)
 
     def keep(self):
         self.fds.append(self.open(self.old(), os.O_RDWR))
@@ -189,7 +202,7 @@ class Mix:
         finally:
             os.close(fd)
 
-    KINDS = (create, create, create, keep, mkdir, mkdir, mknod, rename, rename, rename_directory, rename_flags, link, link, symlink, unlink, unlink,
+    KINDS = (create, create, create, tmpfile, keep, mkdir, mkdir, mknod, rename, rename, rename_directory, rename_flags, link, link, symlink, unlink, unlink,
              rmdir, write, write, write, append, read, read_map, truncate, allocate, copy, fsync, set_xattr, set_xattr,
              remove_xattr, list_xattr, chmod, chown, utime, stat, readlink, list, sync_directory)
 
