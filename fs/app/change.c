@@ -79,6 +79,8 @@ static void pin_all(struct fs_app *app, struct request *r)
     r->victim = 0;
     switch (op->body_case) {
     case FS__OP__BODY_MAKE:
+        if (op->make->nameless)
+            break; /* nobody else can see it */
         pin_name(app, r, op->make->parent, op->make->name);
         if (!op->make->exclusive && find(app, op->make->parent, op->make->name, &attr))
             pin_target(app, r, attr.ino); /* its attributes are the answer */

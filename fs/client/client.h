@@ -109,6 +109,7 @@ struct client_op {
     bool plus;
     bool hole;      /* SEEK */
     bool open;      /* MAKE: also open it (FUSE CREATE) */
+    bool nameless;  /* MAKE: O_TMPFILE, `name` is empty; LINK gives it one */
     bool kill_sgid; /* SETXATTR of an access ACL: the caller may not keep the setgid bit */
     struct client_lock lock;
     struct blob *data; /* borrowed; the client takes a reference when it keeps it */

@@ -157,7 +157,11 @@ static void on_made(struct client *c, struct rpc *r, const struct Fs__Reply *rep
     learn_plain(c, made->parent);
     struct inode *i = op_learn(c, r, reply, made->attr);
     i->opening++; /* stays while lease and handle are sorted out */
-    set_name(c, op->a.parent, op->a.name, i->ino);
+    if (op->a.nameless) {
+        i->orphan = true;
+    } else {
+        set_name(c, op->a.parent, op->a.name, i->ino);
+    }
     if (made->created && r->req->op->make->lease) {
         take_lease(c, r, i, made->attr);
     }
@@ -180,14 +184,15 @@ static void on_made(struct client *c, struct rpc *r, const struct Fs__Reply *rep
     if (op->a.open && !op->answered) {
         fh = handle_new(c, i, op->a.flags)->fh;
     }
-    op_answer_entry(c, op, op->a.parent, i, fh);
+    op_answer_entry(c, op, op->a.nameless ? 0 : op->a.parent, i, fh);
     i->opening--;
+    file_drop_hold(c, i); /* its opener was killed */
     inode_settle(c, i);
 }
 
 void op_make(struct client *c, struct op *op)
 {
-    struct inode *dir = inode_get(c, op->a.parent);
+    struct inode *dir = op->a.nameless ? NULL : inode_get(c, op->a.parent);
     op_busy(op, dir, BUSY_NAMES);
     op_busy(op, dir, BUSY_ATTR);
     op->why = "the leader, who makes it";
@@ -198,6 +203,7 @@ void op_make(struct client *c, struct op *op)
     m->name = op_bytes(op->a.name);
     m->mode = op->a.mode;
     m->umask = op->a.umask;
+    m->nameless = op->a.nameless;
     m->uid = op->a.uid;
     m->gid = op->a.gid;
     m->rdev = op->a.rdev;
@@ -382,6 +388,7 @@ static void on_linked(struct client *c, struct rpc *r, const struct Fs__Reply *r
     }
     learn_plain(c, reply->op->parent);
     struct inode *i = op_learn(c, r, reply, reply->op->attr);
+    i->orphan = i->orphan && i->attr.nlink == 0; /* O_TMPFILE: it has a name now */
     set_name(c, op->a.newparent, op->a.newname, i->ino);
     settle_busy(c, op);
     op_answer_entry(c, op, op->a.newparent, i, 0);

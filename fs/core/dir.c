@@ -119,10 +119,75 @@ static bool known_type(uint32_t mode)
            S_ISCHR(mode) || S_ISBLK(mode);
 }
 
+static void hold(struct apply *a, uint64_t ino, uint64_t session)
+{
+    struct fs_session s;
+    struct key k = key_of2(KEY_HOLD, ino, session), of = key_of2(KEY_HOLD_OF, session, ino);
+    if (session_load(a, session, &s) < 0)
+        return; /* it has ended meanwhile, and its opens with it */
+    state_put(a, &k, NULL, 0);
+    state_put(a, &of, NULL, 0);
+}
+
+/* The new object, without a name yet. */
+static int new_inode(struct apply *a, const Fs__Make *m, const struct inode *parent,
+                     struct inode *ret)
+{
+    *ret = (struct inode){.ino = inode_next_number(a),
+                          .mode = m->mode,
+                          .nlink = S_ISDIR(m->mode) ? 2 : !m->nameless,
+                          .uid = m->uid,
+                          .gid = m->gid,
+                          .rdev = m->rdev,
+                          .atime = a->time,
+                          .mtime = a->time,
+                          .ctime = a->time,
+                          .btime = a->time,
+                          .version = a->index,
+                          .data_version = a->index,
+                          .parent = S_ISDIR(m->mode) ? m->parent : 0,
+                          .next_cookie = FS_COOKIE_FIRST,
+                          .nameless = m->nameless};
+    inherit_group(parent, ret);
+    int err = acl_of_new(a, parent, ret, m->umask);
+    if (err)
+        return err;
+    if (S_ISLNK(m->mode)) {
+        struct key k = key_of1(KEY_TARGET, ret->ino);
+        state_put(a, &k, m->target.data, m->target.len);
+        ret->size = m->target.len;
+    }
+    if (m->lease && S_ISREG(m->mode))
+        lease_grant(a, ret);
+    a->reply->created = true;
+    return 0;
+}
+
+/* O_TMPFILE. It is its session's as an unlinked file is that is open there, and goes with it
+ * (RULES L7). The directory says where, and changes nothing of itself. */
+static int make_nameless(struct apply *a, const Fs__Make *m)
+{
+    struct inode parent, inode;
+    int err = load_dir(a, m->parent, &parent);
+    if (!err && (m->name.len || !S_ISREG(m->mode)))
+        err = EINVAL;
+    if (!err)
+        err = new_inode(a, m, &parent, &inode);
+    if (err)
+        return err;
+    hold(a, inode.ino, a->session);
+    inode_store(a, &inode);
+    a->reply->attr = attr_new(&inode);
+    a->reply->orphan = inode.ino;
+    return 0;
+}
+
 int apply_make(struct apply *a, const Fs__Make *m)
 {
-    struct inode parent;
+    struct inode parent, inode;
     struct entry e;
+    if (m->nameless)
+        return make_nameless(a, m);
     int err = check_name(m->name);
     if (!err)
         err = load_dir(a, m->parent, &parent);
@@ -137,51 +202,18 @@ int apply_make(struct apply *a, const Fs__Make *m)
         return r < 0 ? EIO : answer_existing(a, m, &e);
     if (S_ISDIR(m->mode) && parent.nlink >= FS_NLINK_MAX)
         return EMLINK;
-    struct inode inode = {.ino = inode_next_number(a),
-                          .mode = m->mode,
-                          .nlink = S_ISDIR(m->mode) ? 2 : 1,
-                          .uid = m->uid,
-                          .gid = m->gid,
-                          .rdev = m->rdev,
-                          .atime = a->time,
-                          .mtime = a->time,
-                          .ctime = a->time,
-                          .btime = a->time,
-                          .version = a->index,
-                          .data_version = a->index,
-                          .parent = S_ISDIR(m->mode) ? m->parent : 0,
-                          .next_cookie = FS_COOKIE_FIRST};
-    inherit_group(&parent, &inode);
-    err = acl_of_new(a, &parent, &inode, m->umask);
+    err = new_inode(a, m, &parent, &inode);
     if (err)
         return err;
-    if (S_ISLNK(m->mode)) {
-        struct key k = key_of1(KEY_TARGET, inode.ino);
-        state_put(a, &k, m->target.data, m->target.len);
-        inode.size = m->target.len;
-    }
-    if (m->lease && S_ISREG(m->mode))
-        lease_grant(a, &inode);
     add_name(a, &parent, m->name, inode.ino, inode.mode);
     inode_store(a, &parent);
     inode_store(a, &inode);
-    a->reply->created = true;
     a->reply->attr = attr_new(&inode);
     a->reply->parent = attr_new(&parent);
     return 0;
 }
 
 /* ---- losing a name --------------------------------------------------------------------------- */
-
-static void hold(struct apply *a, uint64_t ino, uint64_t session)
-{
-    struct fs_session s;
-    struct key k = key_of2(KEY_HOLD, ino, session), of = key_of2(KEY_HOLD_OF, session, ino);
-    if (session_load(a, session, &s) < 0)
-        return; /* it has ended meanwhile, and its opens with it */
-    state_put(a, &k, NULL, 0);
-    state_put(a, &of, NULL, 0);
-}
 
 /* `inode` lost a name. Without any name left it lives on while sessions have it open (RULES L7). */
 static void lose_name(struct apply *a, struct inode *inode, const uint64_t *holders, size_t count)
@@ -252,13 +284,16 @@ int apply_link(struct apply *a, const Fs__Link *m)
         return ESTALE;
     if (inode_is_dir(&inode))
         return EPERM;
-    if (inode.nlink == 0)
+    if (inode.nlink == 0 && !inode.nameless)
         return ENOENT;
     if (inode.nlink >= FS_NLINK_MAX)
         return EMLINK;
     int r = find_entry(a, m->parent, m->name, &e);
     if (r != -ENOENT)
         return r < 0 ? EIO : EEXIST;
+    if (inode.nameless)
+        holds_free(a, inode.ino);
+    inode.nameless = false;
     inode.nlink++;
     inode_touch(a, &inode, false);
     add_name(a, &parent, m->name, inode.ino, inode.mode);

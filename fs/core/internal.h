@@ -49,6 +49,8 @@ uint64_t inode_next_number(struct apply *a);
 void inode_free(struct apply *a, struct inode *inode);
 /* Frees it when it has neither name nor holder; `except` does not count as a holder. */
 void inode_free_if_unused(struct apply *a, struct inode *inode, uint64_t except);
+/* Nobody holds it open any more as far as the state says. */
+void holds_free(struct apply *a, uint64_t ino);
 Fs__Attr *attr_new(const struct inode *inode);
 
 /* ---- operations: 0 or a positive errno ------------------------------------------------------- */

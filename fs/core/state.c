@@ -150,7 +150,7 @@ uint64_t inode_next_number(struct apply *a)
     return last + 1;
 }
 
-static void free_holds(struct apply *a, uint64_t ino)
+void holds_free(struct apply *a, uint64_t ino)
 {
     struct key prefix = key_of1(KEY_HOLD, ino);
     struct kv_iter *it = state_iter(a->s, &prefix);
@@ -176,7 +176,7 @@ void inode_free(struct apply *a, struct inode *inode)
         struct key target = key_of1(KEY_TARGET, inode->ino);
         state_del(a, &target);
     }
-    free_holds(a, inode->ino);
+    holds_free(a, inode->ino);
     locks_free_all(a, inode->ino);
     state_del(a, &k);
     a->s->totals.inodes--;

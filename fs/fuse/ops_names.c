@@ -84,6 +84,9 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
     struct client_op op = make_op(req, parent, name, (mode & ~(mode_t)S_IFMT) | S_IFREG);
     op.open = true;
     op.flags = (uint32_t)fi->flags;
+    op.nameless = strcmp(name, RAW_NAMELESS) == 0;
+    if (op.nameless)
+        op.name = "";
     request_submit(req, &op, REPLY_CREATE, 0);
 }
 

@@ -21,6 +21,15 @@ static void shorten_setxattr(struct kernel *k, struct fuse_in_header *in)
     k->buf.size -= (size_t)(from - to);
 }
 
+/* O_TMPFILE is a CREATE of the name "/", which no other has. */
+static void turn_tmpfile(struct kernel *k, struct fuse_in_header *in)
+{
+    const char *name = (const char *)(in + 1) + sizeof(struct fuse_create_in);
+    size_t size = sizeof *in + sizeof(struct fuse_create_in) + sizeof RAW_NAMELESS;
+    if (k->buf.size >= size && memcmp(name, RAW_NAMELESS, sizeof RAW_NAMELESS) == 0)
+        in->opcode = FUSE_CREATE; /* else libfuse says ENOSYS */
+}
+
 void raw_request(struct kernel *k)
 {
     struct fuse_in_header *in = k->buf.mem;
@@ -28,4 +37,6 @@ void raw_request(struct kernel *k)
         return;
     if (in->opcode == FUSE_SETXATTR && k->init_done && (k->init_flags & FUSE_SETXATTR_EXT))
         shorten_setxattr(k, in);
+    if (in->opcode == FUSE_TMPFILE)
+        turn_tmpfile(k, in);
 }

@@ -100,6 +100,8 @@ void reply_send(struct request *r, const struct client_result *result);
  */
 /* What of the kernel's protocol libfuse 3.14 does not know is put in terms that it does. */
 void raw_request(struct kernel *k);
+/* The name in a CREATE that was a TMPFILE. */
+#define RAW_NAMELESS "/"
 
 /* ---- init.c ---------------------------------------------------------------------------------- */
 extern const struct fuse_custom_io init_hook_io;

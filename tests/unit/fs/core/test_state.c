@@ -477,6 +477,74 @@ START_TEST(maps_agree_with_a_model)
 }
 END_TEST
 
+static int link_to(struct world *w, uint64_t ino, uint64_t parent, const char *name)
+{
+    Fs__Op op = op_of(w);
+    Fs__Link m = FS__LINK__INIT;
+    m.ino = ino;
+    m.parent = parent;
+    m.name = text(name);
+    op.body_case = FS__OP__BODY_LINK;
+    op.link = &m;
+    return apply(w, &op);
+}
+
+static int make_nameless(struct world *w, uint32_t mode, const char *name)
+{
+    Fs__Op op = op_of(w);
+    Fs__Make m = FS__MAKE__INIT;
+    m.parent = 1;
+    m.mode = mode;
+    m.name = text(name);
+    m.nameless = m.lease = true;
+    op.body_case = FS__OP__BODY_MAKE;
+    op.make = &m;
+    return apply(w, &op);
+}
+
+/* O_TMPFILE: its session's until it is linked, and gone with it. */
+START_TEST(nameless_files_are_held_until_they_are_linked)
+{
+    struct world w;
+    world_open(&w);
+    w.session = open_session(&w, 1);
+    struct fs_totals none = fs_state_totals(w.state);
+    ck_assert_int_eq(make_nameless(&w, S_IFDIR | 0755, ""), EINVAL);
+    ck_assert_int_eq(make_nameless(&w, S_IFREG | 0644, "name"), EINVAL);
+    ck_assert_uint_eq(fs_state_totals(w.state).inodes, none.inodes);
+    Fs__Attr root = attr_of(&w, 1);
+    uint64_t inos[3];
+    for (int i = 0; i < 3; i++) {
+        ck_assert_int_eq(make_nameless(&w, S_IFREG | 0644, ""), 0);
+        inos[i] = w.result.reply->attr->ino;
+        ck_assert_uint_eq(w.result.reply->orphan, inos[i]);
+        ck_assert_uint_eq(w.result.reply->attr->nlink, 0);
+        ck_assert_uint_eq(w.result.reply->attr->lease_session, w.session);
+        ck_assert(fs_holds(w.state, inos[i], w.session));
+    }
+    ck_assert_uint_eq(attr_of(&w, 1).version, root.version);
+    ck_assert_int_eq(link_to(&w, inos[0], 1, "a"), 0);
+    ck_assert_uint_eq(w.result.reply->attr->nlink, 1);
+    ck_assert_uint_eq(looked_up(&w, 1, "a"), inos[0]);
+    ck_assert(!fs_holds(w.state, inos[0], w.session));
+    ck_assert_int_eq(link_to(&w, inos[0], 1, "b"), 0);
+    ck_assert_int_eq(unlink_holding(&w, 1, "b", false, 0), 0);
+    ck_assert_int_eq(link_to(&w, inos[1], 1, "c"),
+                     0); /* one that was named gets no second chance */
+    ck_assert_int_eq(unlink_holding(&w, 1, "c", false, w.session), 0);
+    ck_assert_int_eq(link_to(&w, inos[1], 1, "c"), ENOENT);
+    Fs__Op end = FS__OP__INIT;
+    Fs__EndSession e = FS__END_SESSION__INIT;
+    e.session = w.session;
+    end.body_case = FS__OP__BODY_END_SESSION;
+    end.end_session = &e;
+    ck_assert_int_eq(apply(&w, &end), 0);
+    ck_assert_uint_eq(fs_state_totals(w.state).inodes, none.inodes + 1);
+    ck_assert_uint_eq(attr_of(&w, inos[0]).nlink, 1);
+    world_close(&w);
+}
+END_TEST
+
 /* Same entries, same bytes: what the copies are compared by. */
 START_TEST(two_copies_hold_the_same)
 {
@@ -543,6 +611,7 @@ int main(void)
     tcase_add_test(tc, exchange_swaps_two_names);
     tcase_add_test(tc, renaming_a_file_to_itself_does_nothing);
     tcase_add_test(tc, open_unlinked_files_stay);
+    tcase_add_test(tc, nameless_files_are_held_until_they_are_linked);
     tcase_add_test(tc, listings_go_on_after_changes);
     tcase_add_test(tc, a_repeated_operation_is_done_once);
     tcase_add_test(tc, no_lease_of_what_others_hold);

@@ -1,0 +1,190 @@
+/* A mount's names: files that have none yet. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "tests/unit/fs/client/world.h"
+#include "tests/unit/lib/run.h"
+
+static struct world w;
+
+static void setup(void)
+{
+    world_open(&w);
+    world_add_mount(&w, 0, CLIENT_LINEARIZABLE);
+    world_add_mount(&w, 1, CLIENT_LINEARIZABLE);
+}
+
+static void teardown(void)
+{
+    world_close(&w);
+}
+
+/* ---- short forms ----------------------------------------------------------------------------- */
+
+struct file {
+    uint64_t ino, fh;
+};
+
+static struct client_op op_tmpfile(void)
+{
+    return (struct client_op){.kind = CLIENT_MAKE,
+                              .parent = WORLD_ROOT,
+                              .name = "",
+                              .mode = S_IFREG | 0644,
+                              .open = true,
+                              .nameless = true,
+                              .flags = O_RDWR | O_TMPFILE};
+}
+
+static struct file nameless(int m)
+{
+    const struct world_answer *a = world_do(&w, m, op_tmpfile());
+    ck_assert_int_eq(a->err, 0);
+    ck_assert_uint_eq(a->attr.nlink, 0);
+    ck_assert_uint_eq(a->entry_valid_us, 0);
+    return (struct file){a->attr.ino, a->fh};
+}
+
+static int simple(int m, enum client_op_kind kind, struct file f)
+{
+    return world_do(&w, m, (struct client_op){.kind = kind, .ino = f.ino, .fh = f.fh})->err;
+}
+
+static void put_text(int m, struct file f, const char *text)
+{
+    struct client_op op = {.kind = CLIENT_WRITE, .ino = f.ino, .fh = f.fh, .size = strlen(text)};
+    op.data = blob_copy(text, strlen(text));
+    ck_assert_int_eq(world_do(&w, m, op)->err, 0);
+}
+
+static int link_root(int m, uint64_t ino, const char *name)
+{
+    return world_do(&w, m,
+                    (struct client_op){
+                        .kind = CLIENT_LINK, .ino = ino, .newparent = WORLD_ROOT, .newname = name})
+        ->err;
+}
+
+static const struct world_answer *lookup(int m, const char *name)
+{
+    return world_do(&w, m,
+                    (struct client_op){.kind = CLIENT_LOOKUP, .parent = WORLD_ROOT, .name = name});
+}
+
+static uint64_t inodes(void)
+{
+    return fs_state_totals(w.state).inodes;
+}
+
+/* ---- without a name -------------------------------------------------------------------------- */
+
+START_TEST(gone_when_it_is_closed)
+{
+    /* Goal: a nameless file lives while it is open, by whatever descriptor, and leaves nothing. */
+    uint64_t before = inodes();
+    struct file f = nameless(0);
+    put_text(0, f, "scratch");
+    const struct world_answer *a =
+        world_do(&w, 0, (struct client_op){.kind = CLIENT_OPEN, .ino = f.ino, .flags = O_RDONLY});
+    ck_assert_int_eq(a->err, 0); /* by /proc/self/fd */
+    struct file again = {f.ino, a->fh};
+    ck_assert_int_eq(simple(0, CLIENT_RELEASE, f), 0);
+    world_pass(&w, 3 * TIME_S);
+    ck_assert_uint_eq(inodes(), before + 1);
+    ck_assert_int_eq(simple(0, CLIENT_RELEASE, again), 0);
+    world_pass(&w, 3 * TIME_S);
+    ck_assert_uint_eq(inodes(), before);
+    ck_assert_uint_eq(fs_state_totals(w.state).bytes, 0);
+    ck_assert_uint_eq(w.mounts[0].logs, 0);
+}
+END_TEST
+
+START_TEST(named_with_what_was_written)
+{
+    /* Goal: RULES B11: who sees the name sees all that was written before; the file then lives and
+     * dies as any other. */
+    struct file f = nameless(0);
+    put_text(0, f, "whole");
+    ck_assert_int_eq(lookup(1, "a")->err, ENOENT);
+    ck_assert_int_eq(link_root(0, f.ino, "a"), 0);
+    const struct world_answer *a = lookup(1, "a");
+    ck_assert_int_eq(a->err, 0);
+    ck_assert_uint_eq(a->attr.size, 5);
+    ck_assert_uint_eq(a->attr.nlink, 1);
+    ck_assert_int_eq(simple(0, CLIENT_RELEASE, f), 0);
+    world_pass(&w, 3 * TIME_S);
+    ck_assert_int_eq(lookup(1, "a")->err, 0);
+    uint64_t before = inodes();
+    ck_assert_int_eq(
+        world_do(&w, 1,
+                 (struct client_op){.kind = CLIENT_UNLINK, .parent = WORLD_ROOT, .name = "a"})
+            ->err,
+        0);
+    world_pass(&w, 1 * TIME_S);
+    ck_assert_uint_eq(inodes(), before - 1);
+}
+END_TEST
+
+START_TEST(named_while_it_is_closed)
+{
+    /* Goal: a close that overtakes the answer to the link takes nothing away. */
+    struct file f = nameless(0);
+    w.no_commit = true;
+    uint64_t link = world_start(
+        &w, 0,
+        (struct client_op){
+            .kind = CLIENT_LINK, .ino = f.ino, .newparent = WORLD_ROOT, .newname = "a"});
+    uint64_t release =
+        world_start(&w, 0, (struct client_op){.kind = CLIENT_RELEASE, .ino = f.ino, .fh = f.fh});
+    world_settle(&w);
+    ck_assert_ptr_nonnull(world_find(&w, 0, release));
+    ck_assert_ptr_null(world_find(&w, 0, link));
+    w.no_commit = false;
+    world_pass(&w, 3 * TIME_S);
+    ck_assert_int_eq(world_find(&w, 0, link)->err, 0);
+    ck_assert_int_eq(lookup(1, "a")->err, 0);
+}
+END_TEST
+
+START_TEST(opener_killed)
+{
+    /* Goal: what nobody got is not left behind. */
+    uint64_t before = inodes();
+    w.no_commit = true;
+    uint64_t id = world_start(&w, 0, op_tmpfile());
+    world_settle(&w);
+    world_cancel(&w, 0, id);
+    w.no_commit = false;
+    world_pass(&w, 3 * TIME_S);
+    ck_assert_uint_eq(inodes(), before);
+}
+END_TEST
+
+START_TEST(gone_with_its_session)
+{
+    /* Goal: RULES L2, L7. */
+    uint64_t before = inodes();
+    struct file f = nameless(0);
+    put_text(0, f, "lost");
+    world_end_session(&w, client_stats(w.mounts[0].client, w.now).session);
+    world_pass(&w, 3 * TIME_S);
+    ck_assert_uint_eq(inodes(), before);
+    ck_assert_int_eq(link_root(0, f.ino, "a"), ESTALE);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("client names");
+    TCase *t = tcase_create("nameless");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, gone_when_it_is_closed);
+    tcase_add_test(t, named_with_what_was_written);
+    tcase_add_test(t, named_while_it_is_closed);
+    tcase_add_test(t, opener_killed);
+    tcase_add_test(t, gone_with_its_session);
+    suite_add_tcase(suite, t);
+    return run_suite(suite);
+}
