@@ -117,6 +117,7 @@ static void pin_all(struct fs_app *app, struct request *r)
     case FS__OP__BODY_RESERVE:
     case FS__OP__BODY_DROP_HOLDS:
     case FS__OP__BODY_SET_LOCK:
+    case FS__OP__BODY_ATIMES: /* who has cached attributes keeps them */
     case FS__OP__BODY__NOT_SET:
     case _FS__OP__BODY__CASE_IS_INT_SIZE:
         break;
@@ -277,6 +278,7 @@ static bool needs_room(const Fs__Op *op)
     case FS__OP__BODY_RENAME:
     case FS__OP__BODY_SETATTR:
     case FS__OP__BODY_SETXATTR:
+    case FS__OP__BODY_ATIMES:
         return true;
     case FS__OP__BODY_SET_LOCK:
         return !unlocks(op->set_lock);
@@ -328,6 +330,7 @@ void change_run(struct fs_app *app, struct request *r, struct session *s)
     case FS__OP__BODY_OPEN_SESSION:
     case FS__OP__BODY_RELEASE:
     case FS__OP__BODY_DROP_HOLDS:
+    case FS__OP__BODY_ATIMES:
         break;
     case FS__OP__BODY_COMMIT:
     case FS__OP__BODY__NOT_SET:
@@ -435,6 +438,8 @@ void change_noticed(struct fs_app *app, const Fs__Op *op, const struct fs_result
     if (app->serving && op->body_case == FS__OP__BODY_OPEN_SESSION && result->reply->err == 0 &&
         !session_find(app, result->reply->value))
         (void)session_add(app, result->reply->value, false); /* it was never promised anything */
+    if (op->body_case == FS__OP__BODY_ATIMES && result->reply->err == 0)
+        atimes_tell(app, op->atimes);
     if (op->body_case == FS__OP__BODY_RELEASE)
         for (size_t i = 0; i < op->release->n_leases; i++)
             lease_ended(app, op->release->leases[i]->ino);

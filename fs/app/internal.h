@@ -220,6 +220,9 @@ void change_applied(struct fs_app *app, struct request *r, const Fs__OpReply *re
 /* Whatever an applied entry means for the service's own memory, whoever proposed it. */
 void change_noticed(struct fs_app *app, const Fs__Op *op, const struct fs_result *result);
 
+/* atime.c: the sessions that cache the attributes hear of these times. */
+void atimes_tell(struct fs_app *app, const Fs__Atimes *m);
+
 /* lock.c: questions about byte-range locks, which may wait until there is none in the way. */
 void lock_query_run(struct fs_app *app, struct request *r, struct session *s);
 /* SETLOCK: false when it waits for the end of a session that is in its way and silent. */

@@ -448,6 +448,8 @@ static const char *what_is_asked(const struct request *r)
             return "drop holds";
         case FS__OP__BODY_SET_LOCK:
             return "lock";
+        case FS__OP__BODY_ATIMES:
+            return "times of reads";
         case FS__OP__BODY__NOT_SET:
         case _FS__OP__BODY__CASE_IS_INT_SIZE:
             return "?";

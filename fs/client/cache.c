@@ -24,6 +24,7 @@ struct inode *inode_get(struct client *c, uint64_t ino)
         fs__attr__init(&i->attr);
         list_init(&i->lru);
         list_init(&i->names);
+        list_init(&i->atime_link);
         (void)map_put(&c->inodes, ino, i);
     }
     return i;
@@ -53,7 +54,8 @@ bool inode_opened_unseen(const struct inode *i)
 static bool inode_needed(const struct inode *i)
 {
     return i->file != NULL || inode_opened_unseen(i) || i->busy[0] != 0 || i->busy[1] != 0 ||
-           i->opening != 0 || i->opens != 0 || i->denied != 0 || i->ino == ROOT_INO;
+           i->opening != 0 || i->opens != 0 || i->denied != 0 || i->ino == ROOT_INO ||
+           i->read_at != 0;
 }
 
 bool inode_wanted(const struct client *c, const struct inode *i)
@@ -104,7 +106,11 @@ bool inode_learn(struct client *c, struct inode *i, const struct Fs__Attr *attr)
     if (i->known && attr->version < i->attr.version) {
         return false;
     }
+    int64_t atime = i->known && attr->version == i->attr.version ? i->attr.atime : INT64_MIN;
     i->attr = attr_plain(attr);
+    if (i->attr.atime < atime) { /* an answer from before our reads were told */
+        i->attr.atime = atime;
+    }
     i->known = true;
     return true;
 }
@@ -144,9 +150,8 @@ static uint64_t pages_now(const struct inode *i, uint64_t size)
     return pages < pages_of(size) ? pages : pages_of(size);
 }
 
-struct Fs__Attr inode_now(const struct client *c, const struct inode *i)
+static struct Fs__Attr attr_with_writes(const struct inode *i)
 {
-    (void)c;
     struct Fs__Attr attr = i->attr;
     const struct file *f = i->file;
     if (f == NULL || f->lease != LEASE_HELD || !file_busy(f)) {
@@ -159,6 +164,16 @@ struct Fs__Attr inode_now(const struct client *c, const struct inode *i)
         attr.atime = f->atime;
     }
     attr.pages = pages_now(i, attr.size);
+    return attr;
+}
+
+struct Fs__Attr inode_now(const struct client *c, const struct inode *i)
+{
+    (void)c;
+    struct Fs__Attr attr = attr_with_writes(i);
+    if (i->read_at != 0 && i->read_at > attr.atime) {
+        attr.atime = i->read_at;
+    }
     return attr;
 }
 

@@ -138,18 +138,20 @@ struct client *client_new(const struct client_config *config)
     for (int k = 0; k < TIMER_CLASSES; k++) {
         list_init(&c->timers[k]);
     }
-    struct list *heads[] = {&c->ops,      &c->commit_waiters, &c->space_waiters, &c->buffer_waiters,
-                            &c->queue,    &c->queue_seq,      &c->sent,          &c->copies,
-                            &c->seqs,     &c->inode_lru,      &c->name_lru,      &c->recalled,
-                            &c->leases,   &c->dirty_files,    &c->commits,       &c->released_order,
-                            &c->recalls,  &c->renew_waiters,  &c->open_waiters,  &c->lock_waiters,
-                            &c->unlocking};
+    struct list *heads[] = {
+        &c->ops,       &c->commit_waiters, &c->space_waiters, &c->buffer_waiters,
+        &c->queue,     &c->queue_seq,      &c->sent,          &c->copies,
+        &c->seqs,      &c->inode_lru,      &c->name_lru,      &c->recalled,
+        &c->leases,    &c->dirty_files,    &c->commits,       &c->released_order,
+        &c->recalls,   &c->renew_waiters,  &c->open_waiters,  &c->lock_waiters,
+        &c->unlocking, &c->atimes};
     for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++) {
         list_init(heads[i]);
     }
     timer_init(&c->session_timer);
     timer_init(&c->probe_timer);
     timer_init(&c->stop_timer);
+    timer_init(&c->atime_timer);
     c->next_id = 1;
     c->next_seq = 1;
     c->next_fh = 1;

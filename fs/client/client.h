@@ -21,12 +21,17 @@ struct client;
 
 enum client_consistency { CLIENT_LINEARIZABLE, CLIENT_SESSION };
 
+/* Which reads are recorded, as mount(8) has it. */
+enum client_atime { CLIENT_RELATIME, CLIENT_NOATIME, CLIENT_STRICTATIME };
+
 struct client_config {
     uint32_t copies, witnesses; /* masks of node ids */
     uint32_t read_order[32];    /* copies, nearest first */
     uint32_t read_order_count;
     enum client_consistency consistency;
     bool read_only;
+    enum client_atime atime;
+    bool nodiratime;
     bool name_cache;       /* the kernel can be told to ask all names again (FUSE_NOTIFY_INC_EPOCH);
                               without it entry_valid is always 0 */
     time_us deadline_us;   /* of every operation: 30 s unless the user says otherwise */

@@ -38,6 +38,9 @@
 #define LEASE_HOLD_MIN (10 * TIME_MS) /* RULES L1 */
 #define NEWS_TAKEN_IN  (100 * TIME_MS) /* from an answer to its caller's next instruction */
 #define LEASE_IDLE     (2 * TIME_S)    /* then it is given back before anybody asks */
+#define ATIME_DELAY    (30 * TIME_S) /* a read is recorded after so long, or with so many others */
+#define ATIMES_PER_OP  FS_ATIMES_MAX
+#define ATIMES_MAX     16384u /* while nobody can be told; beyond it reads are not recorded */
 #define STALE_ROOT_DELAY                                                                           \
     (1 * TIME_S) /* without a leader for so long: df and ls of the root answer anyway */
 #define RESERVE_CHUNK   (16u << 20) /* RULES B13 */
@@ -54,6 +57,7 @@ enum timer_class {
     TIMER_HOLD,
     TIMER_RETRY,
     TIMER_SESSION,
+    TIMER_ATIME,
     TIMER_CLASSES
 };
 
@@ -268,6 +272,9 @@ struct inode {
     struct file *file;
     struct list names; /* of this directory: struct name */
     struct look_ahead ahead;
+    int64_t read_at; /* by a program here, not told to the leader; 0: not */
+    uint64_t read_version;
+    struct list atime_link; /* client.atimes */
 };
 
 struct name {
@@ -432,6 +439,22 @@ int64_t file_next_mtime(const struct client *c, const struct file *f);
 
 /* A look-up in the directory had to ask. */
 void look_ahead(struct client *c, uint64_t dir);
+
+/* ---- atime.c --------------------------------------------------------------------------------- */
+
+/* A program read from it, by a descriptor with `flags`. */
+void atime_read(struct client *c, struct inode *i, uint32_t flags);
+/* It was opened, and the kernel will answer reads from its own pages: taken for the first of them.
+ */
+void atime_open(struct client *c, struct inode *i, uint32_t flags);
+/* Programs at other mounts read. */
+void atime_heard(struct client *c, const struct Fs__Atimes *m);
+/* The access time is being set by hand: what was read before does not count. */
+void atime_set(struct client *c, uint64_t ino);
+/* Tells the leader when there is something to tell and time. */
+void atime_schedule(struct client *c);
+/* Tells the leader now; true: nothing is on its way. */
+bool atime_flush(struct client *c);
 
 /* ---- commit.c -------------------------------------------------------------------------------- */
 
@@ -712,6 +735,12 @@ struct client {
     struct root_listing root;
     uint64_t total_bytes, free_bytes, total_inodes;
     bool statfs_known;
+
+    /* reads not told yet: inodes, oldest first */
+    struct list atimes;
+    size_t atimes_count;
+    struct timer atime_timer;
+    struct rpc *atime_rpc;
 
     /* recalls */
     struct list recalls; /* not answered yet */

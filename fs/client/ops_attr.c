@@ -224,6 +224,9 @@ void op_setattr(struct client *c, struct op *op)
         return;
     }
     uint32_t set = op->a.set & ~CLIENT_SET_SIZE;
+    if ((set & SET_ATIMES) != 0) {
+        atime_set(c, op->a.ino);
+    }
     if ((op->a.set & CLIENT_SET_SIZE) != 0) {
         if (!op->frozen) {
             file_enqueue(c, file_get(c, i), op);
@@ -262,6 +265,10 @@ static void on_data(struct client *c, struct rpc *r, const struct Fs__Reply *rep
     if (err != 0) {
         op_fail(c, op, err);
         return;
+    }
+    struct inode *i = inode_find(c, op->a.ino);
+    if (i != NULL && op->a.kind == CLIENT_READLINK) {
+        atime_read(c, i, 0);
     }
     bool some = reply->body_case == FS__REPLY__BODY_DATA && reply->data.len != 0;
     op_finish(c, op,

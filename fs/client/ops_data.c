@@ -16,6 +16,9 @@ static void opened(struct client *c, struct op *op, struct inode *i)
     }
     const struct handle *h = handle_new(c, i, op->a.flags);
     bool keep = i->pages_version != 0 && i->pages_version == i->attr.data_version;
+    if (keep) {
+        atime_open(c, i, op->a.flags);
+    }
     op_finish(c, op,
               &(struct client_result){
                   .fh = h->fh, .keep_cache = keep, .direct_io = handle_is_direct(op->a.flags)});
@@ -157,6 +160,7 @@ static void on_read_done(struct client *c, struct op *op, int err)
     }
     if (i != NULL) {
         i->pages_version = job->own ? i->attr.data_version : job->data_version;
+        atime_read(c, i, op->a.flags);
     }
     struct client_result result = cut_slices(job, op->a.offset, size);
     op_finish(c, op, &result);

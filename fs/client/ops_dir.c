@@ -139,6 +139,7 @@ static void on_readdir(struct client *c, struct rpc *r, const struct Fs__Reply *
     op_busy(op, dir, BUSY_ATTR); /* keeps it */
     cache_learn_names(c, r, reply, dir);
     bool fact = grant_counts(c, r, reply, FS__OBJECT__KIND__NAMES, dir->ino);
+    atime_read(c, dir, op->a.flags);
     if (op->a.ino == ROOT_INO) {
         root_note(c, op->a.offset, page);
     }

@@ -454,6 +454,8 @@ void rpc_on_reply(struct client *c, uint32_t node, const struct Fs__Reply *reply
     if (reply->id == 0) {
         if (reply->body_case == FS__REPLY__BODY_RECALL && reply->term == c->term) {
             recall_on(c, reply->recall);
+        } else if (reply->body_case == FS__REPLY__BODY_ATIMES) {
+            atime_heard(c, reply->atimes);
         }
         return;
     }

@@ -152,6 +152,7 @@ static void on_opened(struct client *c, struct rpc *r, const struct Fs__Reply *r
         return;
     }
     c->state = SESSION_LIVE;
+    atime_schedule(c);
     c->session = reply->op->value;
     c->lease_until = 0; /* until a Renew tells the leader that we hold nothing */
     c->renew_at = c->now;
@@ -482,7 +483,7 @@ static void on_ended(struct client *c, struct rpc *r, const struct Fs__Reply *re
 void session_stop_next(struct client *c)
 {
     if (!c->stopping || c->ending || c->stopped || !list_empty(&c->commits) ||
-        !list_empty(&c->dirty_files)) {
+        !list_empty(&c->dirty_files) || !atime_flush(c)) {
         return;
     }
     c->ending = true;

@@ -46,6 +46,8 @@ int apply_body(struct apply *a, const Fs__Op *op)
         return apply_drop_holds(a, op->drop_holds);
     case FS__OP__BODY_SET_LOCK:
         return apply_set_lock(a, op->set_lock);
+    case FS__OP__BODY_ATIMES:
+        return apply_atimes(a, op->atimes);
     case FS__OP__BODY__NOT_SET:
     case _FS__OP__BODY__CASE_IS_INT_SIZE:
         break;

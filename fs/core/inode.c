@@ -2,7 +2,7 @@
 
 #include <errno.h>
 
-enum { INODE_VERSION = 2 };
+enum { INODE_VERSION = 3 };
 
 void inode_encode(const struct inode *i, struct bytes_writer *w)
 {
@@ -27,6 +27,7 @@ void inode_encode(const struct inode *i, struct bytes_writer *w)
     bytes_put_u64(w, i->entries);
     bytes_put_u64(w, i->next_cookie);
     bytes_put_u32(w, i->xattrs);
+    bytes_put_u64(w, i->atime_set);
     bytes_put_u8(w, i->nameless);
 }
 
@@ -56,6 +57,7 @@ int inode_decode(uint64_t ino, const void *p, size_t size, struct inode *ret)
     i.entries = bytes_get_u64(&r);
     i.next_cookie = bytes_get_u64(&r);
     i.xattrs = bytes_get_u32(&r);
+    i.atime_set = bytes_get_u64(&r);
     i.nameless = bytes_get_u8(&r);
     if (version != INODE_VERSION || !bytes_reader_ended(&r))
         return -EIO;

@@ -22,6 +22,7 @@ struct inode {
     uint64_t entries;     /* directories: names in it */
     uint64_t next_cookie; /* directories: never used again (RULES L10) */
     uint32_t xattrs;      /* how many */
+    uint64_t atime_set;   /* log index at which atime was last set by hand */
     bool nameless;        /* made without a name: the first link may still come */
 };
 

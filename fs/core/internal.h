@@ -60,6 +60,7 @@ int apply_unlink(struct apply *a, const Fs__Unlink *m);
 int apply_rename(struct apply *a, const Fs__Rename *m);
 int apply_link(struct apply *a, const Fs__Link *m);
 int apply_setattr(struct apply *a, const Fs__Setattr *m);
+int apply_atimes(struct apply *a, const Fs__Atimes *m);
 int apply_setxattr(struct apply *a, const Fs__Setxattr *m);
 int apply_removexattr(struct apply *a, const Fs__Removexattr *m);
 int apply_lease(struct apply *a, const Fs__Lease *m);

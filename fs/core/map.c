@@ -414,8 +414,10 @@ int apply_commit(struct apply *a, const Fs__Commit *m)
     inode_touch(a, &inode, false);
     if (m->mtime)
         inode.mtime = m->mtime;
-    if (m->atime)
+    if (m->atime) {
         inode.atime = m->atime;
+        inode.atime_set = a->index;
+    }
     inode.data_version = a->index;
     inode_store(a, &inode);
     charge(a, &session, cost, m->lowest_wanted);

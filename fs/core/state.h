@@ -24,6 +24,7 @@
 /* Of the names of one inode's attributes, each with its NUL: what listxattr(2) can return. */
 #define FS_XATTR_NAMES_MAX 65536u
 #define FS_NLINK_MAX       65000u
+#define FS_ATIMES_MAX      256u /* of one entry */
 /* Smaller directory cookies are free for "." and "..". */
 #define FS_COOKIE_FIRST 3u
 /* Bits of Setattr.valid, in the order of fs.proto. */

@@ -143,12 +143,31 @@ int apply_setattr(struct apply *a, const Fs__Setattr *m)
     if (m->valid & FS_SETATTR_GID)
         i.gid = m->gid;
     inode_touch(a, &i, false);
-    if (m->valid & (FS_SETATTR_ATIME | FS_SETATTR_ATIME_NOW))
+    if (m->valid & (FS_SETATTR_ATIME | FS_SETATTR_ATIME_NOW)) {
         i.atime = m->valid & FS_SETATTR_ATIME_NOW ? a->time : m->atime;
+        i.atime_set = a->index;
+    }
     if (m->valid & (FS_SETATTR_MTIME | FS_SETATTR_MTIME_NOW))
         i.mtime = m->valid & FS_SETATTR_MTIME_NOW ? a->time : m->mtime;
     inode_store(a, &i);
     a->reply->attr = attr_new(&i);
+    return 0;
+}
+
+/* Of reads. What is gone meanwhile is passed over. */
+int apply_atimes(struct apply *a, const Fs__Atimes *m)
+{
+    if (m->n_atimes > FS_ATIMES_MAX)
+        return EINVAL;
+    for (size_t k = 0; k < m->n_atimes; k++) {
+        const Fs__Atime *read = m->atimes[k];
+        struct inode i;
+        if (inode_load(a, read->ino, &i) < 0 || i.atime_set > read->version ||
+            i.atime >= read->atime)
+            continue;
+        i.atime = read->atime;
+        inode_store(a, &i);
+    }
     return 0;
 }
 

@@ -1,5 +1,6 @@
 /* Listings. */
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include "fs/fuse/dir_offset.h"
@@ -16,14 +17,17 @@ enum { ENTRY_BYTES = 24 + 16, ENTRY_PLUS_BYTES = 128 + ENTRY_BYTES };
 static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     (void)ino;
+    fi->fh = (uint64_t)fi->flags & O_NOATIME; /* all that a listing needs of it */
     fi->keep_cache = fi->cache_readdir = 0;
     (void)fuse_reply_open(req, fi);
 }
 
-static void list_dir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, bool plus)
+static void list_dir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+                     const struct fuse_file_info *fi, bool plus)
 {
     struct client_op op = {.kind = CLIENT_READDIR,
                            .ino = ino,
+                           .flags = (uint32_t)fi->fh,
                            .offset = dir_offset_to_cookie(offset),
                            .size = size / (plus ? ENTRY_PLUS_BYTES : ENTRY_BYTES) + 1,
                            .plus = plus};
@@ -33,15 +37,13 @@ static void list_dir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, 
 static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
                        struct fuse_file_info *fi)
 {
-    (void)fi;
-    list_dir(req, ino, size, offset, false);
+    list_dir(req, ino, size, offset, fi, false);
 }
 
 static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
                            struct fuse_file_info *fi)
 {
-    (void)fi;
-    list_dir(req, ino, size, offset, true);
+    list_dir(req, ino, size, offset, fi, true);
 }
 
 static void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)

@@ -12,10 +12,10 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspa
 from tests.lib.disturb import killing
 from tests.lib.lab import Lab
 from tests.lib.tap import figure, main, test
-from tests.posix import acls, data, dirs, nameless, names, permissions, rename, xattrs
+from tests.posix import acls, data, dirs, nameless, names, permissions, rename, times, xattrs
 from tests.posix.view import View
 
-MODULES = (names, nameless, rename, permissions, acls, xattrs, data, dirs)
+MODULES = (names, nameless, rename, permissions, acls, xattrs, times, data, dirs)
 
 
 def run(roots, only=None, tally=True):

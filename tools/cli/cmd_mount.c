@@ -32,7 +32,8 @@ static const char usage[] =
     "  state=DIR         where session and token are kept (/var/lib/tally/mount-NAME)\n"
     "  socket=PATH       where the daemon answers questions (/run/tally/mount-NAME.sock)\n"
     "  attr_timeout=T, entry_timeout=T   shorter kernel caches than the promises allow\n"
-    "  ro, noexec, nosuid, nodev, noatime, ... as in mount(8)\n"
+    "  relatime          or noatime, strictatime, nodiratime: which reads are recorded\n"
+    "  ro, noexec, nosuid, nodev, ... as in mount(8)\n"
     "\n"
     "Exit codes are mount(8)'s: 0 mounted, 1 wrong usage, 2 system error, 32 mount failed.\n";
 

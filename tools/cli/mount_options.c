@@ -22,9 +22,10 @@ static const char *const ignored[] = {"defaults", "_netdev", "nofail",      "aut
                                       "owner",    "group",   "allow_other", "default_permissions",
                                       "rw"};
 /* For mount(2). */
-static const char *const passed[] = {"ro",       "suid",       "nosuid",      "dev",
-                                     "nodev",    "exec",       "noexec",      "noatime",
-                                     "relatime", "nodiratime", "strictatime", "sync"};
+static const char *const passed[] = {"ro",   "suid",   "nosuid",  "dev", "nodev",
+                                     "exec", "noexec", "noatime", "sync"};
+/* Which reads are recorded: by the daemon, so these are no business of the kernel's. */
+static const char *const atimes[] = {"relatime", "strictatime", "nodiratime"};
 static const char *const valued[] = {"consistency", "timeout", "buffer",       "state",
                                      "socket",      "nearest", "attr_timeout", "entry_timeout"};
 
@@ -124,9 +125,23 @@ static int unknown_option(const char *word, char *error, size_t size)
         nearest_offer(&near, valued[i]);
     for (size_t i = 0; i < sizeof passed / sizeof *passed; i++)
         nearest_offer(&near, passed[i]);
+    for (size_t i = 0; i < sizeof atimes / sizeof *atimes; i++)
+        nearest_offer(&near, atimes[i]);
     if (near.best)
         return wrong(error, size, "-o %s: no such option; did you mean '%s'?", word, near.best);
     return wrong(error, size, "-o %s: no such option; `tally help mount` lists them", word);
+}
+
+static void set_atime(struct mount_options *o, const char *word)
+{
+    if (strcmp(word, "noatime") == 0)
+        o->atime = CLIENT_NOATIME;
+    else if (strcmp(word, "strictatime") == 0)
+        o->atime = CLIENT_STRICTATIME;
+    else if (strcmp(word, "relatime") == 0)
+        o->atime = CLIENT_RELATIME;
+    else if (strcmp(word, "nodiratime") == 0)
+        o->nodiratime = true;
 }
 
 static int parse_option(struct mount_options *o, char *word, char *error, size_t size)
@@ -136,6 +151,9 @@ static int parse_option(struct mount_options *o, char *word, char *error, size_t
         return 0;
     if (strcmp(word, "ro") == 0)
         o->read_only = true;
+    set_atime(o, word);
+    if (IS_ONE_OF(word, atimes))
+        return 0;
     if (IS_ONE_OF(word, passed))
         return pass_on(o, word, error, size);
     char *equals = strchr(word, '=');

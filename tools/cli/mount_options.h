@@ -20,6 +20,8 @@ struct mount_options {
     time_us timeout_us;
     uint64_t buffer_bytes;
     bool read_only;
+    enum client_atime atime;
+    bool nodiratime;
     char state[CONFIG_PATH_MAX + 1];   /* directory; empty: made from the name */
     char socket[CONFIG_PATH_MAX + 1];  /* empty: made from the name */
     char nearest[CONFIG_NAME_MAX + 1]; /* copy to read from first; empty: order of the file */

@@ -92,6 +92,8 @@ static struct client *new_client(struct mount *m)
 {
     struct client_config c = {.consistency = m->options->consistency,
                               .read_only = m->options->read_only,
+                              .atime = m->options->atime,
+                              .nodiratime = m->options->nodiratime,
                               .name_cache = m->epoch,
                               .deadline_us = m->options->timeout_us,
                               .lease_us = 4 * TIME_S,
