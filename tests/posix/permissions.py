@@ -4,6 +4,8 @@ import itertools
 import os
 import stat
 
+from tests.posix.rename import EXCHANGE, rename2
+
 ONE, OTHER, GROUP = 12001, 12002, 12003  # numbers that nobody has
 NOBODYS = 0xffffffff
 
@@ -82,6 +84,39 @@ def sticky(v, d):
         for name in os.listdir(v.at(d, 'tmp')):
             v.remove(name if name == 'dir' else 'file', d, 'tmp', name)
         os.rmdir(v.at(d, 'tmp'))
+
+
+def sticky_between(v, d):
+    """A rename out of a sticky directory takes a name away there, one over a name in it as well, an exchange in both."""
+    os.chmod(v.at(d), 0o755)
+    for owner_of_dir, owner_of_file, flags in itertools.product((ONE, OTHER), (ONE, OTHER), (0, EXCHANGE)):
+        for name, mode in (('tmp', 0o1777), ('plain', 0o777)):
+            v.make('dir', d, name)
+            os.chmod(v.at(d, name), mode)
+        for directory, name, owner in (('tmp', 'theirs', owner_of_file), ('tmp', 'target', owner_of_file), ('plain', 'mine', ONE)):
+            v.make('file', d, directory, name)
+            os.chown(v.at(d, directory, name), owner, GROUP)
+            os.chmod(v.at(d, directory, name), 0o666)  # else protected_hardlinks may forbid a link
+        os.chown(v.at(d, 'tmp'), owner_of_dir, GROUP)
+
+        def attempt(v, flags=flags, may=ONE in (owner_of_dir, owner_of_file)):
+            want = 0 if may else errno.EPERM
+            v.gives(want, rename2, *v.both((d, 'plain', 'mine'), (d, 'tmp', 'target')), flags)
+            v.gives(want if not flags else errno.ENOENT, rename2, *v.both((d, 'tmp', 'theirs'), (d, 'plain', 'moved')), flags)
+            v.gives(0, os.link, *v.both((d, 'tmp', 'target'), (d, 'plain', 'link')))  # adding a name takes none away
+        v.as_user(ONE, OTHER, attempt)
+        for name in ('tmp', 'plain'):
+            for entry in os.listdir(v.at(d, name)):
+                v.remove('file', d, name, entry)
+            v.remove('dir', d, name)
+    v.make('dir', d, 'tmp')  # a directory that is not one's own moves neither
+    os.chmod(v.at(d, 'tmp'), 0o1777)
+    v.make('dir', d, 'tmp', 'theirs')
+    os.chown(v.at(d, 'tmp', 'theirs'), OTHER, OTHER)
+    os.chmod(v.at(d), 0o777)
+    v.as_user(ONE, OTHER, lambda v: v.gives(errno.EPERM, os.rename, *v.both((d, 'tmp', 'theirs'), (d, 'here'))))
+    os.chmod(v.at(d, 'tmp'), 0o777)  # and who may not write a directory does not give it another parent
+    v.as_user(ONE, OTHER, lambda v: v.gives(errno.EACCES, os.rename, *v.both((d, 'tmp', 'theirs'), (d, 'here'))))
 
 
 def chmod_and_chown(v, d):
@@ -171,4 +206,4 @@ def umasks(v, d):
         os.rmdir(v.at(d, 'd'))
 
 
-subjects = [modes, directories, sticky, chmod_and_chown, id_bits, umasks]
+subjects = [modes, directories, sticky, sticky_between, chmod_and_chown, id_bits, umasks]
