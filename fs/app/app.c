@@ -164,7 +164,9 @@ static void on_applied(struct fs_app *app, const struct fs_app_event *ev)
         return;
     change_noticed(app, ev->op, ev->result);
     struct request *r = map_get(&app->indexes, ev->index);
-    if (r)
+    if (r && r->op->q)
+        queued_applied(app, r, ev->result);
+    else if (r)
         change_applied(app, r, ev->result->reply);
 }
 

@@ -70,7 +70,10 @@ static void pin_rename(struct fs_app *app, struct request *r, const Fs__Rename *
 }
 
 /* The names are looked up in the applied state. That is what the log's tail leaves of them as well:
- * whoever changes a name has it pinned until it is applied, and then this does not get its pins. */
+ * whoever changes a name has it pinned until it is applied, and then this does not get its pins; or
+ * has the lease of the directory, which came back before, and can't be had again while it is
+ * pinned.
+ */
 static void pin_all(struct fs_app *app, struct request *r)
 {
     Fs__Attr attr;
@@ -109,6 +112,7 @@ static void pin_all(struct fs_app *app, struct request *r)
     case FS__OP__BODY_LEASE:
         pin_target(app, r, op->lease->ino);
         request_pin(r, object_get(app, OBJECT_ATTR, op->lease->ino), true);
+        request_pin(r, object_get(app, OBJECT_NAMES, op->lease->ino), true);
         break;
     case FS__OP__BODY_OPEN_SESSION:
     case FS__OP__BODY_END_SESSION:
@@ -118,6 +122,7 @@ static void pin_all(struct fs_app *app, struct request *r)
     case FS__OP__BODY_DROP_HOLDS:
     case FS__OP__BODY_SET_LOCK:
     case FS__OP__BODY_ATIMES: /* who has cached attributes keeps them */
+    case FS__OP__BODY_GRANT_INODES:
     case FS__OP__BODY__NOT_SET:
     case _FS__OP__BODY__CASE_IS_INT_SIZE:
         break;
@@ -165,17 +170,42 @@ static void ask_everybody(struct fs_app *app, struct request *r, const struct se
     }
 }
 
+static bool inode_is_free(struct fs_app *app, struct request *r, const struct session *s,
+                          uint64_t ino)
+{
+    Fs__Attr attr = FS__ATTR__INIT;
+    if (!ino || fs_get_attr(app->config.state, ino, &attr) < 0 || lease_is_free(app, s, &attr))
+        return true;
+    request_wait_object(app, r, object_get(app, OBJECT_LEASE, ino));
+    return false;
+}
+
+/* RULES D1: what is there in the directory is known when its lease has come back, so before
+ * anything is looked up. */
+static bool dirs_are_free(struct fs_app *app, struct request *r, const struct session *s)
+{
+    const Fs__Op *op = r->op;
+    switch ((int)op->body_case) {
+    case FS__OP__BODY_MAKE:
+        return inode_is_free(app, r, s, op->make->parent);
+    case FS__OP__BODY_UNLINK:
+        return inode_is_free(app, r, s, op->unlink->parent);
+    case FS__OP__BODY_LINK:
+        return inode_is_free(app, r, s, op->link->parent);
+    case FS__OP__BODY_RENAME:
+        return inode_is_free(app, r, s, op->rename->parent) &&
+               inode_is_free(app, r, s, op->rename->newparent);
+    default:
+        return true;
+    }
+}
+
 /* Nothing is left that others were promised; else the request waits. */
 static bool way_is_free(struct fs_app *app, struct request *r, const struct session *s)
 {
-    for (size_t i = 0; i < r->targets_count; i++) {
-        Fs__Attr attr = FS__ATTR__INIT;
-        if (fs_get_attr(app->config.state, r->targets[i], &attr) == 0 &&
-            !lease_is_free(app, s, &attr)) {
-            request_wait_object(app, r, object_get(app, OBJECT_LEASE, attr.ino));
+    for (size_t i = 0; i < r->targets_count; i++)
+        if (!inode_is_free(app, r, s, r->targets[i]))
             return false;
-        }
-    }
     for (size_t i = 0; i < r->pins_count; i++) {
         if (!r->pins[i].object->asked.count || MUTANT(recall_after_append))
             continue;
@@ -215,9 +245,28 @@ static void fill_in_holders(struct fs_app *app, struct request *r)
     }
 }
 
+bool change_asks_open(struct fs_app *app, struct request *r, const struct session *s)
+{
+    struct object *o = object_get(app, OBJECT_OPEN, r->victim);
+    if (!r->pinned) {
+        request_pin(r, o, true);
+        if (!request_take_pins(app, r))
+            return false;
+        ask_who_has_it_open(app, o, s);
+    }
+    if (o->asked.count) {
+        request_wait_object(app, r, o);
+        return false;
+    }
+    fill_in_holders(app, r);
+    return true;
+}
+
 static void run_conflicting(struct fs_app *app, struct request *r, struct session *s)
 {
     if (!r->pinned) {
+        if (!dirs_are_free(app, r, s))
+            return;
         pin_all(app, r);
         if (!request_take_pins(app, r))
             return;
@@ -291,6 +340,7 @@ static bool needs_room(const Fs__Op *op)
     case FS__OP__BODY_OPEN_SESSION:
     case FS__OP__BODY_END_SESSION:
     case FS__OP__BODY_DROP_HOLDS:
+    case FS__OP__BODY_GRANT_INODES:
     case FS__OP__BODY__NOT_SET:
     case _FS__OP__BODY__CASE_IS_INT_SIZE:
         break;
@@ -331,6 +381,7 @@ void change_run(struct fs_app *app, struct request *r, struct session *s)
     case FS__OP__BODY_RELEASE:
     case FS__OP__BODY_DROP_HOLDS:
     case FS__OP__BODY_ATIMES:
+    case FS__OP__BODY_GRANT_INODES:
         break;
     case FS__OP__BODY_COMMIT:
     case FS__OP__BODY__NOT_SET:

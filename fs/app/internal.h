@@ -84,6 +84,8 @@ struct session {
     struct list recalls;
     vec_of(struct object *) gathering; /* of the recall that goes out with this step */
     struct map pending;                /* seq -> request */
+    struct map queued;   /* q -> request that is proposed or waits for those before it */
+    uint64_t q_proposed; /* its queue is in the log, or on its way there, up to this */
 };
 
 struct session *session_find(struct fs_app *app, uint64_t id);
@@ -132,7 +134,7 @@ enum request_wait {
     WAIT_APPLIED,  /* the state is behind what must be answered from */
     WAIT_OBJECT,   /* a change under way, a recall */
     WAIT_SESSIONS, /* mounts that have not said yet what they hold */
-    WAIT_GAP,      /* an earlier COMMIT of the file */
+    WAIT_GAP,      /* an earlier COMMIT of the file, or operation of the queue */
     WAIT_LOG,      /* proposed */
 };
 
@@ -216,6 +218,9 @@ Fs__StatfsReply *statfs_reply(const struct fs_app *app);
 
 void change_run(struct fs_app *app, struct request *r, struct session *s);
 void change_check_lease(const struct fs_app *app, const struct request *r, Fs__OpReply *reply);
+/* Asks all others whether they have the file open that `r` takes a name from (RULES L7); false: `r`
+ * waits for their answers. Then who has it open is in the operation. */
+bool change_asks_open(struct fs_app *app, struct request *r, const struct session *s);
 void change_applied(struct fs_app *app, struct request *r, const Fs__OpReply *result);
 /* Whatever an applied entry means for the service's own memory, whoever proposed it. */
 void change_noticed(struct fs_app *app, const Fs__Op *op, const struct fs_result *result);
@@ -231,6 +236,13 @@ void locks_tick(struct fs_app *app);
 /* What waits looks again: the locks of `ino` are others now; or those of a session have ended. */
 void locks_changed(struct fs_app *app, uint64_t ino);
 void locks_of_session_ended(struct fs_app *app);
+
+/* queue.c: what sessions did under directory leases (RULES D1). */
+void queued_run(struct fs_app *app, struct request *r, struct session *s);
+/* It was applied. */
+void queued_applied(struct fs_app *app, struct request *r, const struct fs_result *result);
+/* The request goes; what follows it must not be proposed as if it were in the log. */
+void queued_leave(struct fs_app *app, struct request *r);
 
 struct tail; /* of a file's COMMITs: proposed and not applied */
 void commit_run(struct fs_app *app, struct request *r, struct session *s);

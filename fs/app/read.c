@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "fs/app/internal.h"
+#include "repl/base/mutant.h"
 
 /* One answer in the making. Without a session (a follower's answer) nothing is promised and leases
  * do not matter. */
@@ -66,9 +67,19 @@ static void put_attr(struct answer *a, const Fs__Attr *attr)
     promise_attr(a, attr);
 }
 
+/* The same of a directory's names (RULES D1). What is no directory says so below. */
+static bool names_settled(struct answer *a, uint64_t dir)
+{
+    Fs__Attr attr = FS__ATTR__INIT;
+    return !a->session || MUTANT(dir_lease_read_around) ||
+           fs_get_attr(a->app->config.state, dir, &attr) < 0 || settled(a, &attr);
+}
+
 static int lookup(struct answer *a, const Fs__Lookup *m)
 {
     Fs__Attr attr = FS__ATTR__INIT;
+    if (!names_settled(a, m->parent))
+        return 0;
     int r = fs_lookup(a->app->config.state, m->parent, m->name.data, m->name.len, &attr);
     if (r == 0 && !settled(a, &attr))
         return 0;
@@ -128,6 +139,8 @@ static bool list_entry_of(void *ctx, const Fs__Entry *entry)
 
 static int readdir(struct answer *a, const Fs__Readdir *m)
 {
+    if (!names_settled(a, m->ino))
+        return 0;
     struct listing l = {a, xmalloc(sizeof(Fs__ReaddirReply)), m->max};
     if (l.max == 0 || l.max > READDIR_MAX)
         l.max = READDIR_MAX;

@@ -24,6 +24,7 @@ void request_end(struct fs_app *app, struct request *r)
     request_unpin(app, r);
     list_remove(&r->wait); /* perhaps of the COMMITs before it, which may go with it */
     commit_leave(app, r);
+    queued_leave(app, r);
     list_remove(&r->all);
     if (r->waits_for)
         object_settle(app, r->waits_for);
@@ -235,7 +236,9 @@ void request_run(struct fs_app *app, struct request *r)
         request_end(app, r); /* one way */
         return;
     case FS__REQUEST__BODY_OP:
-        if (r->op->body_case == FS__OP__BODY_COMMIT)
+        if (r->op->q)
+            queued_run(app, r, s);
+        else if (r->op->body_case == FS__OP__BODY_COMMIT)
             commit_run(app, r, s);
         else
             change_run(app, r, s);
@@ -351,7 +354,8 @@ void request_unpin(struct fs_app *app, struct request *r)
 void request_propose(struct fs_app *app, struct request *r, struct block_ref *blocks, size_t count,
                      struct blob *inline_bytes, uint32_t holders)
 {
-    r->op->time = app->wall_ns;
+    if (!r->op->q) /* else it is done already, and its time was told */
+        r->op->time = app->wall_ns;
     r->ticket = ++app->next_ticket;
     (void)map_put(&app->tickets, r->ticket, r);
     request_wait(app, r, WAIT_LOG, NULL);
@@ -450,6 +454,8 @@ static const char *what_is_asked(const struct request *r)
             return "lock";
         case FS__OP__BODY_ATIMES:
             return "times of reads";
+        case FS__OP__BODY_GRANT_INODES:
+            return "grant inode numbers";
         case FS__OP__BODY__NOT_SET:
         case _FS__OP__BODY__CASE_IS_INT_SIZE:
             return "?";
@@ -474,7 +480,7 @@ static const char *what_it_waits_for(const struct request *r)
     case WAIT_SESSIONS:
         return "mounts to say what they hold after the election";
     case WAIT_GAP:
-        return "an earlier commit of the file";
+        return "an earlier commit of the file, or change of the mount";
     case WAIT_LOG:
         return "the log: enough nodes that hold the entry and its bytes";
     }

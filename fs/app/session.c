@@ -29,8 +29,10 @@ struct session *session_add(struct fs_app *app, uint64_t id, bool unsure)
     s->heard = app->now;
     s->expires = app->now + (unsure ? session_limit(app) : 0);
     list_init(&s->recalls);
-    if (fs_session_get(app->config.state, id, &stored))
+    if (fs_session_get(app->config.state, id, &stored)) {
         (void)snprintf(s->name, sizeof s->name, "%.63s", stored.name);
+        s->q_proposed = stored.q_next - 1;
+    }
     (void)map_put(&app->sessions, id, s);
     return s;
 }
@@ -40,6 +42,7 @@ static void session_free(struct fs_app *app, struct session *s)
     recalls_free(app, s);
     vec_done(&s->gathering);
     map_done(&s->pending);
+    map_done(&s->queued);
     free(s);
 }
 

@@ -48,6 +48,8 @@ int apply_body(struct apply *a, const Fs__Op *op)
         return apply_set_lock(a, op->set_lock);
     case FS__OP__BODY_ATIMES:
         return apply_atimes(a, op->atimes);
+    case FS__OP__BODY_GRANT_INODES:
+        return apply_grant_inodes(a, op->grant_inodes);
     case FS__OP__BODY__NOT_SET:
     case _FS__OP__BODY__CASE_IS_INT_SIZE:
         break;

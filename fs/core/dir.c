@@ -34,7 +34,9 @@ static int load_dir(struct apply *a, uint64_t ino, struct inode *ret)
         return r == -ENOENT ? ENOENT : EIO;
     if (!inode_is_dir(ret))
         return ENOTDIR;
-    return ret->nlink ? 0 : ENOENT;
+    if (!ret->nlink)
+        return ENOENT;
+    return ordered_may_change(a, ret) ? 0 : EIO;
 }
 
 static int decode_entry(const void *p, size_t size, struct entry *ret)
@@ -133,7 +135,11 @@ static void hold(struct apply *a, uint64_t ino, uint64_t session)
 static int new_inode(struct apply *a, const Fs__Make *m, const struct inode *parent,
                      struct inode *ret)
 {
-    *ret = (struct inode){.ino = inode_next_number(a),
+    uint64_t ino = ordered_inode(a, m->ino);
+    if (!ino)
+        return EIO;
+    a->s->totals.inodes++;
+    *ret = (struct inode){.ino = ino,
                           .mode = m->mode,
                           .nlink = S_ISDIR(m->mode) ? 2 : !m->nameless,
                           .uid = m->uid,
@@ -157,7 +163,7 @@ static int new_inode(struct apply *a, const Fs__Make *m, const struct inode *par
         state_put(a, &k, m->target.data, m->target.len);
         ret->size = m->target.len;
     }
-    if (m->lease && S_ISREG(m->mode))
+    if (m->lease && (S_ISREG(m->mode) || S_ISDIR(m->mode)))
         lease_grant(a, ret);
     a->reply->created = true;
     return 0;

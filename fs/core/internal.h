@@ -20,6 +20,7 @@ struct apply {
     uint64_t index;
     int64_t time;     /* the entry's, ns */
     uint64_t session; /* who asked */
+    uint64_t q;       /* of the session's queue; 0: not in it */
     struct fs_result *result;
     Fs__OpReply *reply;
     struct bytes_writer value; /* for state_get */
@@ -45,6 +46,8 @@ int inode_read(const struct fs_state *s, uint64_t ino, struct inode *ret);
  */
 void inode_touch(struct apply *a, struct inode *inode, bool mtime);
 uint64_t inode_next_number(struct apply *a);
+/* `count` numbers at once, without inodes yet; the first of them. */
+uint64_t inode_numbers(struct apply *a, uint64_t count);
 /* The inode and all that hangs on it go: no name and no holder is left. */
 void inode_free(struct apply *a, struct inode *inode);
 /* Frees it when it has neither name nor holder; `except` does not count as a holder. */
@@ -70,6 +73,7 @@ int apply_open_session(struct apply *a, const Fs__OpenSession *m);
 int apply_end_session(struct apply *a, uint64_t session);
 int apply_reserve(struct apply *a, const Fs__Reserve *m);
 int apply_drop_holds(struct apply *a, const Fs__DropHolds *m);
+int apply_grant_inodes(struct apply *a, const Fs__GrantInodes *m);
 int apply_set_lock(struct apply *a, const Fs__SetLock *m);
 
 /* ---- parts of them --------------------------------------------------------------------------- */
@@ -91,5 +95,15 @@ void session_store(struct apply *a, const struct fs_session *session);
  * positive errno that refuses it. */
 int session_seen(struct apply *a, uint64_t seq, bool *ret_seen);
 void session_keep_reply(struct apply *a, uint64_t seq, uint64_t ack_below);
+/* RULES D1: is `q` the next of the session's queue? 0, done before (*ret_done), EAGAIN: one before
+ * it is missing; another errno: one before it was refused, or there is no such session. */
+int ordered_check(struct apply *a, uint64_t q, bool *ret_done);
+/* It was applied (err 0) or refused, and with it everything behind it. */
+void ordered_note(struct apply *a, int err);
+/* May the session of a queued operation change names of `dir`? All others may. */
+bool ordered_may_change(const struct apply *a, const struct inode *dir);
+/* The number of the inode that is made: the session's own choice, or the next; 0: not its to give.
+ */
+uint64_t ordered_inode(struct apply *a, uint64_t wanted);
 
 #endif

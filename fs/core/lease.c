@@ -1,4 +1,5 @@
-/* Write leases as state: who may COMMIT to a file, in which epoch (RULES L1, B2). */
+/* Write leases as state: who may COMMIT to a file, in which epoch (RULES L1, B2), and who may
+ * change the names of a directory before the log has them (RULES D1). */
 #include <errno.h>
 
 #include "fs/core/internal.h"
@@ -33,7 +34,7 @@ int apply_lease(struct apply *a, const Fs__Lease *m)
     struct inode inode;
     if (inode_load(a, m->ino, &inode) < 0)
         return ESTALE;
-    if (!S_ISREG(inode.mode))
+    if (!S_ISREG(inode.mode) && !S_ISDIR(inode.mode))
         return EINVAL;
     /* RULES L7: without a name it lives for those that held it open then. A session that came later
      * would lose what it writes as soon as they close it. */

@@ -7,7 +7,7 @@
 #include "fs/core/internal.h"
 #include "repl/base/mutant.h"
 
-enum { SESSION_VERSION = 1, REPLIES_PRUNED_MAX = 4096 };
+enum { SESSION_VERSION = 2, REPLIES_PRUNED_MAX = 4096 };
 
 static int decode(uint64_t id, const void *p, size_t size, struct fs_session *ret)
 {
@@ -20,6 +20,12 @@ static int decode(uint64_t id, const void *p, size_t size, struct fs_session *re
     s.ack_below = bytes_get_u64(&r);
     s.lowest_wanted = bytes_get_u64(&r);
     s.reserved = bytes_get_u64(&r);
+    s.q_next = bytes_get_u64(&r);
+    s.q_error = bytes_get_u32(&r);
+    for (int i = 0; i < 2; i++) {
+        s.inodes[i].first = bytes_get_u64(&r);
+        s.inodes[i].end = bytes_get_u64(&r);
+    }
     struct bytes name = bytes_get_sized(&r, sizeof s.name - 1);
     if (version != SESSION_VERSION || !bytes_reader_ended(&r))
         return -EIO;
@@ -47,6 +53,12 @@ void session_store(struct apply *a, const struct fs_session *s)
     bytes_put_u64(&w, s->ack_below);
     bytes_put_u64(&w, s->lowest_wanted);
     bytes_put_u64(&w, s->reserved);
+    bytes_put_u64(&w, s->q_next);
+    bytes_put_u32(&w, s->q_error);
+    for (int i = 0; i < 2; i++) {
+        bytes_put_u64(&w, s->inodes[i].first);
+        bytes_put_u64(&w, s->inodes[i].end);
+    }
     bytes_put_sized(&w, s->name, strnlen(s->name, sizeof s->name - 1));
     state_put(a, &k, w.data, w.size);
     bytes_writer_done(&w);
@@ -128,7 +140,7 @@ int apply_open_session(struct apply *a, const Fs__OpenSession *m)
         return 0;
     }
     end_replaced(a, m);
-    struct fs_session s = {.id = a->index, .ack_below = 1, .lowest_wanted = 1};
+    struct fs_session s = {.id = a->index, .ack_below = 1, .lowest_wanted = 1, .q_next = 1};
     memcpy(s.uuid, m->uuid.data, 16);
     size_t name_size = strnlen(m->name, sizeof s.name - 1);
     memcpy(s.name, m->name, name_size);

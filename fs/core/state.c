@@ -137,17 +137,21 @@ Fs__Attr *attr_new(const struct inode *inode)
     return attr;
 }
 
-uint64_t inode_next_number(struct apply *a)
+uint64_t inode_numbers(struct apply *a, uint64_t count)
 {
     struct key k = key_of(KEY_GLOBAL);
     uint64_t last = FS_ROOT_INO;
     uint8_t value[8];
     if (state_get(a, &k) == 0 && a->value.size == sizeof value)
         last = le64_get(a->value.data);
-    le64_put(value, last + 1);
+    le64_put(value, last + count);
     state_put(a, &k, value, sizeof value);
-    a->s->totals.inodes++;
     return last + 1;
+}
+
+uint64_t inode_next_number(struct apply *a)
+{
+    return inode_numbers(a, 1);
 }
 
 void holds_free(struct apply *a, uint64_t ino)
@@ -309,17 +313,24 @@ void fs_apply(struct fs_state *s, struct kv_txn *txn, uint64_t index, const stru
                       .index = index,
                       .time = op->time,
                       .session = op->session,
+                      .q = op->q,
                       .result = result};
     const struct fs_hash hash = s->hash;
     const struct fs_totals totals = s->totals;
     bool seen = false;
     a.reply = result->reply = new_reply();
-    int err = op->seq ? session_seen(&a, op->seq, &seen) : 0;
+    int err = op->q     ? ordered_check(&a, op->q, &seen)
+              : op->seq ? session_seen(&a, op->seq, &seen)
+                        : 0;
+    const bool refused_before = err;
     if (!err && !seen)
         err = apply_body(&a, op);
     if (err)
         undo(&a, &hash, &totals, err);
-    if (op->seq && !seen && err != ESTALE && !MUTANT(replies_not_kept))
+    if (op->q) {
+        if (!seen && !refused_before)
+            ordered_note(&a, err);
+    } else if (op->seq && !seen && err != ESTALE && !MUTANT(replies_not_kept))
         session_keep_reply(&a, op->seq, op->ack_below);
     put_summary(s, txn);
     bytes_writer_done(&a.value);

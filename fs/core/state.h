@@ -24,7 +24,10 @@
 /* Of the names of one inode's attributes, each with its NUL: what listxattr(2) can return. */
 #define FS_XATTR_NAMES_MAX 65536u
 #define FS_NLINK_MAX       65000u
-#define FS_ATIMES_MAX      256u /* of one entry */
+#define FS_ATIMES_MAX      256u   /* of one entry */
+#define FS_INODES_MAX      65536u /* of one GrantInodes */
+/* What an operation of a session's queue takes of its reservation (RULES B13, D1), bytes. */
+#define FS_QUEUED_COST 4096u
 /* Smaller directory cookies are free for "." and "..". */
 #define FS_COOKIE_FIRST 3u
 /* Bits of Setattr.valid, in the order of fs.proto. */
@@ -151,6 +154,11 @@ bool fs_block_named(const struct fs_state *s, struct block_name name, struct blo
 typedef bool fs_block_fn(void *ctx, const struct block_ref *ref);
 void fs_each_block(const struct fs_state *s, fs_block_fn *each, void *ctx);
 
+/* Numbers [first, end) for inodes that a session makes under its directory leases. */
+struct fs_inodes {
+    uint64_t first, end;
+};
+
 /* Sessions. */
 struct fs_session {
     uint64_t id;
@@ -159,6 +167,9 @@ struct fs_session {
     uint64_t ack_below;     /* replies below it are forgotten */
     uint64_t lowest_wanted; /* RULES B12 */
     uint64_t reserved;      /* bytes, RULES B13 */
+    uint64_t q_next;  /* RULES D1: the next of its queue; what was refused stays the next ... */
+    uint32_t q_error; /* ... with this errno, and refuses all behind it */
+    struct fs_inodes inodes[2]; /* numbers it may give to what it makes; the newer grant first */
     char name[128];
 };
 bool fs_session_get(const struct fs_state *s, uint64_t id, struct fs_session *ret);
