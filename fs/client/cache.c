@@ -4,7 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "fs/client/internal.h"
+#include "fs/client/local.h"
 #include "repl/base/hash.h"
 #include "repl/base/mutant.h"
 
@@ -42,6 +42,7 @@ static void inode_free(struct client *c, struct inode *i)
         c->lru_count--;
     }
     (void)map_del(&c->inodes, i->ino);
+    dir_free(c, i);
     free(i);
 }
 
@@ -54,8 +55,8 @@ bool inode_opened_unseen(const struct inode *i)
 static bool inode_needed(const struct inode *i)
 {
     return i->file != NULL || inode_opened_unseen(i) || i->busy[0] != 0 || i->busy[1] != 0 ||
-           i->opening != 0 || i->opens != 0 || i->denied != 0 || i->ino == ROOT_INO ||
-           i->read_at != 0;
+           i->opening != 0 || i->opens != 0 || i->denied != 0 || i->queued != 0 || i->dir != NULL ||
+           i->ino == ROOT_INO || i->read_at != 0;
 }
 
 bool inode_wanted(const struct client *c, const struct inode *i)
@@ -100,11 +101,29 @@ struct Fs__Attr attr_plain(const struct Fs__Attr *attr)
     return plain;
 }
 
+static void learn_data(struct inode *i, const struct Fs__Attr *attr)
+{
+    if (!S_ISREG(i->attr.mode)) {
+        return;
+    }
+    i->attr.size = attr->size;
+    i->attr.pages = attr->pages;
+    i->attr.atime = attr->atime;
+    i->attr.mtime = attr->mtime;
+    i->attr.ctime = attr->ctime > i->attr.ctime ? attr->ctime : i->attr.ctime;
+    i->attr.version = attr->version;
+    i->attr.data_version = attr->data_version;
+}
+
 bool inode_learn(struct client *c, struct inode *i, const struct Fs__Attr *attr)
 {
     (void)c;
     if (i->known && attr->version < i->attr.version) {
         return false;
+    }
+    if (i->queued != 0) { /* what was done here is newer, but for what COMMITs do */
+        learn_data(i, attr);
+        return S_ISREG(i->attr.mode);
     }
     int64_t atime = i->known && attr->version == i->attr.version ? i->attr.atime : INT64_MIN;
     i->attr = attr_plain(attr);
@@ -179,10 +198,11 @@ struct Fs__Attr inode_now(const struct client *c, const struct inode *i)
 
 bool inode_data_fresh(const struct client *c, const struct inode *i)
 {
-    bool own = i->file != NULL && i->file->lease == LEASE_HELD;
+    bool own = (i->file != NULL && i->file->lease == LEASE_HELD) || dir_leased(i);
     if (c->config.consistency == CLIENT_SESSION) {
         return own && i->known;
     }
+    own |= inode_private(c, i);
     return i->known && session_lease_valid(c) && (own || (i->promised && i->busy[BUSY_ATTR] == 0));
 }
 
@@ -193,7 +213,11 @@ bool inode_attr_fresh(const struct client *c, const struct inode *i)
 
 time_us inode_attr_valid(const struct client *c, const struct inode *i)
 {
-    if (c->config.consistency == CLIENT_SESSION || !inode_attr_fresh(c, i) || i->locks_lost != 0) {
+    /* When a directory's lease goes nobody looks for what was private to it and known to the
+     * kernel. */
+    bool kept = i->promised || (i->file != NULL && i->file->lease == LEASE_HELD) || dir_leased(i);
+    if (c->config.consistency == CLIENT_SESSION || !kept || !inode_attr_fresh(c, i) ||
+        i->locks_lost != 0) {
         return 0;
     }
     return c->lease_until - c->now;
@@ -316,13 +340,28 @@ static void name_free(struct client *c, struct name *n)
     free(n);
 }
 
-void name_learn(struct client *c, struct inode *dir, const char *name, size_t len, uint64_t ino)
+/* What is on its way to the log must be known until it is there. */
+static void forget_oldest(struct client *c)
+{
+    struct name *old = list_first(&c->name_lru, struct name, lru);
+    if (!queue_reached(c, old->q)) {
+        list_remove(&old->lru);
+        list_push_back(&c->name_lru, &old->lru);
+        return;
+    }
+    if (old->dir->dir != NULL) {
+        old->dir->dir->complete = false;
+    }
+    name_free(c, old);
+}
+
+struct name *name_put(struct client *c, struct inode *dir, const char *name, size_t len,
+                      uint64_t ino)
 {
     struct name *n = find(c, dir->ino, name, len);
     if (n == NULL) {
         if (c->names_count >= NAMES_MAX) {
-            struct name *old = list_first(&c->name_lru, struct name, lru);
-            name_free(c, old);
+            forget_oldest(c);
         }
         n = xcalloc(1, sizeof(*n) + len + 1);
         memcpy(n->bytes, name, len);
@@ -338,7 +377,16 @@ void name_learn(struct client *c, struct inode *dir, const char *name, size_t le
     list_remove(&n->lru);
     list_push_back(&c->name_lru, &n->lru);
     n->ino = ino;
-    n->fresh = dir->names_promised;
+    n->fresh = dir->names_promised || dir_leased(dir);
+    return n;
+}
+
+void name_learn(struct client *c, struct inode *dir, const char *name, size_t len, uint64_t ino)
+{
+    const struct name *n = find(c, dir->ino, name, len);
+    if (n == NULL || queue_reached(c, n->q)) {
+        (void)name_put(c, dir, name, len, ino);
+    }
 }
 
 void name_forget(struct client *c, uint64_t dir, const char *name)
@@ -351,8 +399,9 @@ void name_forget(struct client *c, uint64_t dir, const char *name)
 
 bool dir_names_fresh(const struct client *c, const struct inode *dir)
 {
-    return c->config.consistency == CLIENT_LINEARIZABLE && dir->names_promised &&
-           dir->busy[BUSY_NAMES] == 0 && session_lease_valid(c);
+    return c->config.consistency == CLIENT_LINEARIZABLE &&
+           (dir->names_promised || dir_leased(dir)) && dir->busy[BUSY_NAMES] == 0 &&
+           session_lease_valid(c);
 }
 
 time_us dir_entry_valid(const struct client *c, const struct inode *dir)
@@ -376,6 +425,9 @@ static void drop_names(struct inode *dir)
 {
     dir->names_promised = false;
     dir->ahead = (struct look_ahead){.asked = dir->ahead.asked};
+    if (dir_leased(dir)) {
+        return;
+    }
     list_each(it, &dir->names) {
         container_of(it, struct name, in_dir)->fresh = false;
     }
@@ -387,9 +439,7 @@ void cache_drop_names(struct client *c, uint64_t ino)
     if (dir == NULL) {
         return;
     }
-    if (dir->names_promised) {
-        drop_names(dir);
-    }
+    drop_names(dir);
     if (dir->names_until > c->now && !MUTANT(names_kept_after_recall)) {
         (void)effect_add(c, CLIENT_NOTIFY_NAMES);
     }

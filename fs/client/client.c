@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fs/client/internal.h"
+#include "fs/client/local.h"
 #include "repl/base/mutant.h"
 
 /* ---- timers ---------------------------------------------------------------------------------- */
@@ -139,12 +139,13 @@ struct client *client_new(const struct client_config *config)
         list_init(&c->timers[k]);
     }
     struct list *heads[] = {
-        &c->ops,       &c->commit_waiters, &c->space_waiters, &c->buffer_waiters,
-        &c->queue,     &c->queue_seq,      &c->sent,          &c->copies,
-        &c->seqs,      &c->inode_lru,      &c->name_lru,      &c->recalled,
-        &c->leases,    &c->dirty_files,    &c->commits,       &c->released_order,
-        &c->recalls,   &c->renew_waiters,  &c->open_waiters,  &c->lock_waiters,
-        &c->unlocking, &c->atimes};
+        &c->ops,          &c->commit_waiters, &c->space_waiters, &c->buffer_waiters,
+        &c->queue,        &c->queue_seq,      &c->sent,          &c->copies,
+        &c->seqs,         &c->inode_lru,      &c->name_lru,      &c->recalled,
+        &c->leases,       &c->dirty_files,    &c->commits,       &c->released_order,
+        &c->recalls,      &c->renew_waiters,  &c->open_waiters,  &c->lock_waiters,
+        &c->unlocking,    &c->queued,         &c->queue_waiters, &c->dir_leases,
+        &c->held_commits, &c->atimes};
     for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++) {
         list_init(heads[i]);
     }
@@ -152,6 +153,7 @@ struct client *client_new(const struct client_config *config)
     timer_init(&c->probe_timer);
     timer_init(&c->stop_timer);
     timer_init(&c->atime_timer);
+    timer_init(&c->queue_timer);
     c->next_id = 1;
     c->next_seq = 1;
     c->next_fh = 1;
@@ -179,6 +181,7 @@ void client_free(struct client *c)
             op_fail(c, op, ESHUTDOWN);
         }
     }
+    queue_free(c);
     cache_free(c); /* commits under way cancel their own requests */
     struct list *lists[] = {&c->queue, &c->queue_seq, &c->sent, &c->copies};
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {

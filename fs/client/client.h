@@ -32,6 +32,8 @@ struct client_config {
     bool read_only;
     enum client_atime atime;
     bool nodiratime;
+    bool local_names;      /* names change here first, under directory leases (RULES D1); else every
+                              change is committed before it is answered */
     bool name_cache;       /* the kernel can be told to ask all names again (FUSE_NOTIFY_INC_EPOCH);
                               without it entry_valid is always 0 */
     time_us deadline_us;   /* of every operation: 30 s unless the user says otherwise */
@@ -141,6 +143,9 @@ struct client_result {
     uint64_t fh;
     bool keep_cache, direct_io;
     bool nothing_done; /* RENAME: both names were of one file (only its maker's history asks) */
+    /* Not committed yet: done here, at this place of this session's queue (its history asks). For
+     * FLUSH: the place of what made the file. */
+    uint64_t q, q_session;
     uint64_t written;
     uint64_t offset; /* SEEK */
     struct client_lock lock;

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fs/client/internal.h"
+#include "fs/client/local.h"
 #include "fs/core/state.h"
 #include "repl/base/mutant.h"
 
@@ -289,9 +289,11 @@ static void on_committed(struct client *c, struct rpc *r, const struct Fs__Reply
         file_committed(c, k);
         return;
     }
-    client_log(c, "ino %llu: commit %llu of epoch %llu was refused: %s",
-               (unsigned long long)f->inode->ino, (unsigned long long)k->no_c,
-               (unsigned long long)k->epoch, strerror(err));
+    if (f->inode->attr.nlink != 0) { /* else its removal came first */
+        client_log(c, "ino %llu: commit %llu of epoch %llu was refused: %s",
+                   (unsigned long long)f->inode->ino, (unsigned long long)k->no_c,
+                   (unsigned long long)k->epoch, strerror(err));
+    }
     f->pins++;
     (void)file_lost(c, f, EIO);
     commit_wake(c);
@@ -302,9 +304,30 @@ static void on_committed(struct client *c, struct rpc *r, const struct Fs__Reply
     session_stop_next(c);
 }
 
+/* What was done to the inode before is not committed yet; it may not even be there. In the order of
+ * their beginning, so that none waits behind one that waits for more than what it holds up itself.
+ */
+static void hold(struct client *c, struct commit *k)
+{
+    if (list_linked(&k->held)) {
+        return;
+    }
+    struct list *place = c->held_commits.prev;
+    while (place != &c->held_commits &&
+           container_of(place, struct commit, held)->serial > k->serial) {
+        place = place->prev;
+    }
+    list_insert_before(place->next, &k->held);
+}
+
 static void send_commit(struct client *c, struct commit *k)
 {
     assert(k->rpc == NULL && k->message != NULL);
+    if (!queue_reached(c, k->after_q)) {
+        hold(c, k);
+        return;
+    }
+    list_remove(&k->held);
     struct rpc *r = rpc_new_op(NULL, false, on_committed);
     r->owner = k;
     r->prepare = prepare_commit;
@@ -322,6 +345,17 @@ static void send_commit(struct client *c, struct commit *k)
     }
     k->rpc = r;
     rpc_start(c, r);
+}
+
+void commit_release_held(struct client *c)
+{
+    while (!list_empty(&c->held_commits)) {
+        struct commit *k = list_first(&c->held_commits, struct commit, held);
+        if (!queue_reached(c, k->after_q)) {
+            return;
+        }
+        send_commit(c, k);
+    }
 }
 
 /* ---- to the stores --------------------------------------------------------------------------- */
@@ -462,6 +496,7 @@ void commit_free(struct client *c, struct commit *k)
 {
     list_remove(&k->all);
     list_remove(&k->in_file);
+    list_remove(&k->held);
     timer_clear(&k->put_timer);
     if (k->rpc != NULL) {
         rpc_cancel(c, k->rpc);

@@ -4,7 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
-#include "fs/client/internal.h"
+#include "fs/client/local.h"
 #include "repl/base/mutant.h"
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -393,6 +393,8 @@ static struct commit *commit_new(struct client *c, struct file *f)
     k->serial = ++c->commit_serial;
     k->epoch = f->epoch;
     k->no_c = f->next_c++;
+    k->after_q = f->inode->last_q;
+    list_init(&k->held);
     timer_init(&k->put_timer);
     list_push_back(&f->commits, &k->in_file);
     list_push_back(&c->commits, &k->all);
@@ -468,6 +470,7 @@ void file_committed(struct client *c, struct commit *k)
     commit_free(c, k);
     file_follow_attr(f);
     file_touch(c, f);
+    queue_pump(c); /* a rename may have waited for it */
     commit_wake(c);
     recall_try_release(c, f);
     file_drop_hold(c, f->inode);

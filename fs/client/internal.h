@@ -7,6 +7,7 @@
 
 #include "fs/client/buffer.h"
 #include "fs/client/client.h"
+#include "fs/core/state.h"
 #include "repl/base/list.h"
 #include "repl/base/map.h"
 #include "repl/base/vec.h"
@@ -58,6 +59,7 @@ enum timer_class {
     TIMER_RETRY,
     TIMER_SESSION,
     TIMER_ATIME,
+    TIMER_QUEUE,
     TIMER_CLASSES
 };
 
@@ -114,6 +116,9 @@ struct op {
     bool source_known;
     uint64_t seek_page, seek_version; /* SEEK: looked at up to here, of this version; 0: none */
     bool seek_own;                    /* ... under the own lease */
+    uint64_t queue_until;             /* waits for the queue up to this */
+    uint64_t q;                       /* its own place in it; 0: none */
+    bool drained; /* what was queued before it is behind it: up to queue_until */
     struct inode *opening;
     struct inode *denied; /* its removal was told that it is not open here */
     struct {
@@ -217,6 +222,8 @@ void session_start(struct client *c);
 bool session_lease_valid(const struct client *c);
 void session_lost(struct client *c, uint64_t session);
 void session_lapse(struct client *c);
+/* Ends it: what was done in it can't be relied on any more. */
+void session_break(struct client *c);
 void session_note_reply(struct client *c, uint32_t node, const struct Fs__Reply *reply);
 void session_find_leader(struct client *c);
 void session_schedule(struct client *c);
@@ -259,6 +266,14 @@ struct inode {
     uint32_t denied;      /* own removals under way that were told that it is not open here */
     uint32_t locks_lost;  /* open files that lost their locks */
     bool orphan;          /* may be kept only by our hold: told when the last handle closes */
+    /* RULES D1, local.h */
+    struct dir *dir;           /* its lease; NULL: none */
+    uint32_t queued;           /* operations on it that are not committed */
+    uint64_t last_q, made_q;   /* the last of them; the one that makes it; 0: none ever */
+    uint64_t home, home_epoch; /* made here, in this directory under this lease of it */
+    uint32_t home_strangers;
+    int lost;           /* changes of it: the error to tell once */
+    time_us dir_banned; /* its lease is not asked for until then */
     uint64_t nlookup;
     time_us kernel_until; /* the kernel may use attributes it was given until then ... */
     time_us names_until;  /* ... and names of this directory */
@@ -282,7 +297,8 @@ struct name {
     struct name *next; /* same hash */
     struct inode *dir;
     uint64_t hash, ino; /* ino 0: promised to be absent */
-    bool fresh;         /* learned under the promise that is held now; else only a hint */
+    bool fresh;         /* learned under the promise or lease that is held now; else only a hint */
+    uint64_t q;         /* changed here: by this operation of the queue */
     size_t len;
     char bytes[];
 };
@@ -322,7 +338,10 @@ void cache_free(struct client *c);
 bool dir_names_fresh(const struct client *c, const struct inode *dir);
 time_us dir_entry_valid(const struct client *c, const struct inode *dir);
 struct name *name_find(const struct client *c, uint64_t dir, const char *name);
+/* From an answer: what was changed here since, and is on its way to the log, stays. */
 void name_learn(struct client *c, struct inode *dir, const char *name, size_t len, uint64_t ino);
+struct name *name_put(struct client *c, struct inode *dir, const char *name, size_t len,
+                      uint64_t ino);
 void name_forget(struct client *c, uint64_t dir, const char *name);
 /* RULES L5: does this answer's grant count? */
 bool grant_counts(struct client *c, const struct rpc *r, const struct Fs__Reply *reply,
@@ -484,6 +503,8 @@ struct commit {
     bool tell_accepted; /* somebody goes on then already */
     bool refers;
     struct reference reference;
+    uint64_t after_q;           /* RULES B2: what was done to the inode before it goes first ... */
+    struct list held;           /* ... and it waits for that: client.held_commits, in order */
     struct Fs__Commit *message; /* until the request has it */
     struct timer put_timer;
     time_us put_delay;
@@ -497,6 +518,8 @@ void commit_free(struct client *c, struct commit *k);
 void commit_on_put_reply(struct client *c, uint32_t node, const struct Fs__BlockPutReply *reply);
 void commit_on_link_up(struct client *c, uint32_t node, bool new_store);
 void commit_on_targets(struct client *c);
+/* More of the queue is committed: sends what waited for it. */
+void commit_release_held(struct client *c);
 /* Answers the operations whose commits are done. */
 void commit_wake(struct client *c);
 /* Are the commits that `op` waits for done (for FLUSH: accepted)? */
@@ -569,6 +592,10 @@ bool recall_voids_lease(const struct client *c, uint64_t ino, uint64_t id);
 void recall_let_go(struct client *c, struct file *f, struct Fs__LeaseEnd *ret_end);
 /* Leases given back unasked. */
 void recall_post_ends(struct client *c, const struct Fs__LeaseEnd *ends, size_t count);
+/* One object of the recall is given back; `end` (may be NULL): a lease. */
+void recall_done(struct client *c, struct recall *k, const struct Fs__LeaseEnd *end);
+/* Its release may get lost. */
+void recall_note_end(struct client *c, const struct Fs__LeaseEnd *end);
 /* True when the grant of `epoch` shows that our release of it was never applied; it is sent again.
  */
 bool recall_release_again(struct client *c, uint64_t ino, uint64_t epoch);
@@ -655,6 +682,8 @@ int op_inode_error(const struct rpc *r, const struct Fs__Reply *reply);
 struct inode *op_learn(struct client *c, const struct rpc *r, const struct Fs__Reply *reply,
                        const struct Fs__Attr *attr);
 ProtobufCBinaryData op_bytes(const char *text);
+struct Fs__Make *op_make_message(const struct op *op);
+struct Fs__Setattr *op_setattr_message(const struct op *op, uint32_t set);
 /* The stale answer of the root and statfs, when no leader is to be had. */
 bool op_readdir_stale(struct client *c, struct op *op);
 void op_root_timeout(struct client *c, struct timer *t);
@@ -741,6 +770,19 @@ struct client {
     size_t atimes_count;
     struct timer atime_timer;
     struct rpc *atime_rpc;
+    /* names changed here first (RULES D1, local.h) */
+    struct list queued, queue_waiters; /* struct queued; ops that wait for some of them */
+    size_t queued_count, queue_sent;
+    uint64_t queue_last;
+    struct timer queue_timer;
+    struct list dir_leases; /* held, least recently used first */
+    size_t dir_leases_count;
+    bool dirs_recalled; /* some are asked back, perhaps */
+    struct fs_inodes inodes_now, inodes_later;
+    uint64_t inodes_old_q; /* the grant before inodes_now was used up to this place */
+    struct rpc *granting;
+    struct list held_commits;
+    bool breaking;
 
     /* recalls */
     struct list recalls; /* not answered yet */

@@ -3,15 +3,31 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fs/client/internal.h"
+#include "fs/client/local.h"
 
 struct op *op_find(struct client *c, uint64_t id)
 {
     return map_get(&c->ops_by_id, id);
 }
 
+/* Operations on an inode that only the leader can do, and so behind what was done here. */
+static bool waits_for_queue(struct client *c, struct op *op)
+{
+    const struct inode *i = inode_find(c, op->a.ino);
+    enum client_op_kind kind = op->a.kind;
+    if (kind == CLIENT_SETXATTR || kind == CLIENT_REMOVEXATTR || kind == CLIENT_COPY) {
+        return !queue_drained(c, op);
+    }
+    bool asks = kind == CLIENT_READLINK || kind == CLIENT_SEEK || kind == CLIENT_SETLK ||
+                kind == CLIENT_GETLK;
+    return asks && i != NULL && !queue_wait(c, op, i->last_q);
+}
+
 void op_run(struct client *c, struct op *op)
 {
+    if (waits_for_queue(c, op)) {
+        return;
+    }
     switch (op->a.kind) {
     case CLIENT_LOOKUP:
         op_lookup(c, op);
@@ -269,6 +285,8 @@ static void answer(struct client *c, struct op *op, struct client_result *result
     } else {
         e->result.err = err;
     }
+    e->result.q = op->q;
+    e->result.q_session = op->q != 0 ? c->session : 0;
     op->answered = true;
 }
 

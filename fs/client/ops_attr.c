@@ -4,7 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "fs/client/internal.h"
+#include "fs/client/local.h"
 #include "fs/core/state.h"
 
 #define SET_ATIMES (FS_SETATTR_ATIME | FS_SETATTR_ATIME_NOW)
@@ -118,6 +118,13 @@ static void on_attr(struct client *c, struct rpc *r, const struct Fs__Reply *rep
     op_answer_attr(c, op, op_learn(c, r, reply, reply->attr));
 }
 
+/* The leader must know what is known here. */
+static bool inode_settled(struct client *c, struct op *op)
+{
+    const struct inode *i = inode_find(c, op->a.ino);
+    return i == NULL || queue_wait(c, op, i->last_q);
+}
+
 void op_getattr(struct client *c, struct op *op)
 {
     struct inode *i = inode_find(c, op->a.ino);
@@ -127,6 +134,9 @@ void op_getattr(struct client *c, struct op *op)
     }
     if (i != NULL && inode_attr_fresh(c, i) && handle_locks_hold(c, op->a.fh)) {
         op_answer_attr(c, op, i);
+        return;
+    }
+    if (!inode_settled(c, op)) {
         return;
     }
     op->why = "the leader, for the newest attributes";
@@ -195,11 +205,8 @@ static bool sets_epoch(const struct client_op *a, uint32_t set)
            ((set & SET_MTIMES) != 0 && (set & FS_SETATTR_MTIME_NOW) == 0 && a->mtime == 0);
 }
 
-static void send_setattr(struct client *c, struct op *op, uint32_t set)
+struct Fs__Setattr *op_setattr_message(const struct op *op, uint32_t set)
 {
-    op_busy(op, inode_get(c, op->a.ino), BUSY_ATTR);
-    op->why = "the leader, who changes the attributes";
-    struct rpc *r = rpc_new_op(op, true, on_changed);
     struct Fs__Setattr *m = xmalloc(sizeof(*m));
     fs__setattr__init(m);
     m->ino = op->a.ino;
@@ -210,8 +217,19 @@ static void send_setattr(struct client *c, struct op *op, uint32_t set)
     m->atime = op->a.atime;
     m->mtime = op->a.mtime;
     m->ctime = op->a.ctime;
+    return m;
+}
+
+static void send_setattr(struct client *c, struct op *op, uint32_t set)
+{
+    if (local_setattr(c, op, set) || !queue_drained(c, op)) {
+        return;
+    }
+    op_busy(op, inode_get(c, op->a.ino), BUSY_ATTR);
+    op->why = "the leader, who changes the attributes";
+    struct rpc *r = rpc_new_op(op, true, on_changed);
     r->req->op->body_case = FS__OP__BODY_SETATTR;
-    r->req->op->setattr = m;
+    r->req->op->setattr = op_setattr_message(op, set);
     rpc_start(c, r);
 }
 
@@ -299,6 +317,9 @@ void op_getxattr(struct client *c, struct op *op)
         op_fail(c, op, ENODATA);
         return;
     }
+    if (!inode_settled(c, op)) {
+        return;
+    }
     op->why = "the leader, for an extended attribute";
     struct rpc *r = op_question(c, op, FS__REQUEST__BODY_GETXATTR, on_data);
     r->req->getxattr = xmalloc(sizeof(*r->req->getxattr));
@@ -312,6 +333,9 @@ void op_listxattr(struct client *c, struct op *op)
 {
     if (has_none(c, op->a.ino)) {
         op_fail(c, op, 0);
+        return;
+    }
+    if (!inode_settled(c, op)) {
         return;
     }
     op->why = "the leader, for the extended attributes";

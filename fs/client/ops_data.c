@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "fs/client/internal.h"
+#include "fs/client/local.h"
 #include "repl/base/mutant.h"
 
 /* ---- open ------------------------------------------------------------------------------------ */
@@ -59,8 +59,12 @@ void op_open(struct client *c, struct op *op)
     }
     bool known_open = i->opens != 0 && inode_data_fresh(c, i);
     bool promised = i->promised && inode_attr_fresh(c, i) && i->attr.nlink != 0;
-    if (known_open || promised) {
+    bool mine = inode_private(c, i) && inode_attr_fresh(c, i) && i->attr.nlink != 0;
+    if (known_open || promised || mine) {
         opened(c, op, i);
+        return;
+    }
+    if (!queue_wait(c, op, i->last_q)) {
         return;
     }
     if (session_drops_hold(c, op->a.ino)) {
@@ -222,6 +226,9 @@ void op_read(struct client *c, struct op *op)
         start_read(c, op);
         return;
     }
+    if (i != NULL && !queue_wait(c, op, i->last_q)) {
+        return;
+    }
     op->why = "the leader, for the file's newest version";
     struct rpc *r = op_question(c, op, FS__REQUEST__BODY_GETATTR, on_read_attr);
     r->req->getattr->ino = op->a.ino;
@@ -257,7 +264,29 @@ void op_flush(struct client *c, struct op *op)
     if (op_closes_locks(c, op)) {
         return;
     }
+    const struct inode *i = inode_find(c, op->a.ino);
+    if (i != NULL && i->made_q != 0 && !queue_reached(c, i->made_q) && op->lost == 0) {
+        /* Its name is not committed yet, so its bytes need not be: both come within a second, or
+         * with an fsync, the bytes behind the name (RULES D1). */
+        if (i->file != NULL) {
+            (void)file_freeze(c, i->file);
+        }
+        op->q = i->made_q;
+        op_fail(c, op, handle_take_error(c, op->a.fh));
+        return;
+    }
     flush(c, op);
+}
+
+/* RULES D1: everything up to the last operation on the inode that was done before `op`. */
+static bool queue_settles(struct client *c, struct op *op)
+{
+    const struct inode *i = inode_find(c, op->a.ino);
+    if (!op->drained) {
+        op->drained = true;
+        op->queue_until = i != NULL ? i->last_q : 0;
+    }
+    return queue_wait(c, op, op->queue_until);
 }
 
 void op_fsync(struct client *c, struct op *op)
@@ -266,17 +295,30 @@ void op_fsync(struct client *c, struct op *op)
         op_fail(c, op, EIO);
         return;
     }
-    flush(c, op);
+    if (queue_settles(c, op)) {
+        flush(c, op);
+    }
 }
 
-/* Changes of names are answered when they are committed: nothing is left to do. */
+/* What was changed here is committed; what went through the leader was when it was answered. */
 void op_fsyncdir(struct client *c, struct op *op)
 {
-    op_fail(c, op, 0);
+    if (!queue_settles(c, op)) {
+        return;
+    }
+    struct inode *i = inode_find(c, op->a.ino);
+    int lost = i != NULL ? i->lost : 0;
+    if (i != NULL) {
+        i->lost = 0;
+    }
+    op_fail(c, op, op->lost != 0 ? op->lost : lost);
 }
 
 void op_sync_all(struct client *c, struct op *op)
 {
+    if (!queue_drained(c, op)) {
+        return;
+    }
     if (op->until == 0) {
         file_freeze_all(c);
         op->until = c->commit_serial;

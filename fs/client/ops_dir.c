@@ -4,7 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "fs/client/internal.h"
+#include "fs/client/local.h"
 
 /* Of names that no listing has given a cookie: above all that are given. */
 #define STALE_COOKIES (UINT64_C(1) << 40)
@@ -121,6 +121,17 @@ static void add_entry(struct client *c, const struct rpc *r, const struct Fs__Re
     }
 }
 
+/* The kernel gets the name alone, without an inode to keep. */
+static void forget_entry(struct client *c, struct client_dirent *e)
+{
+    struct inode *i = e->has_attr ? inode_find(c, e->ino) : NULL;
+    e->has_attr = false;
+    if (i != NULL) {
+        i->nlookup--;
+        inode_settle(c, i);
+    }
+}
+
 static void on_readdir(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
                        struct blob *bulk)
 {
@@ -148,7 +159,10 @@ static void on_readdir(struct client *c, struct rpc *r, const struct Fs__Reply *
     for (size_t i = 0; i < page->n_entries; i++) {
         struct client_dirent *to = &result.entries[result.entries_count++];
         add_entry(c, r, reply, page->entries[i], to);
-        if (fact) {
+        const struct name *n = name_find(c, dir->ino, to->name);
+        if (n != NULL && !queue_reached(c, n->q)) {
+            forget_entry(c, to); /* it was changed here since */
+        } else if (fact) {
             name_learn(c, dir, to->name, strlen(to->name), to->ino);
             to->entry_valid_us = to->has_attr ? op_entry_valid(c, dir->ino) : 0;
         }
@@ -158,6 +172,10 @@ static void on_readdir(struct client *c, struct rpc *r, const struct Fs__Reply *
 
 void op_readdir(struct client *c, struct op *op)
 {
+    const struct inode *dir = inode_find(c, op->a.ino);
+    if (dir != NULL && !queue_wait(c, op, dir->last_q)) {
+        return; /* cookies are given in the log's order */
+    }
     op->why = "the leader, for the directory's names";
     struct rpc *r = op_question(c, op, FS__REQUEST__BODY_READDIR, on_readdir);
     r->req->readdir = xmalloc(sizeof(*r->req->readdir));

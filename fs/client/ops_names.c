@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "fs/client/internal.h"
+#include "fs/client/local.h"
 #include "repl/base/mutant.h"
 
 #define RENAME_FLAG_EXCHANGE 2u
@@ -18,7 +18,7 @@
 static void set_name(struct client *c, uint64_t dir, const char *name, uint64_t ino)
 {
     struct inode *d = inode_find(c, dir);
-    if (d != NULL && (d->names_promised || ino != 0)) {
+    if (d != NULL && (d->names_promised || dir_leased(d) || ino != 0)) {
         name_learn(c, d, name, strlen(name), ino);
     } else {
         name_forget(c, dir, name);
@@ -71,7 +71,13 @@ static void on_lookup(struct client *c, struct rpc *r, const struct Fs__Reply *r
     op_busy(op, dir, BUSY_ATTR); /* keeps it */
     cache_learn_names(c, r, reply, dir);
     /* A promise held from before says nothing about an answer that came without one. */
-    bool fact = grant_counts(c, r, reply, FS__OBJECT__KIND__NAMES, dir->ino);
+    const struct name *n = name_find(c, dir->ino, op->a.name);
+    if (dir_leased(dir) && n != NULL && !queue_reached(c, n->q)) {
+        settle_busy(c, op);
+        op_run(c, op); /* it was changed here meanwhile */
+        return;
+    }
+    bool fact = grant_counts(c, r, reply, FS__OBJECT__KIND__NAMES, dir->ino) || dir_leased(dir);
     if (fact || !dir->names_promised) {
         set_name(c, dir->ino, op->a.name, found ? reply->attr->ino : 0);
     }
@@ -99,6 +105,15 @@ void op_lookup(struct client *c, struct op *op)
             op_answer_entry(c, op, op->a.parent, i, 0);
             return;
         }
+    }
+    if (n == NULL && dir != NULL && dir_leased(dir) && dir->dir->complete &&
+        dir_names_fresh(c, dir)) {
+        answer_absent(c, op, op->a.parent);
+        return;
+    }
+    if (!queue_wait(c, op, n != NULL ? n->q : 0) ||
+        !queue_wait(c, op, dir != NULL ? dir->made_q : 0)) {
+        return; /* the leader must know what is known here */
     }
     op->why = "the leader, who looks the name up";
     struct rpc *r = op_question(c, op, FS__REQUEST__BODY_LOOKUP, on_lookup);
@@ -190,13 +205,8 @@ static void on_made(struct client *c, struct rpc *r, const struct Fs__Reply *rep
     inode_settle(c, i);
 }
 
-void op_make(struct client *c, struct op *op)
+struct Fs__Make *op_make_message(const struct op *op)
 {
-    struct inode *dir = op->a.nameless ? NULL : inode_get(c, op->a.parent);
-    op_busy(op, dir, BUSY_NAMES);
-    op_busy(op, dir, BUSY_ATTR);
-    op->why = "the leader, who makes it";
-    struct rpc *r = rpc_new_op(op, true, on_made);
     struct Fs__Make *m = xmalloc(sizeof(*m));
     fs__make__init(m);
     m->parent = op->a.parent;
@@ -207,12 +217,26 @@ void op_make(struct client *c, struct op *op)
     m->uid = op->a.uid;
     m->gid = op->a.gid;
     m->rdev = op->a.rdev;
-    m->exclusive = !op->a.open || (op->a.flags & O_EXCL) != 0;
-    m->lease = op->a.open && S_ISREG(op->a.mode) && (op->a.flags & O_ACCMODE) != O_RDONLY;
     if (op->a.data != NULL) {
         m->target.len = op->a.data->size;
         m->target.data = xmemdup(op->a.data->data, op->a.data->size);
     }
+    return m;
+}
+
+void op_make(struct client *c, struct op *op)
+{
+    if ((!op->a.nameless && local_make(c, op)) || !queue_drained(c, op)) {
+        return;
+    }
+    struct inode *dir = op->a.nameless ? NULL : inode_get(c, op->a.parent);
+    op_busy(op, dir, BUSY_NAMES);
+    op_busy(op, dir, BUSY_ATTR);
+    op->why = "the leader, who makes it";
+    struct rpc *r = rpc_new_op(op, true, on_made);
+    struct Fs__Make *m = op_make_message(op);
+    m->exclusive = !op->a.open || (op->a.flags & O_EXCL) != 0;
+    m->lease = op->a.open && S_ISREG(op->a.mode) && (op->a.flags & O_ACCMODE) != O_RDONLY;
     r->req->op->body_case = FS__OP__BODY_MAKE;
     r->req->op->make = m;
     rpc_start(c, r);
@@ -259,6 +283,9 @@ static void on_unlinked(struct client *c, struct rpc *r, const struct Fs__Reply 
 
 void op_unlink(struct client *c, struct op *op)
 {
+    if (local_unlink(c, op) || !queue_drained(c, op)) {
+        return;
+    }
     struct inode *dir = inode_get(c, op->a.parent);
     uint64_t ino = name_hint(c, op->a.parent, op->a.name);
     op_busy(op, dir, BUSY_NAMES);
@@ -343,6 +370,9 @@ void op_rename(struct client *c, struct op *op)
         op_fail(c, op, op->lost);
         return;
     }
+    if (!op->frozen && (local_rename(c, op) || !queue_drained(c, op))) {
+        return;
+    }
     if (!op->frozen && !committed(c, op, ino)) {
         return;
     }
@@ -357,6 +387,8 @@ void op_rename(struct client *c, struct op *op)
     op_busy(op, to, BUSY_ATTR);
     op_busy(op, inode_find(c, ino), BUSY_ATTR);
     op_busy(op, inode_find(c, victim), BUSY_ATTR);
+    inode_goes_public(c, op->a.parent, op->a.name);
+    inode_goes_public(c, op->a.newparent, op->a.newname);
     op->why = "the leader, who renames it";
     struct rpc *r = rpc_new_op(op, true, on_renamed);
     struct Fs__Rename *m = xmalloc(sizeof(*m));
@@ -400,10 +432,11 @@ void op_link(struct client *c, struct op *op)
         op_fail(c, op, op->lost);
         return;
     }
-    if (!committed(c, op, op->a.ino)) {
+    if (!queue_drained(c, op) || !committed(c, op, op->a.ino)) {
         return;
     }
     struct inode *dir = inode_get(c, op->a.newparent);
+    inode_get(c, op->a.ino)->home = 0; /* another name of it may be seen by others */
     op_busy(op, dir, BUSY_NAMES);
     op_busy(op, dir, BUSY_ATTR);
     op_busy(op, inode_get(c, op->a.ino), BUSY_ATTR);

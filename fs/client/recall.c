@@ -1,7 +1,7 @@
 /* What the leader asks back: promises at once, write leases when everything is committed. */
 #include <stdlib.h>
 
-#include "fs/client/internal.h"
+#include "fs/client/local.h"
 #include "repl/base/mutant.h"
 
 static uint64_t key_of(Fs__Object__Kind kind, uint64_t ino)
@@ -113,9 +113,17 @@ static void one_done(struct client *c, struct recall *k)
     recall_drop(k);
 }
 
+void recall_done(struct client *c, struct recall *k, const struct Fs__LeaseEnd *end)
+{
+    if (end != NULL) {
+        vec_push(&k->ends, *end);
+    }
+    one_done(c, k);
+}
+
 /* ---- leases ---------------------------------------------------------------------------------- */
 
-static void note_end(struct client *c, const struct Fs__LeaseEnd *end)
+void recall_note_end(struct client *c, const struct Fs__LeaseEnd *end)
 {
     struct lease_end *e = map_get(&c->released, end->ino);
     if (e == NULL) {
@@ -162,7 +170,7 @@ void recall_let_go(struct client *c, struct file *f, struct Fs__LeaseEnd *ret_en
     ret_end->ino = f->inode->ino;
     ret_end->epoch = f->epoch;
     ret_end->last_c = f->next_c - 1;
-    note_end(c, ret_end);
+    recall_note_end(c, ret_end);
     f->lease = LEASE_NONE;
     list_remove(&f->lease_lru);
     c->leases_count--;
@@ -201,9 +209,7 @@ void recall_try_release(struct client *c, struct file *f)
     recall_let_go(c, f, &end);
     timer_clear(&f->hold_timer);
     while (f->recalls.count != 0) {
-        struct recall *k = vec_pop(&f->recalls);
-        vec_push(&k->ends, end);
-        one_done(c, k);
+        recall_done(c, vec_pop(&f->recalls), &end);
     }
     file_pump(c, f); /* whoever waits to write asks for it again */
 }
@@ -213,6 +219,11 @@ void recall_try_release(struct client *c, struct file *f)
 static void ask_lease_back(struct client *c, struct recall *k, uint64_t ino)
 {
     struct inode *i = inode_find(c, ino);
+    if (i != NULL && dir_leased(i)) {
+        k->waiting++;
+        dir_recalled(c, i, k);
+        return;
+    }
     if (i == NULL || i->file == NULL || i->file->lease != LEASE_HELD) {
         /* Not here, or its grant is still under way: the leader ends it. */
         remember(c, FS__OBJECT__KIND__LEASE, ino, k->n);
@@ -287,6 +298,7 @@ void recall_forget(struct client *c)
             vec_clear(&i->file->recalls);
         }
     }
+    dirs_forget_recalls(c);
     while (!list_empty(&c->recalls)) {
         recall_drop(list_first(&c->recalls, struct recall, link));
     }

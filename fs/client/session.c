@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fs/client/internal.h"
+#include "fs/client/local.h"
 #include "repl/base/mutant.h"
 
 bool session_leader_usable(const struct client *c)
@@ -258,6 +258,7 @@ static void on_session_timer(struct client *c, struct timer *t)
         renew(c);
         if (regular) {
             file_release_idle(c);
+            dirs_release_idle(c);
             if (c->token != c->saved_token) {
                 session_save_token(c);
             }
@@ -312,8 +313,11 @@ void session_lost(struct client *c, uint64_t session)
         return;
     }
     c->state = SESSION_NONE;
+    c->breaking = false;
     c->lease_until = 0;
     recall_forget(c);
+    queue_lost(c);
+    dirs_lost(c);
     vec_of(struct file *) files = {0};
     size_t cursor = 0;
     void *value;
@@ -342,6 +346,7 @@ void session_lost(struct client *c, uint64_t session)
     c->next_seq = 1;
     c->session = 0;
     commit_wake(c);
+    queue_wake(c);
     for (size_t i = 0; i < files.count; i++) {
         files.items[i]->pins--;
         file_pump(c, files.items[i]);
@@ -350,6 +355,27 @@ void session_lost(struct client *c, uint64_t session)
     session_start(c);
     file_pump_buffer(c);
     session_stop_next(c);
+}
+
+static void on_broken(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
+                      struct blob *bulk)
+{
+    (void)reply, (void)bulk;
+    session_lost(c, r->session); /* nothing is to be done when it ended otherwise */
+}
+
+void session_break(struct client *c)
+{
+    if (c->breaking || c->state != SESSION_LIVE) {
+        return;
+    }
+    c->breaking = true;
+    struct rpc *r = rpc_new_op(NULL, false, on_broken);
+    r->req->op->body_case = FS__OP__BODY_END_SESSION;
+    r->req->op->end_session = xmalloc(sizeof(*r->req->op->end_session));
+    fs__end_session__init(r->req->op->end_session);
+    r->req->op->end_session->session = c->session;
+    rpc_start(c, r);
 }
 
 /* ---- space ----------------------------------------------------------------------------------- */
@@ -483,7 +509,7 @@ static void on_ended(struct client *c, struct rpc *r, const struct Fs__Reply *re
 void session_stop_next(struct client *c)
 {
     if (!c->stopping || c->ending || c->stopped || !list_empty(&c->commits) ||
-        !list_empty(&c->dirty_files) || !atime_flush(c)) {
+        !list_empty(&c->dirty_files) || !list_empty(&c->queued) || !atime_flush(c)) {
         return;
     }
     c->ending = true;
@@ -521,6 +547,8 @@ void session_stop(struct client *c)
         return;
     }
     c->stopping = true;
+    timer_clear(&c->queue_timer);
+    queue_pump(c);
     timer_set(c, TIMER_OP, &c->stop_timer, c->now + c->config.deadline_us, on_stop_deadline);
     file_freeze_all(c);
     session_stop_next(c);

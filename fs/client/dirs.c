@@ -1,0 +1,335 @@
+/* Leases of directories: taken when something is made in one, kept until another mount comes, given
+ * back when everything done under it is committed (RULES D1, L1, B10). */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "fs/client/local.h"
+#include "repl/base/mutant.h"
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+static struct dir *dir_get(struct client *c, struct inode *i)
+{
+    (void)c;
+    if (i->dir == NULL) {
+        i->dir = xcalloc(1, sizeof(*i->dir));
+        i->dir->inode = i;
+        list_init(&i->dir->lru);
+        list_init(&i->dir->waiters);
+        timer_init(&i->dir->hold_timer);
+    }
+    return i->dir;
+}
+
+void dir_free(struct client *c, struct inode *i)
+{
+    struct dir *d = i->dir;
+    if (d == NULL) {
+        return;
+    }
+    if (list_linked(&d->lru)) {
+        list_remove(&d->lru);
+        c->dir_leases_count--;
+    }
+    timer_clear(&d->hold_timer);
+    vec_done(&d->recalls);
+    free(d);
+    i->dir = NULL;
+}
+
+static void settle(struct client *c, struct inode *i)
+{
+    if (i->dir != NULL && i->dir->lease == LEASE_NONE && list_empty(&i->dir->waiters) &&
+        i->dir->recalls.count == 0) {
+        dir_free(c, i);
+    }
+    inode_settle(c, i);
+}
+
+static void granted(struct client *c, struct dir *d, uint64_t epoch)
+{
+    d->lease = LEASE_HELD;
+    d->epoch = epoch;
+    d->since = d->used_at = c->now;
+    d->used = false;
+    list_push_back(&c->dir_leases, &d->lru);
+    c->dir_leases_count++;
+}
+
+/* The names here are facts no longer, unless they are promised as well. */
+static void names_over(struct client *c, struct inode *i)
+{
+    cache_drop_names(c, i->ino);
+    if (!i->promised) {
+        inode_invalidate_kernel(c, i);
+    }
+}
+
+static void over(struct client *c, struct inode *i)
+{
+    struct dir *d = i->dir;
+    d->lease = LEASE_NONE;
+    d->complete = false;
+    list_remove(&d->lru);
+    c->dir_leases_count--;
+    timer_clear(&d->hold_timer);
+    names_over(c, i);
+}
+
+bool inode_private(const struct client *c, const struct inode *i)
+{
+    const struct inode *home = i->home != 0 ? inode_find(c, i->home) : NULL;
+    return home != NULL && dir_leased(home) && home->dir->epoch == i->home_epoch &&
+           home->dir->strangers == i->home_strangers;
+}
+
+void inode_make_private(struct inode *i, const struct inode *dir)
+{
+    i->home = dir->ino;
+    i->home_epoch = dir->dir->epoch;
+    i->home_strangers = dir->dir->strangers;
+}
+
+void inode_goes_public(struct client *c, uint64_t ino, const char *name)
+{
+    const struct name *n = name_find(c, ino, name);
+    struct inode *i = n != NULL && n->ino != 0 ? inode_find(c, n->ino) : NULL;
+    struct inode *dir = inode_find(c, ino);
+    if (i != NULL) {
+        i->home = 0;
+    } else if (n == NULL && dir != NULL && dir_leased(dir)) {
+        dir->dir->strangers++; /* its name was forgotten here: it may be any */
+    }
+}
+
+/* ---- asking ---------------------------------------------------------------------------------- */
+
+static void run_waiters(struct client *c, struct dir *d)
+{
+    struct list all;
+    list_init(&all);
+    struct list *item;
+    while ((item = list_pop_front(&d->waiters)) != NULL) {
+        list_push_back(&all, item);
+    }
+    while ((item = list_pop_front(&all)) != NULL) {
+        op_run(c, container_of(item, struct op, wait));
+    }
+}
+
+static void on_granted(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
+                       struct blob *bulk)
+{
+    (void)bulk;
+    struct inode *i = r->owner;
+    struct dir *d = i->dir;
+    int err = rpc_error(r, reply);
+    i->opening++; /* stays meanwhile */
+    d->lease = LEASE_NONE;
+    if (err == 0 && (reply->body_case != FS__REPLY__BODY_OP || reply->op->attr == NULL)) {
+        err = EIO;
+    }
+    if (err == 0) {
+        (void)op_learn(c, r, reply, reply->op->attr);
+        bool good = !recall_voids_lease(c, i->ino, r->req->id) &&
+                    !recall_release_again(c, i->ino, reply->op->value);
+        if (good) {
+            granted(c, d, reply->op->value);
+        } else {
+            err = EAGAIN;
+        }
+    }
+    if (err != 0) { /* somebody was quicker, or it is no directory any more: the leader decides */
+        i->dir_banned = c->now + DIR_BAN;
+    }
+    run_waiters(c, d);
+    i->opening--;
+    settle(c, i);
+}
+
+static void ask_lease(struct client *c, struct inode *i)
+{
+    struct dir *d = dir_get(c, i);
+    d->lease = LEASE_ASKING;
+    struct rpc *r = rpc_new_op(NULL, true, on_granted);
+    r->owner = i;
+    r->req->op->body_case = FS__OP__BODY_LEASE;
+    r->req->op->lease = xmalloc(sizeof(*r->req->op->lease));
+    fs__lease__init(r->req->op->lease);
+    r->req->op->lease->ino = i->ino;
+    rpc_start(c, r);
+}
+
+static bool usable(const struct client *c)
+{
+    return c->config.local_names && c->config.consistency == CLIENT_LINEARIZABLE &&
+           c->state == SESSION_LIVE && !c->stopping && !c->breaking && session_lease_valid(c);
+}
+
+enum dir_answer dir_ready(struct client *c, struct inode *i, struct op *op, bool ask)
+{
+    struct dir *d = i->dir;
+    if (!usable(c)) {
+        return DIR_SHARED;
+    }
+    if (d != NULL && d->lease == LEASE_HELD) {
+        if (d->recalls.count != 0 && d->used) {
+            return DIR_SHARED; /* it is on its way back: through the leader, behind what is queued
+                                */
+        }
+        d->used = true;
+        d->used_at = c->now;
+        list_remove(&d->lru);
+        list_push_back(&c->dir_leases, &d->lru);
+        return DIR_LEASED;
+    }
+    bool asking = d != NULL && d->lease == LEASE_ASKING;
+    if (!asking) {
+        if (!ask || i->dir_banned > c->now || c->dir_leases_count >= LEASES_MAX) {
+            return DIR_SHARED;
+        }
+        if (!queue_wait(c, op, i->last_q)) {
+            return DIR_WAITS;
+        }
+        ask_lease(c, i);
+        d = i->dir;
+    }
+    if (d->lease == LEASE_ASKING) {
+        op->why = "the directory's lease";
+        list_remove(&op->wait);
+        list_push_back(&d->waiters, &op->wait);
+        return DIR_WAITS;
+    }
+    return d->lease == LEASE_HELD ? DIR_LEASED : DIR_SHARED;
+}
+
+void dir_made(struct client *c, struct inode *i)
+{
+    struct dir *d = dir_get(c, i);
+    granted(c, d, 1);
+    d->used = true;
+    d->complete = true;
+}
+
+void dir_removed(struct client *c, struct inode *i)
+{
+    while (i->dir->recalls.count != 0) {
+        recall_done(c, vec_pop(&i->dir->recalls), NULL);
+    }
+    over(c, i);
+    settle(c, i);
+}
+
+/* ---- giving it back -------------------------------------------------------------------------- */
+
+static void let_go(struct client *c, struct inode *i, struct Fs__LeaseEnd *ret_end)
+{
+    fs__lease_end__init(ret_end);
+    ret_end->ino = i->ino;
+    ret_end->epoch = i->dir->epoch;
+    recall_note_end(c, ret_end);
+    over(c, i);
+}
+
+static void on_hold_over(struct client *c, struct timer *t)
+{
+    (void)t;
+    dirs_release(c);
+}
+
+static bool may_go(struct client *c, struct dir *d)
+{
+    /* RULES L1: what it was taken for is done first, if it comes soon. */
+    if (!d->used && c->now < d->since + LEASE_HOLD_MIN) {
+        timer_set(c, TIMER_HOLD, &d->hold_timer, d->since + LEASE_HOLD_MIN, on_hold_over);
+        return false;
+    }
+    return queue_reached(c, d->inode->last_q) || MUTANT(dir_lease_back_early);
+}
+
+static void try_release(struct client *c, struct inode *i)
+{
+    struct dir *d = i->dir;
+    struct Fs__LeaseEnd end;
+    if (d == NULL || d->lease != LEASE_HELD || d->recalls.count == 0) {
+        return;
+    }
+    if (!may_go(c, d)) {
+        timer_clear(&c->queue_timer);
+        queue_pump(c);
+        return;
+    }
+    i->dir_banned = c->now + DIR_BAN;
+    let_go(c, i, &end);
+    while (d->recalls.count != 0) {
+        recall_done(c, vec_pop(&d->recalls), &end);
+    }
+    settle(c, i);
+}
+
+void dir_recalled(struct client *c, struct inode *i, struct recall *k)
+{
+    vec_push(&i->dir->recalls, k);
+    c->dirs_recalled = true;
+    try_release(c, i);
+}
+
+void dirs_release(struct client *c)
+{
+    if (!c->dirs_recalled) {
+        return;
+    }
+    c->dirs_recalled = false;
+    list_each(it, &c->dir_leases) {
+        struct dir *d = container_of(it, struct dir, lru);
+        c->dirs_recalled |= d->recalls.count != 0;
+        try_release(c, d->inode); /* perhaps it is the last we see of it */
+    }
+}
+
+void dirs_release_idle(struct client *c)
+{
+    struct Fs__LeaseEnd ends[LEASES_PER_RELEASE];
+    size_t count = 0;
+    if (c->state != SESSION_LIVE || !session_leader_usable(c)) {
+        return;
+    }
+    list_each(it, &c->dir_leases) {
+        struct dir *d = container_of(it, struct dir, lru);
+        struct inode *i = d->inode;
+        bool too_many = c->dir_leases_count > LEASES_MAX / 2;
+        if (count == LEASES_PER_RELEASE ||
+            (!too_many && time_since(c->now, d->used_at) < DIR_IDLE)) {
+            break;
+        }
+        if (!queue_reached(c, i->last_q) || d->recalls.count != 0) {
+            continue;
+        }
+        let_go(c, i, &ends[count++]);
+        settle(c, i);
+    }
+    if (count != 0) {
+        recall_post_ends(c, ends, count);
+    }
+}
+
+/* ---- losing them ----------------------------------------------------------------------------- */
+
+void dirs_lost(struct client *c)
+{
+    while (!list_empty(&c->dir_leases)) {
+        struct inode *i = list_first(&c->dir_leases, struct dir, lru)->inode;
+        over(c, i);
+        vec_clear(&i->dir->recalls);
+        settle(c, i);
+    }
+}
+
+void dirs_forget_recalls(struct client *c)
+{
+    list_each(it, &c->dir_leases) {
+        vec_clear(&container_of(it, struct dir, lru)->recalls);
+    }
+    c->dirs_recalled = false;
+}

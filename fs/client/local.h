@@ -1,0 +1,109 @@
+/* Names changed here before the log has them (RULES D1): under the lease of a directory nobody else
+ * sees or changes its names, so this mount answers at once and sends the operations after, in the
+ * order in which they were done.
+ *
+ * dirs.c: the leases. queue.c: the operations on their way. local.c: what is done here, and when.
+ */
+#ifndef TALLY_FS_CLIENT_LOCAL_H
+#define TALLY_FS_CLIENT_LOCAL_H
+
+#include "fs/client/internal.h"
+
+#define QUEUE_MAX     4096u         /* operations not committed yet; who comes then waits */
+#define QUEUE_WINDOW  256u          /* of them sent and not answered */
+#define QUEUE_DELAY   (2 * TIME_MS) /* so that one message carries several */
+#define INODES_WANTED 4096u         /* numbers asked for at once */
+#define DIR_BAN       (2 * TIME_S)  /* asked back by another mount: not taken again for so long */
+#define DIR_IDLE      (30 * TIME_S) /* then it is given back before anybody asks */
+
+/* ---- dirs.c ---------------------------------------------------------------------------------- */
+
+struct dir {
+    struct inode *inode;
+    enum lease_state lease;
+    uint64_t epoch;
+    time_us since, used_at;
+    bool used;          /* since it was granted */
+    bool complete;      /* every name that is there is known here */
+    uint32_t strangers; /* goes up when something unknown left it: nothing is private before that */
+    struct list lru;    /* client.dir_leases: held, least recently used first */
+    struct list waiters; /* operations that wait for the grant */
+    vec_of(struct recall *) recalls;
+    struct timer hold_timer;
+};
+
+enum dir_answer { DIR_LEASED, DIR_WAITS, DIR_SHARED };
+
+static inline bool dir_leased(const struct inode *i)
+{
+    return i->dir != NULL && i->dir->lease == LEASE_HELD;
+}
+/* Is the lease of `i` here to be used for one more change? With `ask` it is asked for when it is
+ * not, and `op` runs again when it came or was refused. */
+enum dir_answer dir_ready(struct client *c, struct inode *i, struct op *op, bool ask);
+/* A directory made here: nobody else knows it, and there is nothing in it. */
+void dir_made(struct client *c, struct inode *i);
+/* It is gone, and its lease with it. */
+void dir_removed(struct client *c, struct inode *i);
+/* The leader asks for it: when everything about the directory is committed. */
+void dir_recalled(struct client *c, struct inode *i, struct recall *k);
+/* More of the queue is committed: leases that are waited for may go. */
+void dirs_release(struct client *c);
+void dirs_release_idle(struct client *c);
+/* The session ended. */
+void dirs_lost(struct client *c);
+void dirs_forget_recalls(struct client *c);
+void dir_free(struct client *c, struct inode *i);
+/* Made here under a lease that is still held, and nobody else has ever seen its name: only this
+ * mount can know the inode, and what is changed of it concerns nobody else. */
+bool inode_private(const struct client *c, const struct inode *i);
+void inode_make_private(struct inode *i, const struct inode *dir);
+/* What `name` of `dir` stands for is about to get a name elsewhere, by way of the leader. */
+void inode_goes_public(struct client *c, uint64_t dir, const char *name);
+
+/* ---- queue.c --------------------------------------------------------------------------------- */
+
+struct queued {
+    struct list link; /* client.queued, in order */
+    uint64_t q;
+    struct rpc *rpc;
+    bool sent;
+    struct inode *touched[4];
+    size_t touched_count;
+    uint64_t ino, until; /* RULES B11: after these commits of that file */
+};
+
+/* Is everything of the queue up to `q` committed? */
+bool queue_reached(const struct client *c, uint64_t q);
+/* True when it is; else `op` runs again then. */
+bool queue_wait(struct client *c, struct op *op, uint64_t q);
+/* The same of all that was queued when `op` came here first: what is not queued itself must not
+ * reach the log before what was done before it. */
+bool queue_drained(struct client *c, struct op *op);
+/* Is there room for one more, in the queue and in the reservation? DIR_SHARED: not this way. */
+enum dir_answer queue_ready(struct client *c, struct op *op);
+/* A request for queue_add: its operation is to be filled in. */
+struct rpc *queue_rpc(struct client *c);
+/* Takes `r`. Returns its place in the queue. */
+uint64_t queue_add(struct client *c, struct rpc *r, struct inode *const *touched, size_t count,
+                   uint64_t ino, uint64_t until);
+/* Runs what waited for more of it. */
+void queue_wake(struct client *c);
+/* Sends what may go. */
+void queue_pump(struct client *c);
+/* A number for an inode made here; 0: none at hand, they are asked for. */
+uint64_t queue_inode(struct client *c);
+/* The session ended: what was not committed is lost. */
+void queue_lost(struct client *c);
+void queue_free(struct client *c);
+
+/* ---- local.c: each true when it is done here, or waits to be
+ * -------------------------------------
+ */
+
+bool local_make(struct client *c, struct op *op);
+bool local_unlink(struct client *c, struct op *op);
+bool local_rename(struct client *c, struct op *op);
+bool local_setattr(struct client *c, struct op *op, uint32_t set);
+
+#endif
