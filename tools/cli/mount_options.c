@@ -26,8 +26,9 @@ static const char *const passed[] = {"ro",   "suid",   "nosuid",  "dev", "nodev"
                                      "exec", "noexec", "noatime", "sync"};
 /* Which reads are recorded: by the daemon, so these are no business of the kernel's. */
 static const char *const atimes[] = {"relatime", "strictatime", "nodiratime"};
-static const char *const valued[] = {"consistency", "timeout", "buffer",       "state",
-                                     "socket",      "nearest", "attr_timeout", "entry_timeout"};
+static const char *const valued[] = {"consistency", "namespace",    "timeout",
+                                     "buffer",      "state",        "socket",
+                                     "nearest",     "attr_timeout", "entry_timeout"};
 
 static bool is_one_of(const char *word, const char *const *list, size_t count)
 {
@@ -82,6 +83,17 @@ static int parse_consistency(struct mount_options *o, const char *value)
     return 0;
 }
 
+static int parse_namespace(struct mount_options *o, const char *value)
+{
+    if (strcmp(value, "lease") == 0)
+        o->local_names = true;
+    else if (strcmp(value, "sync") == 0)
+        o->local_names = false;
+    else
+        return -EINVAL;
+    return 0;
+}
+
 static int set_value(struct mount_options *o, const char *key, const char *value, char *error,
                      size_t size)
 {
@@ -90,6 +102,9 @@ static int set_value(struct mount_options *o, const char *key, const char *value
     if (strcmp(key, "consistency") == 0) {
         form = "linearizable or session";
         r = parse_consistency(o, value);
+    } else if (strcmp(key, "namespace") == 0) {
+        form = "lease or sync";
+        r = parse_namespace(o, value);
     } else if (strcmp(key, "timeout") == 0) {
         form = "a time like 30s";
         r = parse_time(value, &o->timeout_us);

@@ -17,6 +17,7 @@ struct mount_options {
     bool foreground;
 
     enum client_consistency consistency;
+    bool local_names; /* namespace=lease */
     time_us timeout_us;
     uint64_t buffer_bytes;
     bool read_only;

@@ -94,6 +94,7 @@ static struct client *new_client(struct mount *m)
                               .read_only = m->options->read_only,
                               .atime = m->options->atime,
                               .nodiratime = m->options->nodiratime,
+                              .local_names = m->options->local_names,
                               .name_cache = m->epoch,
                               .deadline_us = m->options->timeout_us,
                               .lease_us = 4 * TIME_S,
