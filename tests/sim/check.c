@@ -13,6 +13,7 @@ void checks_start(void)
     check_state_start();
     check_leases_start();
     check_mounts_start();
+    check_queue_start();
     check_blocks_start();
 }
 

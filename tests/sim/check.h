@@ -107,6 +107,15 @@ void check_leases_commit(uint64_t ino, uint64_t epoch, uint64_t session, uint64_
 /* `session` is promised the attributes and data of `ino`, whose write lease `holder` has. */
 void check_leases_promise(uint32_t node, uint64_t ino, uint64_t session, uint64_t holder);
 
+/* ---- check_queue.c: RULES D1 --------------------------------------------------------------------
+ */
+void check_queue_start(void);
+/* Facts, in the order of the log. */
+void check_queue_entry(uint64_t session, uint64_t q);
+void check_queue_ended(uint64_t session);
+/* The state of a node, as of the last entry. */
+void check_queue_state(uint64_t session, uint64_t next, uint32_t error);
+
 /* ---- check_promises.c: RULES L3, L5, L8, L9
  * ------------------------------------------------------ Entry `index` of session `author` was
  * applied first just now, and changed this inode: no mount relies on what it was before. */

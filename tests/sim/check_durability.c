@@ -6,7 +6,7 @@
  * shows anything older: a value whose write ended before the durable one began, or zeros when no
  * truncate can have come behind it. At consistency=session a read elsewhere may be late for other
  * reasons, so there only reads on the same mount count, in any of its lives (RULES L10, RYW). A
- * rename that gives the file a name counts as an FSYNC.
+ * rename that gives the file a name counts as an FSYNC, if it took place.
  *
  * The same holds after a CLOSE for as long as one and the same leader leads: "Data closed but not
  * fsynced survive the loss of the leader or the mount, not of both." */
@@ -55,7 +55,9 @@ static void find_syncs(struct durability *d, uint64_t file)
     vec_clear(&d->syncs);
     for (size_t i = 0; i < f->ops.count; i++) {
         const struct history_op *op = &v->h->ops.items[f->ops.items[i]];
-        if ((op->kind == H_FSYNC || op->kind == H_NAMED || op->kind == H_CLOSE) && op_ok(op))
+        bool early = op->kind == H_CLOSE && op->q; /* of a new file: answered before all else */
+        if ((op->kind == H_FSYNC || op->kind == H_NAMED || op->kind == H_CLOSE) && op_ok(op) &&
+            !op->reverted && !early)
             vec_push(&d->syncs,
                      ((struct sync){op->mount, op->life, op->start, op->end, op->kind == H_CLOSE}));
     }

@@ -200,7 +200,7 @@ static void settle_loss(struct view *v, const struct file_ops *f, size_t loss, c
     for (size_t i = 0; i < f->ops.count; i++) {
         const struct history_op *op = &v->h->ops.items[f->ops.items[i]];
         bool before = l->killed || (op->end && op->end <= l->at); /* else of the next session */
-        bool sync = (op->kind == H_FSYNC || op->kind == H_NAMED) && op_ok(op);
+        bool sync = (op->kind == H_FSYNC || (op->kind == H_NAMED && !op->reverted)) && op_ok(op);
         if (in_loss(l, op) && before && (sync || seen[f->ops.items[i]]))
             upto = time_max(upto, op->start);
         if (in_loss(l, op) && before && sync)

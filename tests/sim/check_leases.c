@@ -133,12 +133,15 @@ static void see_entry(const struct node *n, const struct entry *e)
     if (!op)
         return;
     uint64_t at = e->index;
+    if (op->q)
+        check_queue_entry(op->session, op->q);
     switch ((int)op->body_case) {
     case FS__OP__BODY_LEASE:
         touch(op->lease->ino, op, at, true);
         break;
     case FS__OP__BODY_MAKE:
-        touch(0, op, at, op->make->lease); /* the new inode's number is not in the entry */
+        /* Without a place in the queue the new inode's number is not in the entry. */
+        touch(op->q ? op->make->ino : 0, op, at, op->make->lease);
         touch(op->make->parent, op, at, false);
         break;
     case FS__OP__BODY_UNLINK:
@@ -165,6 +168,12 @@ static void see_entry(const struct node *n, const struct entry *e)
     case FS__OP__BODY_COMMIT:
         see_commit(n, at, op);
         touch(op->commit->ino, op, at, false);
+        break;
+    case FS__OP__BODY_END_SESSION:
+        check_queue_ended(op->end_session->session);
+        break;
+    case FS__OP__BODY_OPEN_SESSION:
+        check_queue_ended(op->open_session->replaces);
         break;
     default:
         break;
@@ -220,6 +229,13 @@ bool check_leases_recorded(uint64_t term, uint64_t session, uint64_t ino)
     return true;
 }
 
+static bool see_session(void *ctx, const struct fs_session *s)
+{
+    (void)ctx;
+    check_queue_state(s->id, s->q_next, s->q_error);
+    return true;
+}
+
 static void see_applied(const struct node *n)
 {
     const struct replica *r = n->replica;
@@ -233,6 +249,7 @@ static void see_applied(const struct node *n)
     state.applied = n->applied;
     for (size_t i = 0; i < state.touched.count; i++)
         see_touched(n, &state.touched.items[i]);
+    fs_each_session(n->state, see_session, NULL);
 }
 
 void check_leases_turn(struct process *p)

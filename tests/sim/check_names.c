@@ -43,6 +43,23 @@ static struct path *path_of(struct names *n, const char *name)
     return &n->paths.items[at - 1];
 }
 
+/* What a mount did ahead of the log, and lost: at some moment after it the name is again what it
+ * was before, which the search does not know. Once for each session that lost something here. */
+static void add_revert(struct path *p, const struct history_op *op)
+{
+    for (size_t i = 0; i < p->steps.count; i++)
+        if (p->steps.items[i].reverts == op->q_session)
+            return;
+    vec_push(&p->steps, ((struct step){.start = op->start,
+                                       .end = TIME_NEVER,
+                                       .wants = WANTS_NOTHING,
+                                       .puts = true,
+                                       .may_stay = true,
+                                       .value = VALUE_OPEN,
+                                       .reverts = op->q_session,
+                                       .op = op}));
+}
+
 static void add(struct names *n, const char *path, const struct history_op *op, struct step s)
 {
     if (!path)
@@ -51,6 +68,8 @@ static void add(struct names *n, const char *path, const struct history_op *op, 
     s.start = op->start;
     s.end = op_unknown(op) ? TIME_NEVER : op->end;
     vec_push(&path_of(n, path)->steps, s);
+    if (op->reverted && s.puts)
+        add_revert(path_of(n, path), op);
 }
 
 static void add_none(struct names *n, const char *path, const struct history_op *op)

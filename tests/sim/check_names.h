@@ -26,6 +26,7 @@ struct step {
     bool may_stay; /* ... or stays as it was */
     bool at_rest;  /* counts only if nobody else changed the name meanwhile */
     uint64_t file, value;
+    uint64_t reverts; /* the session whose loss this stands for; 0: none */
     const struct history_op *op;
 };
 

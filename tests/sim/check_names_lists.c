@@ -74,7 +74,8 @@ void names_take_in_move(struct names *n, const struct history_op *op)
         if (!name)
             name = name_in(path, op->path2);
         if (name)
-            unsettle(&n->paths.items[i], op, unsettled_until(n, op, name));
+            unsettle(&n->paths.items[i], op,
+                     op->reverted ? TIME_NEVER : unsettled_until(n, op, name));
     }
 }
 

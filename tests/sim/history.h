@@ -66,6 +66,9 @@ struct history_op {
     uint64_t stamp, bytes; /* stamps are unique over the run, never 0 */
     uint64_t size, nlink;
     int64_t mtime;
+    uint64_t q,
+        q_session; /* done by the mount alone, at this place of this session's queue; 0: no */
+    bool reverted; /* it never got into the log: to be set by check_queue */
     bool torn;
     bool leaderless;    /* LIST: the mount knew of no leader when it began */
     bool idle;          /* RENAME: both names were of one file, so nothing was done */
@@ -101,5 +104,8 @@ void check_sizes(const struct history *h);      /* no size that nobody made, non
 void check_errors(const struct history *h);     /* open files stay, errors make sense */
 void check_times(const struct history *h);      /* mtime never goes back while bytes change */
 void check_locks(const struct history *h);      /* no two locks that exclude each other */
+/* What mounts did ahead of the log is lost only with them, and not what an fsync covered. Before
+ * all others: says what was lost. */
+void check_queue(struct history *h);
 
 #endif

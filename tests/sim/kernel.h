@@ -17,6 +17,7 @@ struct sys_result {
     int err;                          /* 0 or a positive errno */
     uint64_t ino, size, nlink, value; /* value: bytes read or written, fd, entries */
     int64_t mtime;
+    uint64_t q, q_session; /* as in struct client_result */
     uint32_t mode;
     struct blob *data;        /* READ, READLINK, GETXATTR: borrowed for the callback */
     const char *const *names; /* READDIR: borrowed for the callback */

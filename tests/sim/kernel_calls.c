@@ -80,6 +80,10 @@ void call_answered(struct kernel *k, struct pending *p, const struct client_resu
     a->fh = r->fh;
     a->written = r->written;
     a->nothing_done = r->nothing_done;
+    if (r->q) {
+        c->result.q = r->q;
+        c->result.q_session = r->q_session;
+    }
     a->keep_cache = r->keep_cache;
     a->direct_io = r->direct_io;
     a->data = r->data ? blob_ref(r->data) : join_slices(r);

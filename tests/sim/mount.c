@@ -140,6 +140,7 @@ static struct client *new_client(struct mount *m)
     const struct sim_swarm *s = sim_swarm();
     struct client_config c = {.consistency =
                                   s->session_consistency ? CLIENT_SESSION : CLIENT_LINEARIZABLE,
+                              .local_names = s->local_names,
                               .name_cache = !sim_chance(RND_KERNEL, NO_EPOCH_PM),
                               .deadline_us = DEADLINE,
                               .lease_us = 4 * TIME_S,

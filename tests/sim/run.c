@@ -84,9 +84,10 @@ static void check_reads_succeed(const struct history *h, time_us since)
     }
 }
 
-static void judge(const struct history *h)
+static void judge(struct history *h)
 {
     sim_count(COUNT_COMMITS, check_log_last());
+    check_queue(h);
     check_registers(h);
     check_one_commit(h);
     check_durability(h);

@@ -85,9 +85,10 @@ struct sim_options {
 struct sim_swarm {
     uint32_t copies, witnesses, mounts, apps; /* apps per mount */
     bool session_consistency;
-    bool locks;      /* applications lock ranges of files */
-    bool ranges;     /* ... punch holes, and copy by reference */
-    bool hot_ranges; /* ... mostly of one file that changes all the time */
+    bool locks;       /* applications lock ranges of files */
+    bool ranges;      /* ... punch holes, and copy by reference */
+    bool hot_ranges;  /* ... mostly of one file that changes all the time */
+    bool local_names; /* mounts change names ahead of the log */
     bool leader_lease;
     char election[16];     /* strategy of election/ */
     uint32_t faults;       /* mask of enum sim_fault */
@@ -115,6 +116,7 @@ enum sim_stream {
     RND_LOCKS,
     RND_HEIR,
     RND_RANGES,
+    RND_NAMES,
     RND_COUNT
 };
 

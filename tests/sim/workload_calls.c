@@ -299,6 +299,8 @@ static void note_named(struct app *a)
     struct history_op *op = app_new_op(H_NAMED, a->mount);
     op->app = a->number;
     op->session = rename.session;
+    op->q = rename.q;
+    op->q_session = rename.q_session;
     op->file = a->fds[a->slot].ino;
     op->start = rename.start;
     op->end = rename.end;

@@ -109,6 +109,8 @@ struct history_op *app_finish(struct app *a, const struct sys_result *r)
     struct history_op *op = &workload.history->ops.items[a->op];
     op->end = sim_now();
     op->err = r->err;
+    op->q = r->q;
+    op->q_session = r->q_session;
     a->last_op = a->op;
     a->op = NONE;
     sim_count(COUNT_OPS, 1);
