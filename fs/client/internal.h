@@ -30,18 +30,19 @@
 #define HEDGE_DELAY                                                                                \
     (300 * TIME_MS) /* a copy that says nothing for so long: ask the next one too                  \
                      */
-#define SILENT_COPY    (5 * TIME_S)
-#define LEADER_SILENCE (300 * TIME_MS)
-#define PUT_PATIENCE   (20 * TIME_MS) /* RULES B5: then the leader pushes the bytes itself */
-#define COMMIT_DELAY   (1 * TIME_S)   /* RULES B9 */
-#define COMMIT_BYTES   (16u << 20)
-#define WALK_AGAIN     TIME_S         /* how long the next try of a call that met ESTALE may take */
-#define LEASE_HOLD_MIN (10 * TIME_MS) /* RULES L1 */
-#define NEWS_TAKEN_IN  (100 * TIME_MS) /* from an answer to its caller's next instruction */
-#define LEASE_IDLE     (2 * TIME_S)    /* then it is given back before anybody asks */
-#define ATIME_DELAY    (30 * TIME_S) /* a read is recorded after so long, or with so many others */
-#define ATIMES_PER_OP  FS_ATIMES_MAX
-#define ATIMES_MAX     16384u /* while nobody can be told; beyond it reads are not recorded */
+#define SILENT_COPY     (5 * TIME_S)
+#define LEADER_SILENCE  (300 * TIME_MS)
+#define PUT_PATIENCE    (20 * TIME_MS) /* RULES B5: then the leader pushes the bytes itself */
+#define COMMIT_DELAY    (1 * TIME_S)   /* RULES B9 */
+#define COMMIT_BYTES    (16u << 20)
+#define WALK_AGAIN      TIME_S /* how long the next try of a call that met ESTALE may take */
+#define LEASE_HOLD_MIN  (10 * TIME_MS)  /* RULES L1 */
+#define LEASE_HOLD_READ (1 * TIME_S)    /* ... while the first write reads the rest of its page */
+#define NEWS_TAKEN_IN   (100 * TIME_MS) /* from an answer to its caller's next instruction */
+#define LEASE_IDLE      (2 * TIME_S)    /* then it is given back before anybody asks */
+#define ATIME_DELAY     (30 * TIME_S) /* a read is recorded after so long, or with so many others */
+#define ATIMES_PER_OP   FS_ATIMES_MAX
+#define ATIMES_MAX      16384u /* while nobody can be told; beyond it reads are not recorded */
 #define STALE_ROOT_DELAY                                                                           \
     (1 * TIME_S) /* without a leader for so long: df and ls of the root answer anyway */
 #define RESERVE_CHUNK   (16u << 20) /* RULES B13 */

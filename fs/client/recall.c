@@ -191,14 +191,23 @@ static void on_hold_over(struct client *c, struct timer *t)
     recall_try_release(c, container_of(t, struct file, hold_timer));
 }
 
+/* RULES L1: what the lease was taken for is done first, if it comes soon. A write of a part of a
+ * page reads the rest of it under the lease, from a copy, which waits for no other mount: without
+ * time for that two mounts could take the lease from one another for ever and neither write. */
+static time_us hold_until(const struct file *f)
+{
+    const struct op *first = list_first(&f->queue, struct op, wait);
+    bool reading = first != NULL && first->job != NULL;
+    return f->lease_since + (reading ? LEASE_HOLD_READ : LEASE_HOLD_MIN);
+}
+
 void recall_try_release(struct client *c, struct file *f)
 {
     if (f->recalls.count == 0 || f->lease != LEASE_HELD || f->pumping) {
         return; /* the pump comes here at its end */
     }
-    /* RULES L1: what it was taken for is done first, if it comes soon. */
-    if (!f->written && c->now < f->lease_since + LEASE_HOLD_MIN) {
-        timer_set(c, TIMER_HOLD, &f->hold_timer, f->lease_since + LEASE_HOLD_MIN, on_hold_over);
+    if (!f->written && c->now < hold_until(f)) {
+        timer_set(c, TIMER_HOLD, &f->hold_timer, hold_until(f), on_hold_over);
         return;
     }
     (void)file_freeze(c, f);
