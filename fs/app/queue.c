@@ -95,7 +95,6 @@ void queued_applied(struct fs_app *app, struct request *r, const struct fs_resul
         return;
     }
     if (result->reply->err == EAGAIN) { /* one before it was dropped: it comes again */
-        s->q_proposed = r->op->q - 1;
         request_fail(app, r, EAGAIN, "an operation before it did not reach the log");
         return;
     }
