@@ -516,6 +516,7 @@ void world_add_mount(struct world *w, int m, enum client_consistency consistency
                                    .read_order = {1, 2},
                                    .read_order_count = 2,
                                    .consistency = consistency,
+                                   .local_names = w->local_names,
                                    .name_cache = true,
                                    .deadline_us = 30 * TIME_S,
                                    .lease_us = 4 * TIME_S,

@@ -1,0 +1,448 @@
+/* Names that change here before the log has them, under directory leases (RULES D1). */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "tests/unit/fs/client/world.h"
+#include "tests/unit/lib/run.h"
+
+enum { RENAME_FLAG_EXCHANGE = 2 };
+
+static struct world w;
+static uint64_t home;   /* a directory that mount 0 made, with its lease */
+static uint64_t shared; /* a directory that mount 1 made, which nobody has the lease of */
+
+/* ---- short forms ----------------------------------------------------------------------------- */
+
+struct file {
+    uint64_t ino, fh;
+};
+
+static struct client_op op_make(const char *name, uint32_t mode)
+{
+    return (struct client_op){.kind = CLIENT_MAKE,
+                              .parent = home,
+                              .name = name,
+                              .mode = mode,
+                              .open = S_ISREG(mode),
+                              .flags = O_RDWR | O_CREAT};
+}
+
+static struct client_op op_of(enum client_op_kind kind, struct file f)
+{
+    return (struct client_op){.kind = kind, .ino = f.ino, .fh = f.fh};
+}
+
+static struct client_op op_named(enum client_op_kind kind, const char *name)
+{
+    return (struct client_op){.kind = kind, .parent = home, .name = name};
+}
+
+static struct client_op op_rename(const char *from, uint64_t newparent, const char *to)
+{
+    return (struct client_op){
+        .kind = CLIENT_RENAME, .parent = home, .name = from, .newparent = newparent, .newname = to};
+}
+
+static struct client_op op_chmod(uint64_t ino, uint32_t mode)
+{
+    return (struct client_op){
+        .kind = CLIENT_SETATTR, .ino = ino, .set = FS_SETATTR_MODE, .mode = mode};
+}
+
+static struct client_op op_write(struct file f, const char *text)
+{
+    struct client_op op = op_of(CLIENT_WRITE, f);
+    op.size = strlen(text);
+    op.data = blob_copy(text, strlen(text));
+    return op;
+}
+
+/* By mount 0, before anything can arrive there or here. */
+static const struct world_answer *at_once(struct client_op op)
+{
+    uint64_t id = world_start(&w, 0, op);
+    const struct world_answer *a = world_find(&w, 0, id);
+    ck_assert_msg(a != NULL, "operation of kind %d awaits something", (int)op.kind);
+    ck_assert_int_eq(a->err, 0);
+    return a;
+}
+
+static struct file make(const char *name)
+{
+    const struct world_answer *a = at_once(op_make(name, S_IFREG | 0644));
+    return (struct file){a->attr.ino, a->fh};
+}
+
+static bool answered(uint64_t id)
+{
+    return world_find(&w, 0, id) != NULL;
+}
+
+static uint64_t looked_up(uint64_t dir, const char *name)
+{
+    Fs__Attr attr = FS__ATTR__INIT;
+    return fs_lookup(w.state, dir, name, strlen(name), &attr) == 0 ? attr.ino : 0;
+}
+
+/* What is on its way into the log: its kinds, up to `max`. */
+static size_t kinds_pending(Fs__Op__BodyCase *kinds, size_t max)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < w.pending.count && count < max; i++) {
+        const struct blob *payload = w.pending.items[i].payload;
+        Fs__Op *op = fs__op__unpack(NULL, payload->size, payload->data);
+        kinds[count++] = op->body_case;
+        fs__op__free_unpacked(op, NULL);
+    }
+    return count;
+}
+
+static size_t pending(Fs__Op__BodyCase kind)
+{
+    Fs__Op__BodyCase kinds[32];
+    size_t count = kinds_pending(kinds, 32), found = 0;
+    for (size_t i = 0; i < count; i++)
+        found += kinds[i] == kind;
+    return found;
+}
+
+static uint64_t home_lease(void)
+{
+    Fs__Attr attr = FS__ATTR__INIT;
+    ck_assert_int_eq(fs_get_attr(w.state, home, &attr), 0);
+    return attr.lease_session;
+}
+
+/* Mount 0 gets a lease, space and numbers, and makes the directory `home` by itself: all names that
+ * are there are known to it. */
+static void warm_up(void)
+{
+    for (char name[] = "w0"; name[1] < '9'; name[1]++) {
+        struct client_op op = op_make(name, S_IFDIR | 0755);
+        struct client_op look = op_named(CLIENT_LOOKUP, name);
+        op.parent = look.parent = WORLD_ROOT;
+        ck_assert_int_eq(world_do(&w, 0, look)->err, ENOENT);
+        unsigned sent = w.mounts[0].sends;
+        uint64_t id = world_start(&w, 0, op);
+        bool here = answered(id) && w.mounts[0].sends == sent;
+        world_pass(&w, 20 * TIME_MS);
+        home = world_find(&w, 0, id)->attr.ino;
+        ck_assert_int_eq(world_find(&w, 0, id)->err, 0);
+        if (here)
+            return;
+    }
+    ck_abort_msg("it never changes names by itself");
+}
+
+static void setup(void)
+{
+    world_open(&w);
+    world_add_mount(&w, 1, CLIENT_LINEARIZABLE);
+    home = WORLD_ROOT;
+    shared = world_do(&w, 1, op_make("shared", S_IFDIR | 0755))->attr.ino;
+    w.local_names = true;
+    world_add_mount(&w, 0, CLIENT_LINEARIZABLE);
+    warm_up();
+}
+
+static void teardown(void)
+{
+    world_close(&w);
+}
+
+/* ---- here first ------------------------------------------------------------------------------ */
+
+START_TEST(answered_at_once)
+{
+    unsigned sent = w.mounts[0].sends;
+    struct file f = make("a");
+    (void)at_once(op_write(f, "bytes"));
+    (void)at_once(op_chmod(f.ino, 0600));
+    (void)at_once(op_of(CLIENT_FLUSH, f));
+    (void)at_once(op_of(CLIENT_RELEASE, f));
+    (void)at_once(op_rename("a", home, "b"));
+    (void)at_once(op_make("d", S_IFDIR | 0755));
+    (void)at_once(op_rename("d", home, "e"));
+    (void)at_once(op_named(CLIENT_RMDIR, "e"));
+    ck_assert_uint_eq(at_once(op_named(CLIENT_LOOKUP, "b"))->attr.mode, S_IFREG | 0600);
+    (void)at_once(op_named(CLIENT_UNLINK, "b"));
+    ck_assert_uint_eq(w.mounts[0].sends, sent);
+    world_pass(&w, 2 * TIME_S);
+    ck_assert_uint_eq(looked_up(home, "a") + looked_up(home, "b"), 0);
+    ck_assert_uint_eq(looked_up(home, "d") + looked_up(home, "e"), 0);
+    ck_assert_uint_eq(w.mounts[0].logs, 0);
+}
+END_TEST
+
+START_TEST(sent_in_order)
+{
+    const Fs__Op__BodyCase expected[] = {FS__OP__BODY_MAKE, FS__OP__BODY_SETATTR,
+                                         FS__OP__BODY_RENAME, FS__OP__BODY_MAKE,
+                                         FS__OP__BODY_UNLINK};
+    w.no_commit = true;
+    struct file f = make("a");
+    (void)at_once(op_chmod(f.ino, 0600));
+    (void)at_once(op_rename("a", home, "b"));
+    (void)at_once(op_make("d", S_IFDIR | 0755));
+    (void)at_once(op_named(CLIENT_RMDIR, "d"));
+    world_pass(&w, 20 * TIME_MS);
+    Fs__Op__BodyCase kinds[32];
+    ck_assert_uint_eq(kinds_pending(kinds, 32), 5);
+    for (size_t i = 0; i < 5; i++)
+        ck_assert_int_eq(kinds[i], expected[i]);
+    w.no_commit = false;
+    world_pass(&w, 20 * TIME_MS);
+    ck_assert_uint_eq(looked_up(home, "b"), f.ino);
+}
+END_TEST
+
+START_TEST(nothing_looks_different_afterwards)
+{
+    /* Goal: what was answered here is what apply makes of it. */
+    struct file f = make("a");
+    (void)at_once(op_chmod(f.ino, 0600));
+    Fs__Attr here = at_once(op_rename("a", home, "b"))->attr, there = FS__ATTR__INIT;
+    here = at_once(op_named(CLIENT_LOOKUP, "b"))->attr;
+    world_pass(&w, 20 * TIME_MS);
+    ck_assert_int_eq(fs_get_attr(w.state, f.ino, &there), 0);
+    ck_assert_uint_eq(here.ino, there.ino);
+    ck_assert_uint_eq(here.mode, there.mode);
+    ck_assert_uint_eq(here.nlink, there.nlink);
+    ck_assert_int_eq(here.mtime, there.mtime);
+    ck_assert_int_eq(here.ctime, there.ctime);
+    ck_assert_int_eq(here.btime, there.btime);
+}
+END_TEST
+
+/* ---- what waits ------------------------------------------------------------------------------ */
+
+START_TEST(fsync_waits_for_name_and_bytes)
+{
+    /* Goal: a COMMIT of a file that is not there yet would be refused. */
+    w.no_commit = true;
+    struct file f = make("a");
+    (void)at_once(op_write(f, "bytes"));
+    uint64_t id = world_start(&w, 0, op_of(CLIENT_FSYNC, f));
+    world_pass(&w, 20 * TIME_MS);
+    ck_assert(!answered(id));
+    ck_assert_uint_eq(pending(FS__OP__BODY_MAKE), 1);
+    ck_assert_uint_eq(pending(FS__OP__BODY_COMMIT), 0);
+    unsigned commits = w.commits_seen;
+    w.no_commit = false;
+    world_settle(&w);
+    ck_assert_uint_eq(w.commits_seen, commits + 1);
+    ck_assert_int_eq(world_find(&w, 0, id)->err, 0);
+}
+END_TEST
+
+START_TEST(fsync_of_a_directory_waits)
+{
+    w.no_commit = true;
+    (void)make("a");
+    uint64_t id = world_start(&w, 0, op_of(CLIENT_FSYNCDIR, (struct file){home, 0}));
+    world_pass(&w, 20 * TIME_MS);
+    ck_assert(!answered(id));
+    w.no_commit = false;
+    world_settle(&w);
+    ck_assert_int_eq(world_find(&w, 0, id)->err, 0);
+    ck_assert_uint_ne(looked_up(home, "a"), 0);
+}
+END_TEST
+
+START_TEST(rename_follows_the_bytes)
+{
+    /* Goal: RULES B11: whoever sees the new name sees what had been written before. */
+    struct file f = make("a");
+    world_pass(&w, 20 * TIME_MS);
+    w.no_commit = true;
+    (void)at_once(op_write(f, "bytes"));
+    (void)at_once(op_rename("a", home, "b"));
+    world_pass(&w, 20 * TIME_MS);
+    ck_assert_uint_eq(pending(FS__OP__BODY_COMMIT), 1);
+    ck_assert_uint_eq(pending(FS__OP__BODY_RENAME), 0);
+    w.no_commit = false;
+    world_pass(&w, 20 * TIME_MS);
+    ck_assert_uint_eq(looked_up(home, "b"), f.ino);
+}
+END_TEST
+
+START_TEST(recall_waits_for_the_queue)
+{
+    w.no_commit = true;
+    struct file f = make("a");
+    (void)at_once(op_of(CLIENT_RELEASE, f));
+    uint64_t id = world_start(&w, 1, op_named(CLIENT_LOOKUP, "a"));
+    world_pass(&w, 20 * TIME_MS);
+    ck_assert(world_find(&w, 1, id) == NULL);
+    ck_assert_uint_eq(pending(FS__OP__BODY_MAKE), 1);
+    ck_assert_uint_eq(pending(FS__OP__BODY_RELEASE), 0);
+    w.no_commit = false;
+    world_pass(&w, 2 * TIME_S);
+    ck_assert_int_eq(world_find(&w, 1, id)->err, 0);
+    ck_assert_uint_eq(world_find(&w, 1, id)->attr.ino, f.ino);
+    ck_assert_uint_eq(home_lease(), 0);
+}
+END_TEST
+
+START_TEST(leader_comes_after_the_queue)
+{
+    /* Goal: what only the leader can do is not in the log before what was done before it. */
+    w.no_commit = true;
+    struct file f = make("a");
+    uint64_t id = world_start(
+        &w, 0,
+        (struct client_op){.kind = CLIENT_LINK, .ino = f.ino, .newparent = home, .newname = "b"});
+    world_pass(&w, 20 * TIME_MS);
+    ck_assert(!answered(id));
+    ck_assert_uint_eq(pending(FS__OP__BODY_MAKE), 1);
+    ck_assert_uint_eq(pending(FS__OP__BODY_LINK), 0);
+    w.no_commit = false;
+    world_pass(&w, 20 * TIME_MS);
+    ck_assert_int_eq(world_find(&w, 0, id)->err, 0);
+    ck_assert_uint_eq(looked_up(home, "b"), f.ino);
+}
+END_TEST
+
+START_TEST(end_waits_for_the_queue)
+{
+    struct file f = make("a");
+    (void)at_once(op_write(f, "bytes"));
+    (void)at_once(op_of(CLIENT_RELEASE, f));
+    world_stop(&w, 0);
+    world_pass(&w, 1 * TIME_S);
+    ck_assert(w.mounts[0].stopped);
+    Fs__Attr attr = FS__ATTR__INIT;
+    ck_assert_uint_eq(looked_up(home, "a"), f.ino);
+    ck_assert_int_eq(fs_get_attr(w.state, f.ino, &attr), 0);
+    ck_assert_uint_eq(attr.size, 5);
+}
+END_TEST
+
+START_TEST(new_leader_gets_the_queue)
+{
+    w.no_commit = true;
+    (void)make("a");
+    (void)make("b");
+    world_pass(&w, 20 * TIME_MS);
+    ck_assert_uint_eq(pending(FS__OP__BODY_MAKE), 2);
+    world_new_leader(&w, 2, false); /* it has none of them */
+    w.no_commit = false;
+    world_pass(&w, 5 * TIME_S);
+    ck_assert_uint_ne(looked_up(home, "a"), 0);
+    ck_assert_uint_ne(looked_up(home, "b"), 0);
+    ck_assert_uint_eq(w.mounts[0].logs, 0);
+}
+END_TEST
+
+/* ---- what others know, and what is lost ------------------------------------------------------ */
+
+START_TEST(renamed_by_the_leader_is_private_no_more)
+{
+    /* Goal: what got a name in a directory of which the lease is not here may be known to others:
+     * its changes are the leader's (tally-sim --seed 113). */
+    struct file f = make("a");
+    (void)at_once(op_of(CLIENT_RELEASE, f));
+    ck_assert_int_eq(world_do(&w, 0, op_rename("a", shared, "a"))->err, 0);
+    world_pass(&w, 20 * TIME_MS);
+    ck_assert_uint_eq(looked_up(shared, "a"), f.ino);
+    uint64_t session = client_stats(w.mounts[0].client, w.now).session;
+    ck_assert_uint_eq(home_lease(), session); /* still */
+    w.no_commit = true;
+    uint64_t id = world_start(&w, 0, op_chmod(f.ino, 0600));
+    world_settle(&w);
+    ck_assert(!answered(id));
+    w.no_commit = false;
+    world_pass(&w, 20 * TIME_MS);
+    ck_assert_int_eq(world_find(&w, 0, id)->err, 0);
+}
+END_TEST
+
+START_TEST(exchanged_by_the_leader_is_private_no_more)
+{
+    struct file f = make("a"), g = make("b");
+    (void)at_once(op_of(CLIENT_RELEASE, f));
+    (void)at_once(op_of(CLIENT_RELEASE, g));
+    struct client_op op = op_rename("a", home, "b");
+    op.flags = RENAME_FLAG_EXCHANGE;
+    ck_assert_int_eq(world_do(&w, 0, op)->err, 0);
+    ck_assert_uint_eq(looked_up(home, "b"), f.ino);
+    w.no_commit = true;
+    uint64_t first = world_start(&w, 0, op_chmod(f.ino, 0600));
+    uint64_t second = world_start(&w, 0, op_chmod(g.ino, 0600));
+    ck_assert(!answered(first) && !answered(second));
+    w.no_commit = false;
+    world_pass(&w, 20 * TIME_MS);
+}
+END_TEST
+
+START_TEST(lost_with_the_session)
+{
+    /* Goal: who asks is told once, and the log says it. */
+    struct file f = make("kept");
+    world_pass(&w, 20 * TIME_MS);
+    w.mounts[0].silent = true;
+    struct file g = make("a");
+    (void)at_once(op_chmod(f.ino, 0600));
+    world_end_session(&w, client_stats(w.mounts[0].client, w.now).session);
+    world_settle(&w);
+    w.mounts[0].silent = false;
+    world_pass(&w, 3 * TIME_S);
+    ck_assert_uint_eq(looked_up(home, "a"), 0);
+    ck_assert_uint_ge(w.mounts[0].logs, 1);
+    ck_assert_int_eq(world_do(&w, 0, op_of(CLIENT_FSYNC, g))->err, EIO);
+    ck_assert_int_eq(world_do(&w, 0, op_of(CLIENT_FSYNC, f))->err, EIO);
+    ck_assert_int_eq(world_do(&w, 0, op_of(CLIENT_FSYNC, f))->err, 0);
+    struct client_op dir = op_of(CLIENT_FSYNCDIR, (struct file){home, 0});
+    ck_assert_int_eq(world_do(&w, 0, dir)->err, EIO);
+    ck_assert_int_eq(world_do(&w, 0, dir)->err, 0);
+    ck_assert_int_eq(world_do(&w, 0, op_named(CLIENT_LOOKUP, "a"))->err, ENOENT);
+    const struct world_answer *a = world_do(&w, 0, op_named(CLIENT_LOOKUP, "kept"));
+    ck_assert_uint_eq(a->attr.mode, S_IFREG | 0644);
+}
+END_TEST
+
+START_TEST(fsync_that_waits_when_it_is_lost)
+{
+    w.mounts[0].silent = true;
+    struct file f = make("a");
+    uint64_t id = world_start(&w, 0, op_of(CLIENT_FSYNC, f));
+    world_end_session(&w, client_stats(w.mounts[0].client, w.now).session);
+    world_settle(&w);
+    ck_assert(!answered(id));
+    w.mounts[0].silent = false;
+    world_pass(&w, 3 * TIME_S);
+    ck_assert(answered(id));
+    ck_assert_int_eq(world_find(&w, 0, id)->err, EIO);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("client queue");
+    TCase *t = tcase_create("here first");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, answered_at_once);
+    tcase_add_test(t, sent_in_order);
+    tcase_add_test(t, nothing_looks_different_afterwards);
+    suite_add_tcase(suite, t);
+    t = tcase_create("what waits");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, fsync_waits_for_name_and_bytes);
+    tcase_add_test(t, fsync_of_a_directory_waits);
+    tcase_add_test(t, rename_follows_the_bytes);
+    tcase_add_test(t, recall_waits_for_the_queue);
+    tcase_add_test(t, leader_comes_after_the_queue);
+    tcase_add_test(t, end_waits_for_the_queue);
+    tcase_add_test(t, new_leader_gets_the_queue);
+    suite_add_tcase(suite, t);
+    t = tcase_create("what others know, and what is lost");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, renamed_by_the_leader_is_private_no_more);
+    tcase_add_test(t, exchanged_by_the_leader_is_private_no_more);
+    tcase_add_test(t, lost_with_the_session);
+    tcase_add_test(t, fsync_that_waits_when_it_is_lost);
+    suite_add_tcase(suite, t);
+    return run_suite(suite);
+}
