@@ -307,11 +307,13 @@ static struct Fs__Rename *rename_message(const struct op *op, const struct move 
 bool local_rename(struct client *c, struct op *op)
 {
     struct move m = {.from = inode_get(c, op->a.parent), .to = inode_get(c, op->a.newparent)};
-    bool plain_flags = (op->a.flags & ~RENAME_FLAG_NOREPLACE) == 0;
-    if (!plain_flags || busy(m.to) || dir_ready(c, m.to, op, false) != DIR_LEASED) {
+    if ((op->a.flags & ~RENAME_FLAG_NOREPLACE) != 0 || busy(m.to)) {
         return false;
     }
-    enum dir_answer answer = ready(c, op, m.from, false);
+    enum dir_answer answer = dir_ready(c, m.to, op, false);
+    if (answer == DIR_LEASED) {
+        answer = ready(c, op, m.from, false);
+    }
     if (answer != DIR_LEASED) {
         return answer == DIR_WAITS;
     }

@@ -531,6 +531,10 @@ static void on_stop_deadline(struct client *c, struct timer *t)
     (void)t;
     size_t cursor = 0;
     void *value;
+    if (c->queued_count != 0) {
+        client_log(c, "stopping: %zu changes of names could not be committed and are lost",
+                   c->queued_count);
+    }
     while (map_next(&c->inodes, &cursor, NULL, &value)) {
         const struct inode *i = value;
         if (i->file != NULL && (file_dirty(i->file) || !list_empty(&i->file->commits))) {

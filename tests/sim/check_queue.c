@@ -67,6 +67,8 @@ static void check_lost(const struct history *h, const struct history_op *op)
         const struct history_op *o = &h->ops.items[i];
         lost |= o->kind == H_MOUNT_KILLED && same_life(o, op) && o->start >= op->end;
         lost |= o->kind == H_SESSION_LOST && same_life(o, op) && o->session == op->q_session;
+        /* It ended by itself, at its deadline, with nobody to commit to. */
+        lost |= o->kind == H_MOUNT_STARTED && o->mount == op->mount && o->life > op->life;
         if (covers(o, op))
             sim_complain("queue", "%s is lost, which %s covered", op_text(op, text),
                          op_text(o, other));
