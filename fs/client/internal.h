@@ -774,7 +774,8 @@ struct client {
     /* names changed here first (RULES D1, local.h) */
     struct list queued, queue_waiters; /* struct queued; ops that wait for some of them */
     size_t queued_count, queue_sent;
-    uint64_t queue_last;
+    uint64_t queue_last; /* over all sessions, so that a place reached stays so ... */
+    uint64_t queue_base; /* ... and in the session's own count the places begin behind this */
     struct timer queue_timer;
     struct list dir_leases; /* held, least recently used first */
     size_t dir_leases_count;

@@ -285,7 +285,7 @@ static void answer(struct client *c, struct op *op, struct client_result *result
     } else {
         e->result.err = err;
     }
-    e->result.q = op->q;
+    e->result.q = op->q != 0 ? op->q - c->queue_base : 0;
     e->result.q_session = op->q != 0 ? c->session : 0;
     op->answered = true;
 }

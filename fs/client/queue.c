@@ -198,7 +198,7 @@ uint64_t queue_add(struct client *c, struct rpc *r, struct inode *const *touched
     e->ino = ino;
     e->until = until;
     r->owner = e;
-    r->req->op->q = e->q;
+    r->req->op->q = e->q - c->queue_base;
     for (size_t k = 0; k < count; k++) {
         e->touched[e->touched_count++] = touched[k];
         touched[k]->queued++;
@@ -311,7 +311,7 @@ void queue_lost(struct client *c)
         entry_free(c, e);
     }
     timer_clear(&c->queue_timer);
-    c->queue_last = 0;
+    c->queue_base = c->queue_last;
     c->queue_sent = 0;
     c->inodes_now = c->inodes_later = (struct fs_inodes){0};
     if (count != 0) {
