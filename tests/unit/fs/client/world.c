@@ -172,7 +172,8 @@ static void app_step(struct world *w, uint32_t node, struct fs_app_event ev)
                                            .index = w->no_commit ? w->applied : w->last_index});
             break;
         case FS_APP_READ_BLOCKS:
-            read_blocks(w, node, e);
+            if (!w->no_reads)
+                read_blocks(w, node, e);
             break;
         }
     }
