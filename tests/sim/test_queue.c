@@ -151,6 +151,27 @@ START_TEST(lost_with_its_session)
 }
 END_TEST
 
+/* At its deadline, with nobody to commit to. */
+START_TEST(lost_when_its_mount_ended)
+{
+    ahead(H_RENAME, 1, 10, 20);
+    add(H_MOUNT_STARTED, 1, 30, 30)->life = 2;
+    check_queue(&h);
+    expect_silence();
+    ck_assert(h.ops.items[0].reverted);
+}
+END_TEST
+
+START_TEST(another_mount_ended)
+{
+    add(H_MOUNT_STARTED, 1, 1, 1);
+    ahead(H_RENAME, 1, 10, 20);
+    add(H_MOUNT_STARTED, 2, 30, 30)->life = 2;
+    check_queue(&h);
+    expect_complaint("queue", "its mount lives");
+}
+END_TEST
+
 START_TEST(another_session_lost)
 {
     ahead(H_RENAME, 1, 10, 20);
@@ -271,6 +292,8 @@ int main(void)
     tcase_add_test(tc, another_mount_died);
     tcase_add_test(tc, another_life_died);
     tcase_add_test(tc, lost_with_its_session);
+    tcase_add_test(tc, lost_when_its_mount_ended);
+    tcase_add_test(tc, another_mount_ended);
     tcase_add_test(tc, another_session_lost);
     tcase_add_test(tc, synced_and_lost);
     tcase_add_test(tc, syncs_that_do_not_cover);
