@@ -155,6 +155,49 @@ static void take_lease(struct client *c, const struct rpc *r, struct inode *i,
     file_settle(c, f);
 }
 
+static void on_still_there(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
+                           struct blob *bulk)
+{
+    (void)bulk;
+    struct op *op = r->op;
+    struct inode *i = op->opening;
+    int err = rpc_error(r, reply);
+    if (err == ENOENT) { /* its name is free again */
+        op->opening = NULL;
+        i->opening--;
+        inode_settle(c, i);
+        op_run(c, op);
+        return;
+    }
+    if (err == 0 && (reply->body_case != FS__REPLY__BODY_ATTR || reply->attr == NULL)) {
+        err = EIO;
+    }
+    if (err != 0) {
+        op_fail(c, op, err);
+        return;
+    }
+    (void)op_learn(c, r, reply, reply->attr);
+    uint64_t fh = op->answered ? 0 : handle_new(c, i, op->a.flags)->fh;
+    op_answer_entry(c, op, op->a.parent, i, fh);
+}
+
+/* RULES L7: CREATE has found the file, but its answer carries no promise, so a removal may have
+ * asked since whether it is open here: an answer that was lost with a link is given once more as it
+ * was. */
+static void ask_still_there(struct client *c, struct op *op, struct inode *i)
+{
+    op->opening = i;
+    i->opening++;
+    op->why = "the leader, who knows whether the file is being unlinked";
+    struct rpc *r = rpc_new(RPC_LEADER, op, on_still_there);
+    r->req->body_case = FS__REQUEST__BODY_GETATTR;
+    r->req->getattr = xmalloc(sizeof(*r->req->getattr));
+    fs__getattr__init(r->req->getattr);
+    r->req->getattr->ino = i->ino;
+    r->req->getattr->open = true;
+    rpc_start(c, r);
+}
+
 static void on_made(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
                     struct blob *bulk)
 {
@@ -193,6 +236,11 @@ static void on_made(struct client *c, struct rpc *r, const struct Fs__Reply *rep
         i->opening--;
         inode_settle(c, i);
         op_fail(c, op, ESTALE);
+        return;
+    }
+    if (open && i->opens == 0 && !grant_counts(c, r, reply, FS__OBJECT__KIND__ATTR, i->ino)) {
+        ask_still_there(c, op, i);
+        i->opening--;
         return;
     }
     uint64_t fh = 0;
