@@ -1,4 +1,4 @@
-/* A mount's names: files that have none yet. */
+/* A mount's names: files that have none yet, and those that are found when they were to be made. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -175,6 +175,43 @@ START_TEST(gone_with_its_session)
 }
 END_TEST
 
+START_TEST(found_by_a_create_whose_answer_was_lost)
+{
+    /* Goal: an answer of CREATE that is given again says what was there then. A removal in between
+     * asked this mount whether the file is open here (simulator seed 30000886). */
+    struct client_op make = {.kind = CLIENT_MAKE,
+                             .parent = WORLD_ROOT,
+                             .name = "a",
+                             .mode = S_IFREG | 0644,
+                             .open = true,
+                             .flags = O_RDWR | O_CREAT};
+    const struct world_answer *a = world_do(&w, 0, make);
+    struct file f = {a->attr.ino, a->fh};
+    ck_assert_int_eq(simple(0, CLIENT_RELEASE, f), 0);
+    world_pass(&w, 3 * TIME_S); /* its lease is back */
+    w.mounts[1].held = true;
+    uint64_t create = world_start(&w, 1, make);
+    world_settle(&w);
+    world_link_down(&w, 1, 1);
+    w.mounts[1].held = false;
+    struct client_op unlink = {.kind = CLIENT_UNLINK, .parent = WORLD_ROOT, .name = "a"};
+    uint64_t removal = world_start(&w, 0, unlink);
+    world_settle(&w);
+    ck_assert_ptr_null(world_find(&w, 0, removal));
+    world_link_up(&w, 1, 1, 1);
+    world_pass(&w, 1 * TIME_S);
+    ck_assert_int_eq(world_find(&w, 0, removal)->err, 0);
+    a = world_find(&w, 1, create);
+    ck_assert_ptr_nonnull(a);
+    ck_assert_int_eq(a->err, 0);
+    ck_assert_uint_ne(a->attr.ino, f.ino);
+    f = (struct file){a->attr.ino, a->fh};
+    put_text(1, f, "new");
+    ck_assert_int_eq(simple(1, CLIENT_FSYNC, f), 0);
+    ck_assert_int_eq(lookup(0, "a")->err, 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("client names");
@@ -185,6 +222,10 @@ int main(void)
     tcase_add_test(t, named_while_it_is_closed);
     tcase_add_test(t, opener_killed);
     tcase_add_test(t, gone_with_its_session);
+    suite_add_tcase(suite, t);
+    t = tcase_create("found");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, found_by_a_create_whose_answer_was_lost);
     suite_add_tcase(suite, t);
     return run_suite(suite);
 }
