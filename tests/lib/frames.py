@@ -4,19 +4,21 @@ import json
 import socket
 import struct
 
-HELLO, REPL, CLIENT_REQUEST, BLOCK_PUT, BLOCK_GET, SNAPSHOT_CHUNK, SNAPSHOT_ACK, ADMIN_REQUEST, ADMIN_REPLY = 1, 2, 3, 5, 7, 9, 10, 11, 12
+HELLO, REPL, CLIENT_REQUEST, CLIENT_REPLY, BLOCK_PUT, BLOCK_GET, SNAPSHOT_CHUNK, SNAPSHOT_ACK, ADMIN_REQUEST, ADMIN_REPLY = 1, 2, 3, 4, 5, 7, 9, 10, 11, 12
 HELLO_NODE, HELLO_MOUNT, HELLO_ADMIN = 1, 2, 3
 MAGIC = b'TLY1'
+VERSION = 2  # of frames
+OWN_HASHES = CLIENT_REPLY, BLOCK_PUT, 8  # (BLOCK_DATA): their bulk is blocks, which have hashes of their own
 
 _xxhash = ctypes.CDLL('libxxhash.so.0')
 _xxhash.XXH3_64bits.restype = ctypes.c_uint64
 _xxhash.XXH3_64bits.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
 
 
-def frame(kind, sequence, control=b'', bulk=b'', magic=MAGIC, version=1, zero=0, sizes=None, checksum=None):
+def frame(kind, sequence, control=b'', bulk=b'', magic=MAGIC, version=VERSION, zero=0, sizes=None, checksum=None):
     control_size, bulk_size = sizes or (len(control), len(bulk))
     head = struct.pack('<4sBBHIIQ', magic, version, kind, zero, control_size, bulk_size, sequence)
-    body = head + control + bulk
+    body = head + control + (b'' if kind in OWN_HASHES else bulk)
     return head + struct.pack('<Q', _xxhash.XXH3_64bits(body, len(body)) if checksum is None else checksum) + control + bulk
 
 
