@@ -374,12 +374,29 @@ void node_blocks_get_frame(struct node *n, struct link *link, const uint8_t *con
 
 /* ---- what is missing (RULES B7) -------------------------------------------------------------- */
 
+struct repair {
+    struct node *node;
+    size_t room; /* so many more may be asked for */
+};
+
 static bool fetch_missing(void *ctx, const struct block_ref *ref)
 {
-    struct node *n = ctx;
-    if (!fetch_find(n, ref->name))
-        (void)fetch_new(n, ref, n->now);
-    return n->fetches.count < FETCHES_MAX;
+    struct repair *r = ctx;
+    if (!fetch_find(r->node, ref->name)) {
+        (void)fetch_new(r->node, ref, r->node->now);
+        r->room--;
+    }
+    return r->room > 0;
+}
+
+/* Blocks that entries wait for, which nobody may have, do not keep from repairing what all have. */
+static size_t room_for_repair(const struct node *n)
+{
+    size_t under_way = 0, cursor = 0;
+    void *value;
+    while (map_next(&n->fetches, &cursor, NULL, &value))
+        under_way += ((const struct node_fetch *)value)->tickets.count == 0;
+    return under_way < FETCHES_MAX ? FETCHES_MAX - under_way : 0;
 }
 
 static void work_on_fetches(struct node *n)
@@ -408,8 +425,9 @@ static void work_on_fetches(struct node *n)
 
 void node_blocks_repair(struct node *n)
 {
-    if (store_missing_count(n->store) && n->fetches.count < FETCHES_MAX)
-        store_each_missing(n->store, fetch_missing, n);
+    struct repair r = {n, store_missing_count(n->store) ? room_for_repair(n) : 0};
+    if (r.room > 0)
+        store_each_missing(n->store, fetch_missing, &r);
     work_on_fetches(n);
 }
 
