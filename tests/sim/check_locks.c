@@ -40,6 +40,14 @@ static bool is_io(const struct history_op *op)
            op->kind == H_PUNCH;
 }
 
+/* Of another range, as after an UNLOCK of unknown outcome, it leaves some of it. */
+static bool ends_all(const struct history_op *op, const struct history_op *lock)
+{
+    return op->end && op->err == 0 &&
+           (op->kind == H_CLOSE ||
+            (op->page <= lock->page && op->page + op->pages >= lock->page + lock->pages));
+}
+
 /* An application does one thing after another, so its operations are in the order of the history.
  */
 static struct span span_of(const struct history *h, size_t at)
@@ -53,10 +61,10 @@ static struct span span_of(const struct history *h, size_t at)
             continue;
         if (op->kind == H_UNLOCK || (op->kind == H_CLOSE && op->guarded)) {
             held = false; /* also while it is under way */
-            if (op->end && op->err == 0)
+            if (ends_all(op, lock)) {
                 s.over = time_min(s.over, op->end);
-            if (op->end && op->err == 0)
                 break;
+            }
         } else if (op->kind == H_LOCK) {
             held = false;
         } else if (held && op->guarded && is_io(op) && op_ok(op)) {

@@ -29,6 +29,7 @@ static void unlocked(uint32_t mount, time_us start, time_us end)
     struct history_op *op = add(H_UNLOCK, mount, start, end);
     op->file = FILE_A;
     op->app = 1;
+    op->pages = 16;
 }
 
 START_TEST(one_after_the_other)
@@ -96,6 +97,22 @@ START_TEST(refused_with_a_reason)
 }
 END_TEST
 
+START_TEST(refused_for_what_an_unlock_left)
+{
+    /* The first unlock may not have been done, and the second is of other units (seed 40003440). */
+    (void)locked(1, 10, 20, 4, 3, true);
+    unlocked(1, 30, 40);
+    h.ops.items[h.ops.count - 1].err = ETIMEDOUT;
+    (void)locked(1, 50, 60, 2, 4, true);
+    unlocked(1, 70, 80);
+    h.ops.items[h.ops.count - 1].page = 2;
+    h.ops.items[h.ops.count - 1].pages = 4;
+    locked(2, 90, 91, 0, 7, true)->err = EAGAIN;
+    check_locks(&h);
+    expect_silence();
+}
+END_TEST
+
 START_TEST(refused_without_one)
 {
     (void)locked(1, 10, 20, 0, 4, true);
@@ -116,6 +133,7 @@ int main(void)
     tcase_add_test(tc, held_by_two);
     tcase_add_test(tc, a_lost_lock_is_no_longer_relied_on);
     tcase_add_test(tc, refused_with_a_reason);
+    tcase_add_test(tc, refused_for_what_an_unlock_left);
     tcase_add_test(tc, refused_without_one);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
