@@ -563,6 +563,8 @@ void node_blocks_tick(struct node *n)
     sweep_after_start(n);
     if (n->demote_index && n->now >= n->demote_after)
         demote(n);
+    else if (n->demote_index)
+        sooner_tick(n, n->demote_after); /* blocks may come late, and nothing behind them */
 }
 
 void node_blocks_close(struct node *n)
