@@ -240,14 +240,10 @@ bool inode_answer(struct client *c, struct inode *i, struct Fs__Attr *ret_attr, 
     if (*ret_valid != 0 && c->now + *ret_valid > i->kernel_until) {
         i->kernel_until = c->now + *ret_valid;
     }
-    /* FUSE.md 1: other data under the same size and time would not make the kernel drop its pages.
-     */
+    /* Other data under the same size and time would not make the kernel drop its pages. */
     bool disguised = i->sent && i->attr.data_version != i->sent_version &&
                      ret_attr->size == i->sent_size && ret_attr->mtime == i->sent_mtime &&
                      i->pages_version != i->attr.data_version;
-    if (disguised) {
-        effect_add(c, CLIENT_NOTIFY_DATA)->ino = i->ino;
-    }
     i->sent = true;
     i->sent_size = ret_attr->size;
     i->sent_mtime = ret_attr->mtime;
@@ -262,7 +258,9 @@ bool inode_answer(struct client *c, struct inode *i, struct Fs__Attr *ret_attr, 
 void inode_answer_lookup(struct client *c, struct inode *i, struct Fs__Attr *ret_attr,
                          time_us *ret_valid)
 {
-    (void)inode_answer(c, i, ret_attr, ret_valid);
+    if (inode_answer(c, i, ret_attr, ret_valid)) {
+        effect_add(c, CLIENT_NOTIFY_DATA)->ino = i->ino;
+    }
     if (i->nlookup++ == 0) {
         i->unconfirmed = *ret_valid != 0;
         i->recheck = false;

@@ -322,7 +322,7 @@ bool inode_attr_fresh(const struct client *c, const struct inode *i);
 bool inode_data_fresh(const struct client *c, const struct inode *i);
 time_us inode_attr_valid(const struct client *c, const struct inode *i);
 /* Fills the answer's attributes and remembers what the kernel now knows (RULES L6). True: the
- * kernel may have pages of other data, of a file that looked the same. */
+ * kernel may have pages of other data, of a file that looked the same; the caller sees to them. */
 bool inode_answer(struct client *c, struct inode *i, struct Fs__Attr *ret_attr, time_us *ret_valid);
 /* The same of an inode that is looked up. */
 void inode_answer_lookup(struct client *c, struct inode *i, struct Fs__Attr *ret_attr,

@@ -59,11 +59,14 @@ void op_answer_attr(struct client *c, struct op *op, struct inode *i)
      * among them those that others have changed since. They go when the next answer, which it asks
      * for before it reads, says another time. Times grow, so an earlier one it will not be. And who
      * asks before it reads, which names a descriptor as stat(2) does not, must not go on with pages
-     * of other data that look the same. */
+     * of other data that look the same: another time drops them with this very answer, where a
+     * notification might come first, and the answer with the new size be ignored. */
     if (op->a.kind == CLIENT_SETATTR || (disguised && op->a.fh != 0)) {
         result.attr_valid_us = 0; /* as below */
         result.attr.mtime += result.attr.mtime > 0 ? -1 : 1;
         i->sent_mtime = result.attr.mtime;
+    } else if (disguised) {
+        effect_add(c, CLIENT_NOTIFY_DATA)->ino = i->ino;
     }
     op_finish(c, op, &result);
 }

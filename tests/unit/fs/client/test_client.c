@@ -1335,7 +1335,8 @@ END_TEST
 START_TEST(lost_bytes_look_like_what_was_there)
 {
     /* Goal: the kernel has pages with the lost bytes, and size and time are what it knows: who asks
-     * before a read must not get those pages (simulator seed 500820). */
+     * before a read must not get those pages (simulator seed 500820), and no notification may make
+     * the kernel ignore the answer (seed 207336437819290). */
     struct file f = create(0, "a");
     put_text(0, f, 0, "safe");
     ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
@@ -1348,7 +1349,9 @@ START_TEST(lost_bytes_look_like_what_was_there)
     w.mounts[0].silent = w.mounts[0].held = false;
     world_pass(&w, 2 * TIME_S);
     struct client_op read = {.kind = CLIENT_GETATTR, .ino = f.ino, .fh = f.fh};
+    unsigned notified = w.mounts[0].notified_data;
     ck_assert_int_ne(world_do(&w, 0, read)->attr.mtime, mtime);
+    ck_assert_uint_eq(w.mounts[0].notified_data, notified);
     ck_assert_int_eq(world_do(&w, 0, stat)->attr.mtime, mtime);
 }
 END_TEST
