@@ -91,6 +91,14 @@ void link_hub_set_cuts(struct link_hub *hub, const char *const *names, size_t co
     (void)hub, (void)names, (void)count;
 }
 
+static void note_asked(struct one *o, const void *control, size_t size)
+{
+    Fs__BlockGet *m = fs__block_get__unpack(NULL, size, control);
+    ck_assert_ptr_nonnull(m);
+    vec_push(&o->asked, (struct block_name){m->session, m->n});
+    fs__block_get__free_unpacked(m, NULL);
+}
+
 void link_send(struct link *link, uint8_t type, const void *control, size_t control_size,
                struct blob *const *bulks, size_t bulks_count)
 {
@@ -98,6 +106,8 @@ void link_send(struct link *link, uint8_t type, const void *control, size_t cont
     (void)bulks;
     if (type == FRAME_SNAPSHOT_ACK)
         world->snapshot_ack = *(const uint8_t *)control;
+    if (type == FRAME_BLOCK_GET)
+        note_asked(world, control, control_size);
     if (type != FRAME_REPL || bulks_count)
         return;
     ck_assert_int_eq(message_decode(control, control_size, NULL, &m), 0);
@@ -211,6 +221,7 @@ void one_close(struct one *o)
 {
     node_close(o->n);
     vec_done(&o->to_deliver);
+    vec_done(&o->asked);
     ck_assert_int_eq(file_remove_tree(o->dir), 0);
 }
 

@@ -30,6 +30,7 @@ struct one {
     bool acks;                             /* ... and acknowledge what it sends */
     bool held;                             /* what they answer waits */
     uint8_t snapshot_ack;                  /* kind of the last answer to a piece of a snapshot */
+    vec_of(struct block_name) asked;       /* for, of the other nodes */
     vec_of(struct one_message) to_deliver; /* what they answer */
 };
 
