@@ -19,7 +19,8 @@ enum {
      * after that its entry came before it, or goes to other nodes. */
     UNNAMED_DRAFTED_US = 60 * 1000000,
     UNNAMED_US = 2 * 1000000,
-    DEMOTE_SHARE = 50, /* a 50th of a witness's time at most goes into demotions */
+    DEMOTE_SHARE = 50, /* a 50th of a witness's time at most goes into demotions, but ... */
+    DEMOTE_PAUSE_US = 30 * 1000000, /* ... what may go does not stay for longer */
 };
 
 /* ---- a block wanted here --------------------------------------------------------------------- */
@@ -553,7 +554,7 @@ static void demote(struct node *n)
     time_us begun = n->host.clock(n->host.ctx);
     store_demote(n->store, n->demote_index);
     time_us took = time_since(n->host.clock(n->host.ctx), begun);
-    n->demote_after = n->now + DEMOTE_SHARE * took;
+    n->demote_after = n->now + time_min(DEMOTE_SHARE * took, DEMOTE_PAUSE_US);
 }
 
 void node_blocks_tick(struct node *n)
@@ -563,8 +564,6 @@ void node_blocks_tick(struct node *n)
     sweep_after_start(n);
     if (n->demote_index && n->now >= n->demote_after)
         demote(n);
-    else if (n->demote_index)
-        sooner_tick(n, n->demote_after); /* blocks may come late, and nothing behind them */
 }
 
 void node_blocks_close(struct node *n)

@@ -25,6 +25,7 @@ struct one {
     struct link_callbacks callbacks;
     struct link links[ONE_NODES + 1]; /* by node id; ONE_MOUNT: the mount's */
     time_us now, wake_at;
+    time_us slow; /* so long takes what it does between two looks at the clock */
     bool woken;
     bool votes;                            /* the other nodes vote for this one */
     bool acks;                             /* ... and acknowledge what it sends */

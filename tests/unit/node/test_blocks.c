@@ -18,8 +18,8 @@ static void teardown(void)
     one_close(&o);
 }
 
-/* A mount sends block 7.1. */
-static struct block_ref put(void)
+/* A mount sends block 7.`n`. */
+static struct block_ref put_block(uint64_t n)
 {
     Fs__BlockPut m = FS__BLOCK_PUT__INIT;
     Fs__Block b = FS__BLOCK__INIT;
@@ -29,7 +29,7 @@ static struct block_ref put(void)
     memset(bytes->data, 'a', bytes->size);
     block_run_hashes(bytes->data, bytes->size, &run);
     b.session = 7;
-    b.n = 1;
+    b.n = n;
     b.size = bytes->size;
     b.runs = &run;
     b.n_runs = 1;
@@ -37,8 +37,36 @@ static struct block_ref put(void)
     ck_assert_uint_le(fs__block_put__get_packed_size(&m), sizeof packed);
     one_frame(&o, ONE_MOUNT, FRAME_BLOCK_PUT, packed, fs__block_put__pack(&m, packed), bytes);
     one_turns(&o);
-    struct block_ref ref = {{7, 1}, bytes->size, block_digest(bytes->data, bytes->size)};
+    struct block_ref ref = {{7, n}, bytes->size, block_digest(bytes->data, bytes->size)};
     blob_unref(bytes);
+    return ref;
+}
+
+static struct block_ref put(void)
+{
+    return put_block(1);
+}
+
+/* Node 2 leads: block 7.`n` is held, entry `n` names it, and then all copies have it. */
+static struct block_ref hold_and_demote(uint64_t n)
+{
+    struct message m = {.kind = MESSAGE_APPEND};
+    struct block_ref ref = put_block(n);
+    struct entry *e = entry_new(1, n, ENTRY_OP, NULL, &ref, 1, NULL);
+    one_store(&o);
+    m.append.term = 1;
+    m.append.prev_index = n - 1;
+    m.append.prev_term = n > 1;
+    m.append.entries_count = 1;
+    m.append.entries = &e;
+    one_message(&o, 2, &m);
+    one_turns(&o);
+    one_store(&o);
+    ck_assert(store_has(o.n->store, &ref));
+    m.append.commit = m.append.demote_index = n;
+    one_message(&o, 2, &m);
+    one_turns(&o);
+    entry_unref(e);
     return ref;
 }
 
@@ -94,6 +122,24 @@ START_TEST(named_before_it_comes)
 }
 END_TEST
 
+START_TEST(demoted_after_a_slow_one)
+{
+    /* Goal: a demotion that took long puts off the next one, but not for ever. */
+    one_link_up(&o, 2);
+    struct block_ref first = hold_and_demote(1);
+    o.slow = 2 * TIME_S;
+    one_pass(&o, 100 * TIME_MS);
+    o.slow = 0;
+    one_store(&o);
+    ck_assert(!store_has(o.n->store, &first));
+    struct block_ref second = hold_and_demote(2);
+    one_pass(&o, 10 * TIME_S);
+    ck_assert(store_has(o.n->store, &second));
+    one_pass(&o, 30 * TIME_S);
+    ck_assert(!store_has(o.n->store, &second));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("node blocks");
@@ -104,6 +150,7 @@ int main(void)
     tcase_add_test(t, comes_again_when_named);
     tcase_add_test(t, named_when_it_comes_again);
     tcase_add_test(t, named_before_it_comes);
+    tcase_add_test(t, demoted_after_a_slow_one);
     suite_add_tcase(suite, t);
     return run_suite(suite);
 }
