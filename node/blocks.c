@@ -309,9 +309,11 @@ void node_blocks_data_frame(struct node *n, uint32_t from, struct link *link,
         return;
     }
     struct node_fetch *f = fetch_find(n, (struct block_name){m->block->session, m->block->n});
-    if (f && !f->putting && m->err == 0 && ref.digest == f->ref.digest && ref.size == f->ref.size)
+    if (f && !f->putting && m->err == 0 && ref.digest == f->ref.digest && ref.size == f->ref.size) {
+        if (!store_is_missing(n->store, f->ref.name))
+            note_unnamed(n, f->ref.name); /* its entry may be dead by now, or here without it */
         put(n, &f->ref, bulk, 0);
-    else if (f && f->asked == from && !f->putting)
+    } else if (f && f->asked == from && !f->putting)
         fetch_ask(n, f);
     fs__block_data__free_unpacked(m, NULL);
 }

@@ -140,6 +140,41 @@ START_TEST(demoted_after_a_slow_one)
 }
 END_TEST
 
+START_TEST(fetched_in_vain)
+{
+    /* Goal: what is fetched for an entry that dies, or that comes without needing its bytes, does
+     * not stay when it arrives (tests/mount/test_data.py on a busy machine: settle waited for it
+     * for ever). */
+    struct block_ref ref = put();
+    Fs__BlockData m = FS__BLOCK_DATA__INIT;
+    Fs__Block b = FS__BLOCK__INIT;
+    uint64_t run;
+    uint8_t packed[128];
+    struct blob *bytes = blob_new(4096);
+    one_store(&o);
+    one_pass(&o, 5 * TIME_S);
+    ck_assert(!store_has(o.n->store, &ref));
+    one_link_up(&o, 2);
+    node_blocks_ensure(o.n, 5, 1u << 2, &ref, 1);
+    memset(bytes->data, 'a', bytes->size);
+    block_run_hashes(bytes->data, bytes->size, &run);
+    b.session = ref.name.session;
+    b.n = ref.name.n;
+    b.size = bytes->size;
+    b.runs = &run;
+    b.n_runs = 1;
+    m.block = &b;
+    one_frame(&o, 2, FRAME_BLOCK_DATA, packed, fs__block_data__pack(&m, packed), bytes);
+    blob_unref(bytes);
+    one_turns(&o);
+    node_blocks_ensure_end(o.n, 5);
+    one_store(&o);
+    ck_assert(store_has(o.n->store, &ref));
+    one_pass(&o, 5 * TIME_S);
+    ck_assert(!store_has(o.n->store, &ref));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("node blocks");
@@ -151,6 +186,7 @@ int main(void)
     tcase_add_test(t, named_when_it_comes_again);
     tcase_add_test(t, named_before_it_comes);
     tcase_add_test(t, demoted_after_a_slow_one);
+    tcase_add_test(t, fetched_in_vain);
     suite_add_tcase(suite, t);
     return run_suite(suite);
 }
