@@ -20,6 +20,7 @@ class Lab:
     def __init__(self, copies=2, witnesses=1, mounts=2, options='', **more):
         self.dir = tempfile.mkdtemp(prefix='tally-test-')
         self.args = ['--copies', copies, '--witnesses', witnesses, '--mounts', mounts]
+        options = ','.join(o for o in (os.environ.get('TALLY_TEST_OPTIONS'), options) if o)  # what a test asks for wins
         if options:
             self.args += ['-o', options]
         for key, value in more.items():
