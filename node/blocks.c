@@ -32,7 +32,7 @@ struct node_fetch {
     uint32_t asked;           /* node; 0: nobody now */
     time_us next;             /* when something is to be done about it */
     bool putting;             /* its bytes are on their way into the store */
-    vec_of(uint64_t) tickets; /* ENSUREs that wait for it */
+    vec_of(uint64_t) tickets; /* ENSUREs that wait for it, or did: some may have ended */
 };
 
 struct node_ensure {
@@ -402,6 +402,17 @@ static size_t room_for_repair(const struct node *n)
     return under_way < FETCHES_MAX ? FETCHES_MAX - under_way : 0;
 }
 
+/* True when some ENSURE waits for it: an entry of the log, or a proposal (RULES B3, B5). */
+static bool awaited(const struct node *n, struct node_fetch *f)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < f->tickets.count; i++)
+        if (map_get(&n->ensures, f->tickets.items[i]))
+            f->tickets.items[kept++] = f->tickets.items[i];
+    f->tickets.count = kept;
+    return kept > 0;
+}
+
 static void work_on_fetches(struct node *n)
 {
     vec_of(struct node_fetch *) due = {0};
@@ -418,8 +429,8 @@ static void work_on_fetches(struct node *n)
         struct node_fetch *f = due.items[i];
         if (store_has(n->store, &f->ref))
             fetch_done(n, f->ref.name);
-        else if (!f->tickets.count && !store_is_missing(n->store, f->ref.name))
-            fetch_free(n, f); /* it died meanwhile */
+        else if (!awaited(n, f) && !store_is_missing(n->store, f->ref.name))
+            fetch_free(n, f); /* it died meanwhile, or its entry did */
         else
             fetch_ask(n, f);
     }

@@ -142,6 +142,57 @@ START_TEST(repaired_while_entries_wait)
 }
 END_TEST
 
+START_TEST(entries_that_live_are_waited_for)
+{
+    /* Goal: as long as an entry is in the log its blocks are asked for again and again (RULES B3).
+     */
+    append(1, (struct entry *[]){naming_many(1, 9)}, 1, 0);
+    for (int i = 0; i < 60; i++) {
+        o.asked.count = 0;
+        one_pass(&o, 5 * TIME_S);
+        ck_assert_uint_ge(asked(9), MANY);
+    }
+}
+END_TEST
+
+START_TEST(entries_that_are_gone_are_not)
+{
+    /* Goal: when another leader's entries take the place of one, its blocks are not asked for any
+     * more, except those that an entry names which stays (simulator seed 40000524). */
+    append(1, (struct entry *[]){naming_many(1, 8), naming_many(2, 9)}, 2, 0);
+    one_pass(&o, 1 * TIME_S);
+    ck_assert_uint_gt(asked(9), 0);
+    struct entry *other = entry_new(2, 2, ENTRY_NOOP, NULL, NULL, 0, NULL);
+    append(2, (struct entry *[]){naming_many(1, 8), other}, 2, 0);
+    one_pass(&o, 1 * TIME_S);
+    o.asked.count = 0;
+    one_pass(&o, 5 * TIME_S);
+    ck_assert_uint_eq(asked(9), 0);
+    ck_assert_uint_ge(asked(8), MANY);
+    ck_assert_uint_eq(o.n->fetches.count, MANY);
+}
+END_TEST
+
+START_TEST(committed_ones_are_missed)
+{
+    /* Goal: an entry that is committed meanwhile waits no longer, and its blocks are asked for
+     * until they are here: what all maps name is not given up (RULES B7). */
+    append(1, (struct entry *[]){open_session(), make()}, 2, 2);
+    one_store(&o);
+    append(1, (struct entry *[]){write_page(), naming_many(4, 9)}, 2, 2);
+    one_pass(&o, 1 * TIME_S);
+    ck_assert_uint_gt(asked(1), 0);
+    append(1, (struct entry *[]){naming_many(4, 9)}, 1, 3);
+    one_store(&o);
+    ck_assert_uint_eq(o.n->applied, 3);
+    ck_assert_uint_eq(o.n->ensures.count, 1);
+    o.asked.count = 0;
+    one_pass(&o, 5 * TIME_S);
+    ck_assert_uint_gt(asked(1), 0);
+    ck_assert_uint_ge(asked(9), MANY);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("node fetch");
@@ -149,6 +200,9 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, repaired_while_entries_wait);
+    tcase_add_test(t, entries_that_live_are_waited_for);
+    tcase_add_test(t, entries_that_are_gone_are_not);
+    tcase_add_test(t, committed_ones_are_missed);
     suite_add_tcase(suite, t);
     return run_suite(suite);
 }
