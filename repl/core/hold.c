@@ -238,11 +238,12 @@ void recv_want(struct replica *r, uint32_t from, const struct message_want *m)
     }
     for (size_t i = 0; i < r->wants.count; i++) {
         if (r->wants.items[i].id == m->id) {
+            r->wants.items[i].heard_at = r->now;
             return; /* at it */
         }
     }
     uint64_t ticket = emit_ensure(r, m->refs, m->refs_count, m->sources | quorum_bit(from), 0);
-    vec_push(&r->wants, (struct want){.ticket = ticket, .id = m->id});
+    vec_push(&r->wants, (struct want){.ticket = ticket, .id = m->id, .heard_at = r->now});
 }
 
 void want_ensured(struct replica *r, uint64_t ticket, bool *ret_found)
@@ -257,6 +258,22 @@ void want_ensured(struct replica *r, uint64_t ticket, bool *ret_found)
             return;
         }
     }
+}
+
+/* A leader asks again as long as its proposal waits. When it does not, it has given it up, or made
+ * it an entry: that waits for its blocks itself. */
+void wants_run(struct replica *r)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < r->wants.count; i++) {
+        struct want *w = &r->wants.items[i];
+        if (r->now >= w->heard_at + WANT_US_MAX) {
+            emit(r, EFFECT_ENSURE_END)->ensure.ticket = w->ticket;
+        } else {
+            r->wants.items[kept++] = *w;
+        }
+    }
+    r->wants.count = kept;
 }
 
 void wants_drop(struct replica *r)

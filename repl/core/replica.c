@@ -328,6 +328,7 @@ static void finish(struct replica *r, bool more)
     draft_run(r);
     draft_tell(r);
     holds_run(r);
+    wants_run(r);
     handover_run(r);
     if (!more) {
         reads_begin(r);

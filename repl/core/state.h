@@ -18,6 +18,7 @@
 #define BEHIND_US_MIN     (50 * TIME_MS) /* RULES B4 */
 #define DRAFT_US_MIN      (5 * TIME_S)   /* RULES B4 */
 #define WANT_AGAIN_US     (1 * TIME_S)
+#define WANT_US_MAX       (5 * WANT_AGAIN_US)
 #define HOLD_BEHIND_US    (1 * TIME_S) /* blocks take longer than entries */
 #define HOLD_US_MAX       (10 * TIME_S)
 #define SNAPSHOT_AGAIN_US (1 * TIME_S)
@@ -73,6 +74,7 @@ struct hold {
 struct want {
     uint64_t ticket; /* ENSURE */
     uint64_t id;
+    time_us heard_at;
 };
 
 struct replica {
@@ -213,6 +215,7 @@ void hold_done(struct hold *h);
 void recv_held(struct replica *r, uint32_t from, const struct message_held *m);
 void recv_want(struct replica *r, uint32_t from, const struct message_want *m);
 void want_ensured(struct replica *r, uint64_t ticket, bool *ret_found);
+void wants_run(struct replica *r);
 void wants_drop(struct replica *r);
 
 /* ---- read_index.c ---------------------------------------------------------------------------- */

@@ -192,6 +192,52 @@ START_TEST(commit_ends_the_wait_for_bytes)
 }
 END_TEST
 
+static struct message want(uint64_t id)
+{
+    struct message m = {.kind = MESSAGE_WANT};
+    m.want.term = 4;
+    m.want.id = id;
+    m.want.refs_count = 1;
+    m.want.refs = calloc(1, sizeof *m.want.refs);
+    m.want.refs[0] = (struct block_ref){.name = {9, id}, .size = 100};
+    return m;
+}
+
+/* A leader says nothing when it gives up a proposal; it no longer asks. */
+START_TEST(a_want_ends_when_the_leader_asks_no_more)
+{
+    struct lone l;
+    lone_new(&l, 2);
+    lone_start(&l, 4);
+    struct message m = append(4, 0, 0, 4, 1, BYTES_BY_PARTS, 0);
+    hear(&l, 1, &m);
+    m = want(1);
+    hear(&l, 1, &m);
+    uint64_t given_up = find(&l, EFFECT_ENSURE)->ensure.ticket;
+    m = want(2);
+    hear(&l, 1, &m);
+    uint64_t waits = find(&l, EFFECT_ENSURE)->ensure.ticket;
+    for (int i = 0; i < 20; i++) {
+        l.now += WANT_AGAIN_US;
+        m = want(2);
+        hear(&l, 1, &m);
+        ck_assert_ptr_null(find(&l, EFFECT_ENSURE));
+        struct replica_effect *end = find(&l, EFFECT_ENSURE_END);
+        if (end) {
+            ck_assert_uint_eq(end->ensure.ticket, given_up);
+            given_up = 0;
+        }
+    }
+    ck_assert_uint_eq(given_up, 0); /* and the entry waits on */
+    step(&l, (struct replica_event){.kind = REPLICA_ENSURED, .ensured = {waits}});
+    ck_assert_ptr_nonnull(find_message(&l, MESSAGE_HELD));
+    m = want(1);
+    hear(&l, 1, &m);
+    ck_assert_ptr_nonnull(find(&l, EFFECT_ENSURE)); /* it was only slow */
+    lone_free(&l);
+}
+END_TEST
+
 static void expect_unchanged(struct lone *l, struct message m)
 {
     struct replica_status before, after;
@@ -800,6 +846,7 @@ int main(void)
     tcase_add_test(tc, answers_wait_for_the_disk);
     tcase_add_test(tc, uncommitted_entries_wait_for_their_bytes);
     tcase_add_test(tc, commit_ends_the_wait_for_bytes);
+    tcase_add_test(tc, a_want_ends_when_the_leader_asks_no_more);
     tcase_add_test(tc, impossible_appends_change_nothing);
     tcase_add_test(tc, conflicting_suffix_is_replaced);
     tcase_add_test(tc, blocks_of_a_replaced_entry_count_no_more);
