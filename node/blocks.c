@@ -482,12 +482,14 @@ void node_blocks_damaged(struct node *n, struct block_name name)
 }
 
 /* By an entry that is not applied yet, or is about to be one: refused then or not, it is
- * acknowledged with its bytes (RULES B3). */
+ * acknowledged with its bytes (RULES B3). A witness applies nothing, and answers for no bytes of
+ * what is committed. */
 static bool log_names(const struct node *n, struct block_name name)
 {
     if (replica_holds_block(n->replica, name))
         return true;
-    for (uint64_t i = n->applied + 1; i <= replica_last_index(n->replica); i++) {
+    uint64_t done = n->self->witness ? replica_commit(n->replica) : n->applied;
+    for (uint64_t i = done + 1; i <= replica_last_index(n->replica); i++) {
         const struct entry *e = replica_entry(n->replica, i);
         for (uint32_t k = 0; e && k < e->blocks_count; k++)
             if (block_name_equal(e->blocks[k].name, name))
@@ -501,7 +503,8 @@ static bool is_garbage(const struct node *n, const struct node_unnamed *u)
     struct fs_session s;
     if (n->self->witness) {
         bool drafted = n->draft_mask & 1u << n->self->id;
-        return time_since(n->now, u->since) > (drafted ? UNNAMED_DRAFTED_US : UNNAMED_US);
+        return time_since(n->now, u->since) > (drafted ? UNNAMED_DRAFTED_US : UNNAMED_US) &&
+               !log_names(n, u->name);
     }
     if (!n->state) /* a snapshot is being switched to: what is wanted is not known now */
         return false;

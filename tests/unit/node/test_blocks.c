@@ -140,6 +140,35 @@ START_TEST(demoted_after_a_slow_one)
 }
 END_TEST
 
+START_TEST(its_entry_waits_for_another)
+{
+    /* Goal: a block stays while an entry that names it waits for another one, however long that
+     * takes, also on a witness that is not drafted any more (RULES B3). */
+    one_link_up(&o, 2);
+    struct block_ref refs[] = {put_block(1), put_block(2)};
+    one_store(&o);
+    one_pass(&o, 5 * TIME_S);
+    ck_assert(!store_has(o.n->store, &refs[0]) && !store_has(o.n->store, &refs[1]));
+    struct message m = {.kind = MESSAGE_APPEND};
+    struct entry *e = entry_new(1, 1, ENTRY_OP, NULL, refs, 2, NULL);
+    m.append.term = 1;
+    m.append.entries_count = 1;
+    m.append.entries = &e;
+    one_message(&o, 2, &m);
+    one_turns(&o);
+    entry_unref(e);
+    (void)put_block(1);
+    one_store(&o);
+    one_pass(&o, 120 * TIME_S);
+    ck_assert(store_has(o.n->store, &refs[0]));
+    (void)put_block(2);
+    one_store(&o);
+    one_pass(&o, 120 * TIME_S);
+    ck_assert(store_has(o.n->store, &refs[0]) && store_has(o.n->store, &refs[1]));
+    ck_assert_uint_eq(o.n->unnamed.count, 0);
+}
+END_TEST
+
 START_TEST(fetched_in_vain)
 {
     /* Goal: what is fetched for an entry that dies, or that comes without needing its bytes, does
@@ -186,6 +215,7 @@ int main(void)
     tcase_add_test(t, named_when_it_comes_again);
     tcase_add_test(t, named_before_it_comes);
     tcase_add_test(t, demoted_after_a_slow_one);
+    tcase_add_test(t, its_entry_waits_for_another);
     tcase_add_test(t, fetched_in_vain);
     suite_add_tcase(suite, t);
     return run_suite(suite);
