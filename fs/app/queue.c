@@ -10,7 +10,8 @@
 static bool may_be_queued(const Fs__Op *op)
 {
     return op->body_case == FS__OP__BODY_MAKE || op->body_case == FS__OP__BODY_UNLINK ||
-           op->body_case == FS__OP__BODY_RENAME || op->body_case == FS__OP__BODY_SETATTR;
+           op->body_case == FS__OP__BODY_RENAME || op->body_case == FS__OP__BODY_LINK ||
+           op->body_case == FS__OP__BODY_SETATTR;
 }
 
 /* The inode that the answer tells the attributes of; 0: none of interest. */
@@ -18,6 +19,8 @@ static uint64_t subject_of(const Fs__Op *op)
 {
     if (op->body_case == FS__OP__BODY_MAKE)
         return op->make->ino;
+    if (op->body_case == FS__OP__BODY_LINK)
+        return op->link->ino;
     return op->body_case == FS__OP__BODY_SETATTR ? op->setattr->ino : 0;
 }
 

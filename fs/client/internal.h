@@ -684,6 +684,7 @@ struct inode *op_learn(struct client *c, const struct rpc *r, const struct Fs__R
                        const struct Fs__Attr *attr);
 ProtobufCBinaryData op_bytes(const char *text);
 struct Fs__Make *op_make_message(const struct op *op);
+struct Fs__Link *op_link_message(const struct op *op);
 struct Fs__Setattr *op_setattr_message(const struct op *op, uint32_t set);
 /* The stale answer of the root and statfs, when no leader is to be had. */
 bool op_readdir_stale(struct client *c, struct op *op);

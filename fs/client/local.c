@@ -33,15 +33,28 @@ static bool known_name(const struct client *c, const struct inode *dir, const ch
     return dir->dir->complete;
 }
 
-/* A file that only this mount knows and has not open: nobody has to hear that it goes. */
+/* What `ino` is when only this mount knows it, and it is no directory. */
 static struct inode *private_file(const struct client *c, uint64_t ino)
 {
     struct inode *i = ino != 0 ? inode_find(c, ino) : NULL;
-    bool closed = i != NULL && !inode_wanted(c, i) && i->denied == 0;
-    return closed && i->known && !busy(i) && !S_ISDIR(i->attr.mode) && i->attr.nlink == 1 &&
-                   inode_private(c, i)
+    return i != NULL && i->known && !busy(i) && i->denied == 0 && !S_ISDIR(i->attr.mode) &&
+                   i->attr.nlink != 0 && inode_private(c, i)
                ? i
                : NULL;
+}
+
+/* It may lose a name: another one is left, or it is not open here and nobody has to hear that it
+ * goes. */
+static struct inode *private_victim(const struct client *c, uint64_t ino)
+{
+    struct inode *i = private_file(c, ino);
+    return i != NULL && (i->attr.nlink > 1 || !inode_wanted(c, i)) ? i : NULL;
+}
+
+/* For the message: the leader asks who has it open when it goes with this name. */
+static uint64_t last_name_of(const struct inode *i)
+{
+    return i != NULL && !S_ISDIR(i->attr.mode) && i->attr.nlink == 1 ? i->ino : 0;
 }
 
 /* The directory's lease, and room for one operation. */
@@ -83,10 +96,13 @@ static void set_name(struct client *c, struct inode *dir, const char *name, uint
     name_put(c, dir, name, strlen(name), ino)->q = q;
 }
 
-/* Its last name went. */
-static void gone(struct client *c, struct inode *i)
+/* lose_name() of fs/core. */
+static void lose_name(struct client *c, struct inode *i)
 {
-    i->attr.nlink = 0;
+    touch(c, i, false);
+    if (--i->attr.nlink != 0) {
+        return;
+    }
     i->home = 0;
     struct file *f = i->file;
     if (f == NULL) {
@@ -214,7 +230,7 @@ bool local_unlink(struct client *c, struct op *op)
         return answer == DIR_WAITS;
     }
     if (dir->known && known_name(c, dir, op->a.name, &ino)) {
-        i = directory ? private_empty_dir(c, ino) : private_file(c, ino);
+        i = directory ? private_empty_dir(c, ino) : private_victim(c, ino);
     }
     if (i == NULL) {
         return not_here(c);
@@ -225,21 +241,21 @@ bool local_unlink(struct client *c, struct op *op)
     m->parent = op->a.parent;
     m->name = op_bytes(op->a.name);
     m->directory = directory;
-    m->open_ino = ino;
+    m->open_ino = last_name_of(i);
     r->req->op->body_case = FS__OP__BODY_UNLINK;
     r->req->op->unlink = m;
     i->opening++; /* stays meanwhile */
     uint64_t q = op->q = queue_add(c, r, (struct inode *[]){dir, i}, 2, 0, 0);
     touch(c, dir, true);
     dir->attr.nlink -= directory ? 1 : 0;
-    touch(c, i, false);
     set_name(c, dir, op->a.name, 0, q);
     if (directory) {
+        touch(c, i, false);
         i->attr.nlink = 0;
         i->home = 0;
         dir_removed(c, i);
     } else {
-        gone(c, i);
+        lose_name(c, i);
     }
     i->opening--;
     inode_settle(c, i);
@@ -248,6 +264,12 @@ bool local_unlink(struct client *c, struct op *op)
 }
 
 /* ---- rename ---------------------------------------------------------------------------------- */
+
+/* RULES B11: a name is given to what is committed, when the log gets there. */
+static uint64_t freeze(struct client *c, struct inode *i)
+{
+    return i->file != NULL && file_busy(i->file) ? file_freeze(c, i->file) : 0;
+}
 
 struct move {
     struct inode *from, *to, *source, *target;
@@ -262,15 +284,16 @@ static bool can_move(const struct client *c, const struct op *op, struct move *m
         return false;
     }
     m->source = source != 0 ? inode_find(c, source) : NULL;
-    m->target = target != 0 ? private_file(c, target) : NULL;
+    m->target = private_victim(c, target);
     bool known = m->source != NULL && m->source->known && !busy(m->source) &&
                  m->source->opening == 0 && inode_private(c, m->source);
-    if (!known || source == target || (target != 0 && m->target == NULL)) {
+    if (!known || (target != 0 && m->target == NULL)) {
         return false;
     }
-    /* A directory that moves needs to know what it moves into. */
+    /* A directory that moves needs to know what it moves into; what has names in one directory must
+     * not get one in another. */
     return S_ISDIR(m->source->attr.mode) ? m->from == m->to && target == 0
-                                         : m->source->attr.nlink == 1;
+                                         : m->from == m->to || m->source->attr.nlink == 1;
 }
 
 /* replace() of fs/core, in its order. */
@@ -282,8 +305,7 @@ static void move(struct client *c, const struct op *op, struct move *m, uint64_t
     touch(c, m->from, true);
     touch(c, m->to, true);
     if (m->target != NULL) {
-        touch(c, m->target, false);
-        gone(c, m->target);
+        lose_name(c, m->target);
     }
     touch(c, m->source, false);
     set_name(c, m->from, op->a.name, 0, q);
@@ -300,7 +322,7 @@ static struct Fs__Rename *rename_message(const struct op *op, const struct move 
     msg->newparent = op->a.newparent;
     msg->newname = op_bytes(op->a.newname);
     msg->flags = op->a.flags;
-    msg->open_ino = m->target != NULL ? m->target->ino : 0;
+    msg->open_ino = last_name_of(m->target);
     return msg;
 }
 
@@ -320,9 +342,12 @@ bool local_rename(struct client *c, struct op *op)
     if (!can_move(c, op, &m) || (m.target != NULL && op->a.flags != 0)) {
         return not_here(c);
     }
-    /* RULES B11: the name is given to what is committed, when the log gets there. */
-    struct file *f = m.source->file;
-    uint64_t until = f != NULL && file_busy(f) ? file_freeze(c, f) : 0;
+    if (m.source == m.target) { /* rename(2): two names of one file, nothing is done */
+        (void)not_here(c);
+        op_finish(c, op, &(struct client_result){.nothing_done = true});
+        return true;
+    }
+    uint64_t until = freeze(c, m.source);
     struct rpc *r = queue_rpc(c);
     r->req->op->body_case = FS__OP__BODY_RENAME;
     r->req->op->rename = rename_message(op, &m);
@@ -340,6 +365,47 @@ bool local_rename(struct client *c, struct op *op)
         inode_settle(c, m.target);
     }
     op_fail(c, op, 0);
+    return true;
+}
+
+/* ---- link ------------------------------------------------------------------------------------ */
+
+/* A file of which all names are in `dir`, so that whoever looks for one comes for its lease, may
+ * get another one there. */
+static struct inode *linkable(const struct client *c, const struct op *op, const struct inode *dir)
+{
+    struct inode *i = private_file(c, op->a.ino);
+    bool stays = i != NULL && (i->home == dir->ino || MUTANT(link_leaves_home));
+    return stays && S_ISREG(i->attr.mode) && i->attr.nlink < FS_NLINK_MAX ? i : NULL;
+}
+
+bool local_link(struct client *c, struct op *op)
+{
+    uint64_t there;
+    struct inode *dir = inode_get(c, op->a.newparent), *i = linkable(c, op, dir);
+    if (i == NULL) {
+        return false;
+    }
+    enum dir_answer answer = ready(c, op, dir, false);
+    if (answer != DIR_LEASED) {
+        return answer == DIR_WAITS;
+    }
+    if (!dir->known || !known_name(c, dir, op->a.newname, &there) || there != 0) {
+        return not_here(c);
+    }
+    uint64_t until = freeze(c, i);
+    struct rpc *r = queue_rpc(c);
+    r->req->op->body_case = FS__OP__BODY_LINK;
+    r->req->op->link = op_link_message(op);
+    i->opening++; /* stays meanwhile */
+    uint64_t q = op->q = queue_add(c, r, (struct inode *[]){dir, i}, 2, i->ino, until);
+    i->attr.nlink += MUTANT(link_not_counted) ? 0 : 1;
+    touch(c, i, false);
+    touch(c, dir, true);
+    set_name(c, dir, op->a.newname, i->ino, q);
+    i->opening--;
+    op_answer_entry(c, op, dir->ino, i, 0);
+    inode_settle(c, i);
     return true;
 }
 

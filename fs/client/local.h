@@ -97,13 +97,13 @@ uint64_t queue_inode(struct client *c);
 void queue_lost(struct client *c);
 void queue_free(struct client *c);
 
-/* ---- local.c: each true when it is done here, or waits to be
- * -------------------------------------
+/* ---- local.c: each true when it is done here, or waits to be ----------------------------------
  */
 
 bool local_make(struct client *c, struct op *op);
 bool local_unlink(struct client *c, struct op *op);
 bool local_rename(struct client *c, struct op *op);
+bool local_link(struct client *c, struct op *op);
 bool local_setattr(struct client *c, struct op *op, uint32_t set);
 
 #endif

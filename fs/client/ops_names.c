@@ -474,13 +474,23 @@ static void on_linked(struct client *c, struct rpc *r, const struct Fs__Reply *r
     op_answer_entry(c, op, op->a.newparent, i, 0);
 }
 
+struct Fs__Link *op_link_message(const struct op *op)
+{
+    struct Fs__Link *m = xmalloc(sizeof(*m));
+    fs__link__init(m);
+    m->ino = op->a.ino;
+    m->parent = op->a.newparent;
+    m->name = op_bytes(op->a.newname);
+    return m;
+}
+
 void op_link(struct client *c, struct op *op)
 {
     if (op->lost != 0) {
         op_fail(c, op, op->lost);
         return;
     }
-    if (!queue_drained(c, op) || !committed(c, op, op->a.ino)) {
+    if (local_link(c, op) || !queue_drained(c, op) || !committed(c, op, op->a.ino)) {
         return;
     }
     struct inode *dir = inode_get(c, op->a.newparent);
@@ -490,12 +500,7 @@ void op_link(struct client *c, struct op *op)
     op_busy(op, inode_get(c, op->a.ino), BUSY_ATTR);
     op->why = "the leader, who links it";
     struct rpc *r = rpc_new_op(op, true, on_linked);
-    struct Fs__Link *m = xmalloc(sizeof(*m));
-    fs__link__init(m);
-    m->ino = op->a.ino;
-    m->parent = op->a.newparent;
-    m->name = op_bytes(op->a.newname);
     r->req->op->body_case = FS__OP__BODY_LINK;
-    r->req->op->link = m;
+    r->req->op->link = op_link_message(op);
     rpc_start(c, r);
 }

@@ -45,6 +45,11 @@ static struct client_op op_rename(const char *from, uint64_t newparent, const ch
         .kind = CLIENT_RENAME, .parent = home, .name = from, .newparent = newparent, .newname = to};
 }
 
+static struct client_op op_link(struct file f, uint64_t dir, const char *name)
+{
+    return (struct client_op){.kind = CLIENT_LINK, .ino = f.ino, .newparent = dir, .newname = name};
+}
+
 static struct client_op op_chmod(uint64_t ino, uint32_t mode)
 {
     return (struct client_op){
@@ -106,6 +111,28 @@ static size_t pending(Fs__Op__BodyCase kind)
     for (size_t i = 0; i < count; i++)
         found += kinds[i] == kind;
     return found;
+}
+
+static Fs__Attr applied_attr(uint64_t ino)
+{
+    Fs__Attr attr = FS__ATTR__INIT;
+    ck_assert_int_eq(fs_get_attr(w.state, ino, &attr), 0);
+    return attr;
+}
+
+static Fs__Attr attr_here(uint64_t ino)
+{
+    return at_once(op_of(CLIENT_GETATTR, (struct file){ino, 0}))->attr;
+}
+
+/* What stat(2) says, of a file that keeps its bytes. */
+static void expect_same(const Fs__Attr *a, const Fs__Attr *b)
+{
+    ck_assert_uint_eq(a->ino, b->ino);
+    ck_assert_uint_eq(a->mode, b->mode);
+    ck_assert_uint_eq(a->nlink, b->nlink);
+    ck_assert_int_eq(a->mtime, b->mtime);
+    ck_assert_int_eq(a->ctime, b->ctime);
 }
 
 static uint64_t home_lease(void)
@@ -218,6 +245,152 @@ START_TEST(nothing_looks_different_afterwards)
 }
 END_TEST
 
+/* ---- two names of a file ----------------------------------------------------------------------
+ */
+
+START_TEST(linked_and_unlinked_at_once)
+{
+    /* Goal: at each step it is here what apply makes of it. */
+    unsigned sent = w.mounts[0].sends;
+    struct file f = make("a");
+    (void)at_once(op_of(CLIENT_RELEASE, f));
+    ck_assert_uint_eq(at_once(op_link(f, home, "b"))->attr.nlink, 2);
+    ck_assert_uint_eq(w.mounts[0].sends, sent);
+    Fs__Attr two = attr_here(f.ino), dir = attr_here(home);
+    world_pass(&w, 20 * TIME_MS);
+    Fs__Attr there = applied_attr(f.ino);
+    expect_same(&two, &there);
+    there = applied_attr(home);
+    expect_same(&dir, &there);
+    (void)at_once(op_named(CLIENT_UNLINK, "a"));
+    Fs__Attr one = attr_here(f.ino);
+    ck_assert_uint_eq(one.nlink, 1);
+    world_pass(&w, 20 * TIME_MS);
+    there = applied_attr(f.ino);
+    expect_same(&one, &there);
+    ck_assert_uint_eq(looked_up(home, "a"), 0);
+    ck_assert_uint_eq(looked_up(home, "b"), f.ino);
+    (void)at_once(op_named(CLIENT_UNLINK, "b"));
+    world_pass(&w, 20 * TIME_MS);
+    ck_assert_uint_eq(looked_up(home, "b"), 0);
+    ck_assert_int_ne(fs_get_attr(w.state, f.ino, &there), 0);
+    ck_assert_uint_eq(w.mounts[0].logs, 0);
+}
+END_TEST
+
+START_TEST(link_follows_the_bytes)
+{
+    struct file f = make("a");
+    world_pass(&w, 20 * TIME_MS);
+    w.no_commit = true;
+    (void)at_once(op_write(f, "bytes"));
+    (void)at_once(op_link(f, home, "b"));
+    world_pass(&w, 20 * TIME_MS);
+    ck_assert_uint_eq(pending(FS__OP__BODY_COMMIT), 1);
+    ck_assert_uint_eq(pending(FS__OP__BODY_LINK), 0);
+    w.no_commit = false;
+    world_pass(&w, 20 * TIME_MS);
+    ck_assert_uint_eq(looked_up(home, "b"), f.ino);
+    ck_assert_uint_eq(applied_attr(f.ino).size, 5);
+}
+END_TEST
+
+START_TEST(one_of_two_names_goes_while_it_is_open)
+{
+    /* Goal: it stays open, and nobody is asked; the last one goes by way of the leader. */
+    struct file f = make("a");
+    (void)at_once(op_link(f, home, "b"));
+    (void)at_once(op_named(CLIENT_UNLINK, "a"));
+    w.no_commit = true;
+    uint64_t id = world_start(&w, 0, op_named(CLIENT_UNLINK, "b"));
+    ck_assert(!answered(id));
+    w.no_commit = false;
+    world_pass(&w, 20 * TIME_MS);
+    ck_assert_int_eq(world_find(&w, 0, id)->err, 0);
+    (void)at_once(op_write(f, "bytes"));
+    ck_assert_int_eq(world_do(&w, 0, op_of(CLIENT_FSYNC, f))->err, 0);
+    ck_assert_uint_eq(applied_attr(f.ino).nlink, 0);
+}
+END_TEST
+
+START_TEST(renamed_among_its_own_names)
+{
+    struct file f = make("a"), g = make("c");
+    (void)at_once(op_of(CLIENT_RELEASE, f));
+    (void)at_once(op_of(CLIENT_RELEASE, g));
+    (void)at_once(op_link(f, home, "b"));
+    (void)at_once(op_rename("a", home, "b")); /* of one file: neither goes */
+    ck_assert_uint_eq(attr_here(f.ino).nlink, 2);
+    (void)at_once(op_rename("b", home, "d"));
+    (void)at_once(op_rename("c", home, "a")); /* over one of two */
+    Fs__Attr here = attr_here(f.ino);
+    ck_assert_uint_eq(here.nlink, 1);
+    world_pass(&w, 20 * TIME_MS);
+    Fs__Attr there = applied_attr(f.ino);
+    expect_same(&here, &there);
+    ck_assert_uint_eq(looked_up(home, "a"), g.ino);
+    ck_assert_uint_eq(looked_up(home, "b") + looked_up(home, "c"), 0);
+    ck_assert_uint_eq(looked_up(home, "d"), f.ino);
+    ck_assert_uint_eq(w.mounts[0].logs, 0);
+}
+END_TEST
+
+START_TEST(names_in_two_directories_are_the_leaders)
+{
+    /* Goal: whoever looks for the other name does not come by its first directory. */
+    struct file f = make("a"), g = make("b");
+    uint64_t other = at_once(op_make("d", S_IFDIR | 0755))->attr.ino;
+    (void)at_once(op_of(CLIENT_RELEASE, f));
+    (void)at_once(op_of(CLIENT_RELEASE, g));
+    (void)at_once(op_link(g, home, "c"));
+    w.no_commit = true;
+    uint64_t link = world_start(&w, 0, op_link(f, other, "a"));
+    uint64_t rename = world_start(&w, 0, op_rename("b", other, "b"));
+    world_settle(&w);
+    ck_assert(!answered(link) && !answered(rename));
+    w.no_commit = false;
+    world_pass(&w, 20 * TIME_MS);
+    ck_assert_int_eq(world_find(&w, 0, link)->err, 0);
+    ck_assert_int_eq(world_find(&w, 0, rename)->err, 0);
+    ck_assert_uint_eq(looked_up(other, "a"), f.ino);
+    ck_assert_uint_eq(looked_up(other, "b"), g.ino);
+    ck_assert_uint_eq(looked_up(home, "c"), g.ino);
+    w.no_commit = true;
+    uint64_t first = world_start(&w, 0, op_chmod(f.ino, 0600));
+    uint64_t second = world_start(&w, 0, op_chmod(g.ino, 0600));
+    world_settle(&w);
+    ck_assert(!answered(first) && !answered(second));
+    w.no_commit = false;
+    world_pass(&w, 20 * TIME_MS);
+}
+END_TEST
+
+START_TEST(names_that_are_there_are_kept)
+{
+    struct file f = make("a"), g = make("b");
+    ck_assert_int_eq(world_do(&w, 0, op_link(f, home, "b"))->err, EEXIST);
+    ck_assert_uint_eq(looked_up(home, "b"), g.ino);
+    ck_assert_uint_eq(applied_attr(f.ino).nlink, 1);
+}
+END_TEST
+
+START_TEST(look_for_the_second_name)
+{
+    /* Goal: from elsewhere it comes with all that was done before. */
+    struct file f = make("a");
+    (void)at_once(op_write(f, "bytes"));
+    (void)at_once(op_of(CLIENT_RELEASE, f));
+    (void)at_once(op_link(f, home, "b"));
+    (void)at_once(op_named(CLIENT_UNLINK, "a"));
+    const struct world_answer *a = world_do(&w, 1, op_named(CLIENT_LOOKUP, "b"));
+    ck_assert_int_eq(a->err, 0);
+    ck_assert_uint_eq(a->attr.ino, f.ino);
+    ck_assert_uint_eq(a->attr.nlink, 1);
+    ck_assert_uint_eq(a->attr.size, 5);
+    ck_assert_int_eq(world_do(&w, 1, op_named(CLIENT_LOOKUP, "a"))->err, ENOENT);
+}
+END_TEST
+
 /* ---- what waits ------------------------------------------------------------------------------ */
 
 START_TEST(fsync_waits_for_name_and_bytes)
@@ -293,9 +466,7 @@ START_TEST(leader_comes_after_the_queue)
     /* Goal: what only the leader can do is not in the log before what was done before it. */
     w.no_commit = true;
     struct file f = make("a");
-    uint64_t id = world_start(
-        &w, 0,
-        (struct client_op){.kind = CLIENT_LINK, .ino = f.ino, .newparent = home, .newname = "b"});
+    uint64_t id = world_start(&w, 0, op_link(f, shared, "b"));
     world_pass(&w, 20 * TIME_MS);
     ck_assert(!answered(id));
     ck_assert_uint_eq(pending(FS__OP__BODY_MAKE), 1);
@@ -303,7 +474,7 @@ START_TEST(leader_comes_after_the_queue)
     w.no_commit = false;
     world_pass(&w, 20 * TIME_MS);
     ck_assert_int_eq(world_find(&w, 0, id)->err, 0);
-    ck_assert_uint_eq(looked_up(home, "b"), f.ino);
+    ck_assert_uint_eq(looked_up(shared, "b"), f.ino);
 }
 END_TEST
 
@@ -475,6 +646,16 @@ int main(void)
     tcase_add_test(t, answered_at_once);
     tcase_add_test(t, sent_in_order);
     tcase_add_test(t, nothing_looks_different_afterwards);
+    suite_add_tcase(suite, t);
+    t = tcase_create("two names of a file");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, linked_and_unlinked_at_once);
+    tcase_add_test(t, link_follows_the_bytes);
+    tcase_add_test(t, one_of_two_names_goes_while_it_is_open);
+    tcase_add_test(t, renamed_among_its_own_names);
+    tcase_add_test(t, names_in_two_directories_are_the_leaders);
+    tcase_add_test(t, names_that_are_there_are_kept);
+    tcase_add_test(t, look_for_the_second_name);
     suite_add_tcase(suite, t);
     t = tcase_create("what waits");
     tcase_add_checked_fixture(t, setup, teardown);
