@@ -259,6 +259,29 @@ static void check_targets(const struct history *h)
     map_done(&made);
 }
 
+static bool session_lost(const struct history *h, const struct history_op *op)
+{
+    for (size_t i = 0; i < h->ops.count; i++)
+        if (h->ops.items[i].kind == H_SESSION_LOST && same_life(&h->ops.items[i], op))
+            return true;
+    return false;
+}
+
+/* A name that was given or taken away counts from then on. What a session did ahead of the log may
+ * be lost with it. */
+static void check_counts(const struct history *h)
+{
+    char text[HISTORY_TEXT];
+    for (size_t i = 0; i < h->ops.count; i++) {
+        const struct history_op *op = &h->ops.items[i];
+        if (op->kind == H_STAT && op->links && op_ok(op) && op->nlink != op->links &&
+            !h->session_consistency && !session_lost(h, op))
+            sim_complain("names", "%llu names of a file that has %llu: %s",
+                         (unsigned long long)op->nlink, (unsigned long long)op->links,
+                         op_text(op, text));
+    }
+}
+
 /* Nothing changed the name during the operation. */
 bool names_at_rest(const struct path *p, const struct history_op *op)
 {
@@ -318,6 +341,7 @@ void check_names(const struct history *h)
             (h->ops.items[i].err == 0 || op_unknown(&h->ops.items[i])))
             n.linked_at = h->ops.items[i].start;
     check_targets(h);
+    check_counts(h);
     for (size_t i = 0; i < h->ops.count; i++)
         take_in(&n, &h->ops.items[i]);
     for (size_t i = 0; i < n.paths.count; i++)

@@ -65,6 +65,7 @@ struct history_op {
     uint32_t page, pages;
     uint64_t stamp, bytes; /* stamps are unique over the run, never 0 */
     uint64_t size, nlink;
+    uint64_t links; /* STAT: the names that only its application has given it; 0: not known */
     int64_t mtime;
     uint64_t q,
         q_session; /* done by the mount alone, at this place of this session's queue; 0: no */

@@ -276,6 +276,21 @@ START_TEST(renamed_link_may_stay)
 }
 END_TEST
 
+START_TEST(counted_names)
+{
+    struct history_op *op = add(H_STAT, 1, 20, 22);
+    op->nlink = op->links = 2;
+    add(H_STAT, 1, 30, 32)->nlink = 1; /* whose names others make, too */
+    check_names(&h);
+    expect_silence();
+    op = add(H_STAT, 1, 40, 42);
+    op->links = 2;
+    op->nlink = 1;
+    check_names(&h);
+    expect_complaint("names", "1 names of a file that has 2");
+}
+END_TEST
+
 /* ---- errors ------------------------------------------------------------------------------------
  */
 
@@ -334,6 +349,7 @@ int main(void)
     tcase_add_test(tc, moved_directories_tell_nothing);
     tcase_add_test(tc, linked_while_replaced);
     tcase_add_test(tc, renamed_link_may_stay);
+    tcase_add_test(tc, counted_names);
     suite_add_tcase(suite, tc);
     tc = tcase_create("errors");
     tcase_add_checked_fixture(tc, setup, teardown);

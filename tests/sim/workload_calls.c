@@ -80,7 +80,7 @@ static void on_open(void *ctx, const struct sys_result *r)
         a->fds[a->slot] = a->opening;
     } else {
         a->then = a->number == READER_APP ? app_read_back_next : NULL;
-        a->replacing = a->copying = 0;
+        a->replacing = a->copying = a->linking = 0;
     }
     app_next(a);
 }
@@ -90,7 +90,7 @@ bool app_open_path(struct app *a, const char *path, int flags)
 {
     if (free_slot(a) == FDS) {
         a->then = NULL;
-        a->copying = 0;
+        a->copying = a->linking = 0;
         app_close_fd(a, (unsigned)work_below(FDS));
         return false;
     }

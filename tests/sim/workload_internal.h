@@ -5,6 +5,7 @@
  *     workload_calls.c   system calls and their answers
  *     workload_locks.c   byte-range locks
  *     workload_ranges.c  holes, and copies by reference
+ *     workload_links.c   files with two names
  *     workload_steps.c   what is done next */
 #ifndef TALLY_TESTS_SIM_WORKLOAD_INTERNAL_H
 #define TALLY_TESTS_SIM_WORKLOAD_INTERNAL_H
@@ -54,6 +55,8 @@ struct app {
     unsigned copy_from; /* ... the source's slot */
     size_t copy_op;     /* ... its operation */
     unsigned replacing; /* step of a replace by rename, 0: none */
+    unsigned linking;   /* step of what it does to a file with two names, 0: none */
+    uint64_t links;     /* ... the names that it has, 0: not known */
     char target[PATH_SPACE];
     struct blob *read; /* READ_ALL so far */
     uint32_t reads;
@@ -124,6 +127,11 @@ void app_lock_step(struct app *a);
 
 /* Makes a hole, copies, or opens something. */
 void app_range_step(struct app *a);
+
+/* ---- workload_links.c ------------------------------------------------------------------------ */
+
+/* Makes a file, gives it a second name and takes one away. */
+void app_link_step(struct app *a);
 
 /* ---- workload_steps.c ------------------------------------------------------------------------ */
 

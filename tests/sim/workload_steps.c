@@ -302,6 +302,8 @@ void app_turn(void *ctx, uint64_t generation)
         app_lock_step(a);
     else if (sim_swarm()->ranges && sim_below(RND_RANGES, sim_swarm()->hot_ranges ? 2 : 8) == 0)
         app_range_step(a);
+    else if (sim_swarm()->local_names && sim_below(RND_NAMES, 10) == 0)
+        app_link_step(a);
     else
         do_work(a, draw_work());
 }
