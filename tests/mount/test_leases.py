@@ -152,6 +152,76 @@ def _():
             assert read(os.path.join(there, f'g{i}')) == content(i)
 
 
+def link_as_git_does(folder, i):
+    """Written under one name, linked to the one it is to have, and the first name removed."""
+    temporary, name = os.path.join(folder, 'tmp'), os.path.join(folder, f'g{i}')
+    put(temporary, content(i))
+    os.link(temporary, name)
+    assert os.stat(name).st_nlink == 2
+    os.unlink(temporary)
+    assert os.stat(name).st_nlink == 1
+
+
+@test('files get their second name and lose the first while no node answers')
+def _():
+    with lab_of() as lab:
+        folder = lab.path('m1', 'd')
+        os.mkdir(folder)
+        put(os.path.join(folder, 'f0'), content(0), sync=True)
+        own = os.path.join(folder, 'own')
+        os.mkdir(own)
+        for node in NODES:
+            lab.kill(node, 'STOP')
+        began = time.monotonic()
+        try:
+            for i in range(20):
+                link_as_git_does(own, i)
+            os.link(os.path.join(own, 'g0'), os.path.join(own, 'h0'))
+            took = time.monotonic() - began
+        finally:
+            for node in NODES:
+                lab.kill(node, 'CONT')
+        assert took < 1, took
+        here = os.stat(os.path.join(own, 'h0'))
+        there = os.stat(lab.path('m2', 'd', 'own', 'g0'))
+        assert (there.st_nlink, there.st_ino, there.st_size) == (2, here.st_ino, len(content(0)))
+        assert sorted(os.listdir(lab.path('m2', 'd', 'own'))) == sorted([f'g{i}' for i in range(20)] + ['h0'])
+        for i in range(20):
+            assert read(lab.path('m2', 'd', 'own', f'g{i}')) == content(i)
+        try:
+            os.link(os.path.join(own, 'g1'), os.path.join(own, 'g2'))
+            raise AssertionError('g2 was there')
+        except FileExistsError:
+            pass
+        os.link(os.path.join(own, 'g1'), os.path.join(folder, 'out'))
+        os.chmod(os.path.join(own, 'g1'), 0o600)
+        st = os.stat(lab.path('m2', 'd', 'out'))
+        assert (st.st_nlink, st.st_mode & 0o777) == (2, 0o600)
+
+
+@test(f'{DEATHS} deaths of a mount that links: a prefix is left, with its bytes')
+def _():
+    dice = random.Random(SEED + 4)
+    with lab_of() as lab:
+        for turn in range(DEATHS):
+            folder = lab.path('m1', f'd{turn}')
+
+            def work(folder=folder):
+                os.mkdir(folder)
+                for i in range(FILES):
+                    link_as_git_does(folder, i)
+
+            killed_while(lab, 'm1', work, dice.uniform(0.1, 0.6))
+            come_back(lab, 'm1')
+            there = lab.path('m2', f'd{turn}')
+            names = os.listdir(there) if os.path.isdir(there) else []
+            count = prefix_length([n for n in names if n[0] == 'g'], 'g')
+            figure(f'turn {turn}: {count} of {FILES}')
+            assert set(names) - {f'g{i}' for i in range(count)} <= {'tmp'}, names
+            for i in range(count):
+                assert read(os.path.join(there, f'g{i}')) == content(i)
+
+
 @test('what was synced, as a file or by its directory, outlives its mount')
 def _():
     with lab_of() as lab:
