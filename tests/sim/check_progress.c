@@ -1,4 +1,7 @@
 /* Liveness (PROTOCOL 1.9 E11): what a healed majority must have come to within its budget. */
+#include <stdio.h>
+#include <string.h>
+
 #include "fs/app/internal.h"
 #include "node/internal.h"
 #include "repl/core/state.h"
@@ -30,6 +33,29 @@ static const struct node *only_leader(time_us since)
     return leader;
 }
 
+static bool take_first(void *ctx, const struct block_ref *ref)
+{
+    *(struct block_ref *)ctx = *ref;
+    return false;
+}
+
+/* One of them, and who could have sent it. */
+static void complain_missing(const struct node *n)
+{
+    struct block_ref ref = {0};
+    char holders[128] = "";
+    store_each_missing(n->store, take_first, &ref);
+    for (uint32_t id = 1; id <= process_nodes(); id++) {
+        size_t used = strlen(holders);
+        if (running(id) && store_has(running(id)->store, &ref))
+            (void)snprintf(holders + used, sizeof holders - used, " n%u", id);
+    }
+    sim_complain("progress", "n%u still misses %llu blocks; %llu.%llu is held by%s", n->self->id,
+                 (unsigned long long)store_missing_count(n->store),
+                 (unsigned long long)ref.name.session, (unsigned long long)ref.name.n,
+                 *holders ? holders : " nobody");
+}
+
 static void check_node(const struct node *n, const struct node *leader)
 {
     uint32_t id = n->self->id;
@@ -44,8 +70,7 @@ static void check_node(const struct node *n, const struct node *leader)
         sim_complain("progress", "n%u applied %llu of %llu", id, (unsigned long long)n->applied,
                      (unsigned long long)commit);
     else if (n->state && store_missing_count(n->store))
-        sim_complain("progress", "n%u still misses %llu blocks", id,
-                     (unsigned long long)store_missing_count(n->store));
+        complain_missing(n);
 }
 
 /* Mounts ask a little now and then even when nobody uses them. */

@@ -727,9 +727,13 @@ START_TEST(blocks_stay_missing)
 {
     settled();
     made[2].node.state = (struct fs_state *)&made[2]; /* a copy; nobody looks into it */
-    run.missing = 1;
+    run.missing = 2;
     check_progress_healed(0);
-    expect_complaint("progress", "misses");
+    expect_complaint("progress", "misses 2 blocks; 11.1 is held by nobody");
+    made[3].node.store = (struct store *)&made[3];
+    run.holder = made[3].node.store;
+    check_progress_healed(0);
+    expect_complaint("progress", "11.1 is held by n3");
 }
 END_TEST
 

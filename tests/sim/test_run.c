@@ -146,6 +146,18 @@ uint64_t store_missing_count(const struct store *s)
     return run.missing;
 }
 
+void store_each_missing(struct store *s, store_block_fn *each, void *ctx)
+{
+    for (uint64_t n = 1; n <= run.missing; n++)
+        if (!each(ctx, &(struct block_ref){{11, n}, 4096, n}))
+            return;
+}
+
+bool store_has(struct store *s, const struct block_ref *ref)
+{
+    return run.holder && s == run.holder;
+}
+
 struct kv *store_kv(struct store *s)
 {
     return run.kv;

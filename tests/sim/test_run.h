@@ -14,8 +14,9 @@ struct test_run {
     /* What every disk says. */
     uint32_t durable_entry, durable_block; /* masks of nodes */
     uint64_t durable_last[SIM_NODES_MAX + 1];
-    uint64_t missing;
-    struct kv *kv; /* of every store */
+    uint64_t missing;           /* blocks 11.1 and so on */
+    const struct store *holder; /* of them all; NULL: none */
+    struct kv *kv;              /* of every store */
 };
 extern struct test_run run;
 
