@@ -3,30 +3,15 @@
  * They are in the log, so they outlive a leader and need no grace period after an election. Who has
  * to wait for one waits at the leader (fs/app), not here: an entry grants or refuses. */
 #include <errno.h>
-#include <stdlib.h>
 
 #include "fs/core/internal.h"
-#include "repl/base/mutant.h"
-#include "repl/base/vec.h"
+#include "fs/core/lock_list.h"
 
 enum { LOCK_FLOCK = 1, LOCK_WRITE = 2 };
 
-typedef vec_of(struct fs_lock) lock_list;
-
-static bool same_owner(const struct fs_lock *a, const struct fs_lock *b)
-{
-    return a->flock == b->flock && a->session == b->session && a->owner == b->owner;
-}
-
-bool fs_lock_conflicts(const struct fs_lock *a, const struct fs_lock *b)
-{
-    return a->flock == b->flock && !same_owner(a, b) && (a->write || b->write) &&
-           a->first <= b->last && b->first <= a->last;
-}
-
 /* ---- the stored list ------------------------------------------------------------------------- */
 
-static int decode(const void *p, size_t size, lock_list *ret)
+static int decode(const void *p, size_t size, fs_lock_list *ret)
 {
     struct bytes_reader r;
     bytes_reader_init(&r, p, size);
@@ -45,14 +30,14 @@ static int decode(const void *p, size_t size, lock_list *ret)
     return bytes_reader_ended(&r) ? 0 : -EIO;
 }
 
-static int load(struct apply *a, uint64_t ino, lock_list *ret)
+static int load(struct apply *a, uint64_t ino, fs_lock_list *ret)
 {
     struct key k = key_of1(KEY_LOCK, ino);
     int r = state_get(a, &k);
     return r < 0 ? (r == -ENOENT ? 0 : r) : decode(a->value.data, a->value.size, ret);
 }
 
-static void store(struct apply *a, uint64_t ino, const lock_list *locks)
+static void store(struct apply *a, uint64_t ino, const fs_lock_list *locks)
 {
     struct key k = key_of1(KEY_LOCK, ino);
     struct bytes_writer w = {0};
@@ -74,52 +59,7 @@ static void store(struct apply *a, uint64_t ino, const lock_list *locks)
 
 /* ---- changing it ----------------------------------------------------------------------------- */
 
-static int compare(const void *x, const void *y)
-{
-    const struct fs_lock *a = x, *b = y;
-    if (a->flock != b->flock)
-        return a->flock ? 1 : -1;
-    if (a->first != b->first)
-        return a->first < b->first ? -1 : 1;
-    if (a->session != b->session)
-        return a->session < b->session ? -1 : 1;
-    return a->owner < b->owner ? -1 : a->owner > b->owner;
-}
-
-/* What is left of `l` outside of [first, last] stays. */
-static void keep_outside(lock_list *to, const struct fs_lock *l, uint64_t first, uint64_t last)
-{
-    struct fs_lock part = *l;
-    if (l->first < first) {
-        part.last = first - 1 < l->last ? first - 1 : l->last;
-        vec_push(to, part);
-    }
-    if (l->last > last) {
-        part = *l;
-        part.first = last + 1 > l->first ? last + 1 : l->first;
-        vec_push(to, part);
-    }
-}
-
-/* Adjacent ranges of one owner and type are one lock, as F_GETLK shows them. */
-static void put_merged(lock_list *to, struct fs_lock l)
-{
-    for (size_t i = 0; i < to->count;) {
-        const struct fs_lock *o = &to->items[i];
-        bool touch = o->first <= l.last + 1 && l.first <= o->last + 1;
-        if (!touch || !same_owner(o, &l) || o->write != l.write) {
-            i++;
-            continue;
-        }
-        l.first = o->first < l.first ? o->first : l.first;
-        l.last = o->last > l.last ? o->last : l.last;
-        to->items[i] = to->items[--to->count];
-        i = 0; /* it may touch those before now */
-    }
-    vec_push(to, l);
-}
-
-static bool has_some(const lock_list *locks, uint64_t session)
+static bool has_some(const fs_lock_list *locks, uint64_t session)
 {
     for (size_t i = 0; i < locks->count; i++)
         if (locks->items[i].session == session)
@@ -127,7 +67,7 @@ static bool has_some(const lock_list *locks, uint64_t session)
     return false;
 }
 
-static void note_session(struct apply *a, uint64_t ino, uint64_t session, const lock_list *locks)
+static void note_session(struct apply *a, uint64_t ino, uint64_t session, const fs_lock_list *locks)
 {
     struct key of = key_of2(KEY_LOCK_OF, session, ino);
     if (has_some(locks, session))
@@ -138,30 +78,13 @@ static void note_session(struct apply *a, uint64_t ino, uint64_t session, const 
 
 static int change(struct apply *a, uint64_t ino, const struct fs_lock *want, bool unlock)
 {
-    lock_list old = {0}, new = {0};
-    int err = load(a, ino, &old) < 0 ? EIO : 0;
-    for (size_t i = 0; i < old.count && !err && !unlock; i++)
-        if (fs_lock_conflicts(&old.items[i], want) && !MUTANT(locks_not_exclusive))
-            err = EAGAIN;
-    for (size_t i = 0; i < old.count; i++) {
-        const struct fs_lock *l = &old.items[i];
-        if (same_owner(l, want))
-            keep_outside(&new, l, want->first, want->last);
-        else
-            vec_push(&new, *l);
-    }
-    if (!unlock)
-        put_merged(&new, *want);
-    if (!err && !unlock && new.count > FS_LOCKS_MAX)
-        err = ENOLCK;
+    fs_lock_list locks = {0};
+    int err = load(a, ino, &locks) < 0 ? EIO : fs_locks_change(&locks, want, unlock);
     if (!err) {
-        if (new.count > 1)
-            qsort(new.items, new.count, sizeof *new.items, compare);
-        store(a, ino, &new);
-        note_session(a, ino, want->session, &new);
+        store(a, ino, &locks);
+        note_session(a, ino, want->session, &locks);
     }
-    vec_done(&old);
-    vec_done(&new);
+    vec_done(&locks);
     return err;
 }
 
@@ -187,7 +110,7 @@ int apply_set_lock(struct apply *a, const Fs__SetLock *m)
 void locks_free_all(struct apply *a, uint64_t ino)
 {
     struct key k = key_of1(KEY_LOCK, ino);
-    lock_list locks = {0}, none = {0};
+    fs_lock_list locks = {0}, none = {0};
     if (load(a, ino, &locks) == 0 && locks.count)
         state_del(a, &k);
     for (size_t i = 0; i < locks.count; i++)
@@ -197,7 +120,7 @@ void locks_free_all(struct apply *a, uint64_t ino)
 
 static void end_locks_of(struct apply *a, uint64_t session, uint64_t ino)
 {
-    lock_list old = {0}, new = {0};
+    fs_lock_list old = {0}, new = {0};
     if (load(a, ino, &old) == 0) {
         for (size_t i = 0; i < old.count; i++)
             if (old.items[i].session != session)
@@ -224,7 +147,7 @@ void fs_each_lock(const struct fs_state *s, uint64_t ino, fs_lock_fn *each, void
 {
     struct bytes_writer v = {0};
     struct key k = key_of1(KEY_LOCK, ino);
-    lock_list locks = {0};
+    fs_lock_list locks = {0};
     if (kv_get(s->kv, s->table, k.data, k.size, &v) == 0 && decode(v.data, v.size, &locks) == 0)
         for (size_t i = 0; i < locks.count && each(ctx, &locks.items[i]); i++)
             ;

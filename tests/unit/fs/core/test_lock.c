@@ -4,7 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "fs/core/state.h"
+#include "fs/core/lock_list.h"
 #include "repl/base/kv_mem.h"
 #include "repl/base/vec.h"
 #include "tests/unit/lib/run.h"
@@ -113,18 +113,16 @@ static int posix(uint64_t session, uint64_t owner, char type, uint64_t first, ui
                first, last);
 }
 
-typedef vec_of(struct fs_lock) lock_list;
-
 static bool note(void *ctx, const struct fs_lock *lock)
 {
-    lock_list *list = ctx;
+    fs_lock_list *list = ctx;
     vec_push(list, *lock);
     return true;
 }
 
-static lock_list stored(void)
+static fs_lock_list stored(void)
 {
-    lock_list list = {0};
+    fs_lock_list list = {0};
     fs_each_lock(state, file, note, &list);
     return list;
 }
@@ -147,7 +145,7 @@ static bool twin_free(size_t s, size_t o, char type, uint64_t first, uint64_t la
 static void expect_twin(void)
 {
     char seen[SESSIONS][OWNERS][BYTES] = {0};
-    lock_list list = stored();
+    fs_lock_list list = stored();
     for (size_t i = 0; i < list.count; i++) {
         const struct fs_lock *l = &list.items[i];
         size_t s = l->session == sessions[0] ? 0 : 1;
@@ -183,6 +181,60 @@ START_TEST(random_ranges_are_those_of_the_twin)
 }
 END_TEST
 
+/* ---- from one list to another ---------------------------------------------------------------- */
+
+static struct fs_lock random_lock(unsigned *seed)
+{
+    uint64_t first = (uint64_t)rand_r(seed) % BYTES;
+    return (struct fs_lock){.owner = (uint64_t)rand_r(seed) % 3,
+                            .flock = rand_r(seed) % 4 == 0,
+                            .write = rand_r(seed) % 2 == 0,
+                            .first = first,
+                            .last = first + (uint64_t)rand_r(seed) % (BYTES - first)};
+}
+
+static void change_at_random(fs_lock_list *list, unsigned *seed)
+{
+    for (int i = 0; i < 8; i++) {
+        struct fs_lock l = random_lock(seed);
+        (void)fs_locks_change(list, &l, rand_r(seed) % 3 == 0);
+    }
+}
+
+static void change_all(fs_lock_list *list, const fs_lock_list *changes, bool unlock)
+{
+    for (size_t i = 0; i < changes->count; i++)
+        ck_assert_int_eq(fs_locks_change(list, &changes->items[i], unlock), 0);
+}
+
+START_TEST(what_is_missing_never_meets_what_is_there)
+{
+    /* Goal: unlocking what the second has not and setting what the first has not leads from one to
+     * the other, and no step of it is refused. */
+    unsigned seed = 11;
+    fs_lock_list from = {0}, to = {0}, less = {0}, more = {0};
+    for (int i = 0; i < STEPS; i++) {
+        change_at_random(&to, &seed);
+        fs_locks_subtract(&from, &to, &less);
+        change_all(&from, &less, true);
+        fs_locks_subtract(&to, &from, &more);
+        change_all(&from, &more, false);
+        ck_assert_uint_eq(from.count, to.count);
+        for (size_t k = 0; k < to.count; k++) {
+            const struct fs_lock *a = &from.items[k], *b = &to.items[k];
+            ck_assert(a->owner == b->owner && a->flock == b->flock && a->write == b->write &&
+                      a->first == b->first && a->last == b->last);
+        }
+        vec_clear(&less);
+        vec_clear(&more);
+    }
+    vec_done(&from);
+    vec_done(&to);
+    vec_done(&less);
+    vec_done(&more);
+}
+END_TEST
+
 /* ---- edges ----------------------------------------------------------------------------------- */
 
 START_TEST(kinds_do_not_meet_and_nonsense_is_refused)
@@ -207,7 +259,7 @@ START_TEST(no_more_than_so_many)
         ck_assert_int_eq(posix(sessions[0], 1, 'r', 2 * i, 2 * i), 0);
     ck_assert_int_eq(posix(sessions[0], 1, 'r', 2 * FS_LOCKS_MAX, 2 * FS_LOCKS_MAX), ENOLCK);
     ck_assert_int_eq(posix(sessions[0], 1, 'r', 0, FS_LOCK_END), 0);
-    lock_list list = stored();
+    fs_lock_list list = stored();
     ck_assert_uint_eq(list.count, 1);
     vec_done(&list);
 }
@@ -216,7 +268,7 @@ END_TEST
 START_TEST(a_session_takes_its_locks_along)
 {
     /* RULES L2; and nothing of them stays behind in the state. */
-    lock_list none = stored();
+    fs_lock_list none = stored();
     struct fs_hash before;
     end_session(sessions[1]);
     before = fs_state_hash(state);
@@ -225,7 +277,7 @@ START_TEST(a_session_takes_its_locks_along)
     ck_assert_int_eq(posix(sessions[1], 1, 'r', 5, 14), 0);
     ck_assert_int_eq(posix(sessions[1], 2, 'w', 20, 30), 0);
     end_session(sessions[1]);
-    lock_list left = stored();
+    fs_lock_list left = stored();
     ck_assert_uint_eq(left.count, none.count + 1);
     ck_assert_uint_eq(left.items[0].session, sessions[0]);
     vec_done(&left);
@@ -242,6 +294,7 @@ int main(void)
     TCase *tc = tcase_create("locks");
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, random_ranges_are_those_of_the_twin);
+    tcase_add_test(tc, what_is_missing_never_meets_what_is_there);
     tcase_add_test(tc, kinds_do_not_meet_and_nonsense_is_refused);
     tcase_add_test(tc, no_more_than_so_many);
     tcase_add_test(tc, a_session_takes_its_locks_along);
