@@ -311,15 +311,20 @@ static void run_reserve(struct fs_app *app, struct request *r)
     request_propose(app, r, NULL, 0, NULL, 0);
 }
 
-static bool unlocks(const Fs__SetLock *m)
+/* A lock that the holder of the file's write lease writes to the log was granted before. */
+static bool locks_anew(const struct fs_app *app, const Fs__Op *op)
 {
-    return m->lock && m->lock->type == FS__LOCK__TYPE__UNLOCK;
+    const Fs__SetLock *m = op->set_lock;
+    Fs__Attr attr = FS__ATTR__INIT;
+    bool unlocks = m->lock && m->lock->type == FS__LOCK__TYPE__UNLOCK;
+    return !unlocks && !(fs_get_attr(app->config.state, m->ino, &attr) == 0 &&
+                         attr.lease_session == op->session);
 }
 
 /* What nobody reserved space for must leave what is promised alone: a log that cannot be cut, since
  * a copy is lost, takes in any number of entries. What gives space back, or ends something, goes
  * on, and so do leases: a mount reserves before it asks for one. */
-static bool needs_room(const Fs__Op *op)
+static bool needs_room(const struct fs_app *app, const Fs__Op *op)
 {
     switch (op->body_case) {
     case FS__OP__BODY_MAKE:
@@ -330,7 +335,7 @@ static bool needs_room(const Fs__Op *op)
     case FS__OP__BODY_ATIMES:
         return true;
     case FS__OP__BODY_SET_LOCK:
-        return !unlocks(op->set_lock);
+        return locks_anew(app, op);
     case FS__OP__BODY_UNLINK:
     case FS__OP__BODY_REMOVEXATTR:
     case FS__OP__BODY_LEASE:
@@ -350,7 +355,7 @@ static bool needs_room(const Fs__Op *op)
 
 void change_run(struct fs_app *app, struct request *r, struct session *s)
 {
-    if (needs_room(r->op) && !has_room(app, NAME_ROOM)) {
+    if (needs_room(app, r->op) && !has_room(app, NAME_ROOM)) {
         refuse_room(app, r);
         return;
     }
@@ -366,7 +371,7 @@ void change_run(struct fs_app *app, struct request *r, struct session *s)
         run_conflicting(app, r, s);
         return;
     case FS__OP__BODY_SET_LOCK:
-        if (!lock_holders_alive(app, r))
+        if (!lock_way_is_free(app, r, s))
             return;
         break;
     case FS__OP__BODY_RESERVE:
@@ -445,6 +450,17 @@ void change_check_lease(const struct fs_app *app, const struct request *r, Fs__O
         reply->attr->lease_session = 0;
 }
 
+void change_tell_locks(const struct fs_app *app, const struct request *r, Fs__Reply *reply)
+{
+    const Fs__OpReply *op = reply->op;
+    const Fs__Attr *attr = op->attr;
+    bool tells = r->op->body_case == FS__OP__BODY_LEASE || r->op->body_case == FS__OP__BODY_MAKE;
+    if (!tells || op->err || !attr || attr->lease_session != r->session)
+        return;
+    reply->locks_here = has_lease(app, r->session, attr->ino, attr->lease_epoch) &&
+                        locks_may_be_kept(app, r->session, attr->ino);
+}
+
 void change_applied(struct fs_app *app, struct request *r, const Fs__OpReply *result)
 {
     if (!r->req) { /* the service's own */
@@ -460,6 +476,7 @@ void change_applied(struct fs_app *app, struct request *r, const Fs__OpReply *re
     reply->body_case = FS__REPLY__BODY_OP;
     reply->op = op_reply_copy(result);
     change_check_lease(app, r, reply->op);
+    change_tell_locks(app, r, reply);
     request_unpin(app, r); /* so that the answer may promise what nobody else is changing */
     grant_after(app, r, reply);
     request_answer(app, r, reply);

@@ -218,6 +218,8 @@ Fs__StatfsReply *statfs_reply(const struct fs_app *app);
 
 void change_run(struct fs_app *app, struct request *r, struct session *s);
 void change_check_lease(const struct fs_app *app, const struct request *r, Fs__OpReply *reply);
+/* An answer that grants a file's write lease tells whether its mount may keep its locks. */
+void change_tell_locks(const struct fs_app *app, const struct request *r, Fs__Reply *reply);
 /* Asks all others whether they have the file open that `r` takes a name from (RULES L7); false: `r`
  * waits for their answers. Then who has it open is in the operation. */
 bool change_asks_open(struct fs_app *app, struct request *r, const struct session *s);
@@ -230,8 +232,12 @@ void atimes_tell(struct fs_app *app, const Fs__Atimes *m);
 
 /* lock.c: questions about byte-range locks, which may wait until there is none in the way. */
 void lock_query_run(struct fs_app *app, struct request *r, struct session *s);
-/* SETLOCK: false when it waits for the end of a session that is in its way and silent. */
-bool lock_holders_alive(struct fs_app *app, struct request *r);
+/* SETLOCK: false when it waits for another's write lease, under which there may be locks that are
+ * not in the log, or for the end of a session that is in its way and silent. */
+bool lock_way_is_free(struct fs_app *app, struct request *r, const struct session *s);
+/* Nobody but `session` has a lock of `ino`, or is about to, or waits for one. While it has the
+ * write lease it stays so, and its mount may decide by itself. */
+bool locks_may_be_kept(const struct fs_app *app, uint64_t session, uint64_t ino);
 void locks_tick(struct fs_app *app);
 /* What waits looks again: the locks of `ino` are others now; or those of a session have ended. */
 void locks_changed(struct fs_app *app, uint64_t ino);

@@ -101,6 +101,20 @@ static bool end_if_silent(struct fs_app *app, const struct fs_lock *blocker)
     return true;
 }
 
+/* A mount that has the file's write lease may keep its locks to itself: it writes them to the log
+ * before it gives the lease back. So nobody else gets a lock, or is told of those there are, while
+ * it is out. False: `r` waits for it. */
+static bool lease_is_back(struct fs_app *app, struct request *r, const struct session *s,
+                          uint64_t ino)
+{
+    Fs__Attr attr = FS__ATTR__INIT;
+    if (MUTANT(locks_around_lease) || fs_get_attr(app->config.state, ino, &attr) < 0 ||
+        lease_is_free(app, s, &attr))
+        return true;
+    request_wait_object(app, r, object_get(app, OBJECT_LEASE, ino));
+    return false;
+}
+
 /* Does somebody that `want` would have to wait for wait for its owner, over however many others? */
 static bool closes_a_circle(struct fs_app *app, uint64_t ino, const struct fs_lock *want)
 {
@@ -161,7 +175,7 @@ void lock_query_run(struct fs_app *app, struct request *r, struct session *s)
         request_fail(app, r, EINVAL, "a question about no lock");
         return;
     }
-    if (!request_has_point(app, r))
+    if (!request_has_point(app, r) || !lease_is_back(app, r, s, m->ino))
         return;
     struct fs_lock want = lock_of(m->lock, s->id), blocker;
     if (!is_in_the_way(app, m->ino, &want, &blocker, NULL)) {
@@ -178,18 +192,54 @@ void lock_query_run(struct fs_app *app, struct request *r, struct session *s)
     (void)end_if_silent(app, &blocker);
 }
 
-bool lock_holders_alive(struct fs_app *app, struct request *r)
+bool lock_way_is_free(struct fs_app *app, struct request *r, const struct session *s)
 {
     const Fs__SetLock *m = r->op->set_lock;
     struct fs_lock blocker;
-    if (!m->lock)
+    if (!m->lock || m->lock->type == FS__LOCK__TYPE__UNLOCK)
         return true;
+    if (!lease_is_back(app, r, s, m->ino))
+        return false;
     struct fs_lock want = lock_of(m->lock, r->session);
-    if (m->lock->type == FS__LOCK__TYPE__UNLOCK ||
-        !is_in_the_way(app, m->ino, &want, &blocker, NULL) || !end_if_silent(app, &blocker))
+    if (!is_in_the_way(app, m->ino, &want, &blocker, NULL) || !end_if_silent(app, &blocker))
         return true;
     request_wait_object(app, r, object_get(app, OBJECT_LOCK, m->ino));
     return false;
+}
+
+/* ---- who may keep its own -------------------------------------------------------------------- */
+
+struct others {
+    uint64_t session;
+    bool some;
+};
+
+static bool see_other(void *ctx, const struct fs_lock *lock)
+{
+    struct others *o = ctx;
+    o->some = lock->session != o->session;
+    return !o->some;
+}
+
+/* On its way to the log it may be behind the lease; who waits has to hear of every unlock. */
+static bool is_coming(const struct request *r, uint64_t session, uint64_t ino)
+{
+    if (asks_for_lock(r))
+        return r->req->lock_query->wait && r->req->lock_query->ino == ino;
+    return r->op && r->op->body_case == FS__OP__BODY_SET_LOCK && r->op->set_lock->ino == ino &&
+           r->session != session;
+}
+
+bool locks_may_be_kept(const struct fs_app *app, uint64_t session, uint64_t ino)
+{
+    struct others others = {.session = session};
+    fs_each_lock(app->config.state, ino, see_other, &others);
+    if (others.some)
+        return false;
+    list_each(it, &app->requests)
+        if (is_coming(container_of(it, struct request, all), session, ino))
+            return false;
+    return true;
 }
 
 void locks_tick(struct fs_app *app)

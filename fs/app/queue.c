@@ -107,6 +107,7 @@ void queued_applied(struct fs_app *app, struct request *r, const struct fs_resul
     reply->op = op_reply_copy(result->reply);
     if (reply->op->err == 0)
         fill_in_attr(app, r->op, reply->op);
+    change_tell_locks(app, r, reply);
     request_unpin(app, r);
     request_answer(app, r, reply);
 }

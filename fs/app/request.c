@@ -206,6 +206,7 @@ static bool seen_before(struct fs_app *app, struct request *r, struct session *s
     reply->body_case = FS__REPLY__BODY_OP;
     reply->op = stored;
     change_check_lease(app, r, stored);
+    change_tell_locks(app, r, reply);
     request_answer(app, r, reply);
     return true;
 }
