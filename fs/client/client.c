@@ -191,6 +191,7 @@ void client_free(struct client *c)
     }
     recall_free(c);
     locks_free(c);
+    locks_here_free(c);
     vec_done(&c->drop_inos);
     map_done(&c->ops_by_id);
     map_done(&c->rpcs);

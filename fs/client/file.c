@@ -208,6 +208,9 @@ static void on_lease(struct client *c, struct rpc *r, const struct Fs__Reply *re
         (void)op_learn(c, r, reply, reply->op->attr);
         if (grant_is_good(c, f, r->req->id, reply->op->value)) {
             file_lease_granted(c, f, reply->op->value, reply->op->last_c);
+            if (reply->locks_here) {
+                locks_granted_here(c, f);
+            }
         }
     } else if (err ==
                EAGAIN) { /* somebody was quicker; a pause, then the leader recalls it from them */
@@ -242,7 +245,7 @@ void file_lease_granted(struct client *c, struct file *f, uint64_t epoch, uint64
     f->epoch = epoch;
     f->next_c = last_c + 1;
     f->lease_since = f->used_at = c->now;
-    f->written = false;
+    f->written = f->locks_here = false;
     file_follow_attr(f);
     list_push_back(&c->leases, &f->lease_lru);
     c->leases_count++;
@@ -318,7 +321,8 @@ void file_release_idle(struct client *c)
             (!too_many && time_since(c->now, f->used_at) < LEASE_IDLE)) {
             break;
         }
-        if (file_busy(f) || !list_empty(&f->queue) || f->recalls.count != 0) {
+        if (file_busy(f) || !list_empty(&f->queue) || f->recalls.count != 0 ||
+            !locks_written(c, f->inode->ino)) {
             continue;
         }
         recall_let_go(c, f, &ends[count++]);
@@ -526,6 +530,7 @@ uint64_t file_lost(struct client *c, struct file *f, int err)
     timer_clear(&f->commit_timer);
     list_remove(&f->dirty_link);
     if (f->lease == LEASE_HELD && err != 0) {
+        locks_lease_lost(c, f);
         f->lease = LEASE_NONE;
         list_remove(&f->lease_lru);
         c->leases_count--;
@@ -547,6 +552,7 @@ void file_discard(struct client *c, struct file *f)
         struct Fs__LeaseEnd end;
         recall_let_go(c, f, &end);
     }
+    locks_gone(c, f->inode->ino);
     recall_lease_lost(c, f);
     commit_wake(c);
     file_pump(c, f);

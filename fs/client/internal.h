@@ -171,6 +171,8 @@ struct rpc {
     bool sent_once;
     bool changes; /* others may see its effect: never dropped once sent */
     bool patient; /* its answer may take for ever, and promises nothing */
+    bool urgent;  /* part of giving something back: it has a seq, and does not wait for room in the
+                   * window, which may be full of what waits for other mounts (RULES B2) */
     uint64_t session;
     uint32_t position, failures;
     uint32_t cache_epoch;
@@ -379,6 +381,7 @@ struct file {
     uint64_t epoch, next_c;
     time_us lease_since, used_at;
     bool written;          /* since the lease was granted */
+    bool locks_here;       /* under this lease, locks are decided here (locks_here.c) */
     struct list lease_lru; /* client.leases */
     uint64_t size;         /* local; while the lease is held */
     int64_t mtime, atime;  /* atime 0: unchanged */
@@ -602,6 +605,33 @@ void recall_note_end(struct client *c, const struct Fs__LeaseEnd *end);
 bool recall_release_again(struct client *c, uint64_t ino, uint64_t epoch);
 void recall_free(struct client *c);
 
+/* ---- locks_here.c: locks that are not in the log, under a write lease -------------------------
+ */
+
+/* The lease of `f` that was just granted came with word that nobody else has a lock of it. */
+void locks_granted_here(struct client *c, struct file *f);
+/* Are they kept here now? Then whatever gives one back does that here. */
+bool locks_here(const struct client *c, uint64_t ino);
+/* And may one more be granted or refused here? */
+bool locks_decided_here(const struct client *c, uint64_t ino);
+/* Is one of this mount's in its way? That one in `ret`. */
+bool locks_blocker(const struct client *c, uint64_t ino, const struct client_lock *lock,
+                   struct client_lock *ret);
+/* Sets it, or gives it back. */
+void locks_set_here(struct client *c, uint64_t ino, const struct client_lock *lock);
+/* The log did. */
+void locks_logged(struct client *c, uint64_t ino, const struct client_lock *lock);
+/* From now on, until the next lease, none is kept here. True: the log has them all; else they are
+ * on their way, and then who waits for locks goes on, and a recall of the lease. */
+bool locks_written(struct client *c, uint64_t ino);
+bool locks_writing(const struct client *c, uint64_t ino);
+/* The lease went without that: so did those that are not in the log. */
+void locks_lease_lost(struct client *c, struct file *f);
+/* They ended with the inode; with the session. */
+void locks_gone(struct client *c, uint64_t ino);
+void locks_all_gone(struct client *c);
+void locks_here_free(struct client *c);
+
 /* ---- ops_*.c: one function per operation, called by op_run ---------------------------------- */
 
 void op_lookup(struct client *c, struct op *op);
@@ -644,9 +674,15 @@ bool handle_lost_locks(const struct client *c, uint64_t fh);
 bool handle_locks_hold(const struct client *c, uint64_t fh);
 /* The session that had them ended. */
 void locks_lost(struct client *c);
+/* So did those of one owner. */
+void handles_lose_locks(struct client *c, uint64_t ino, uint64_t owner, bool flock);
 void locks_free(struct client *c);
 /* What waits for locks under way runs again. */
 void lock_wake(struct client *c);
+/* A request that sets or gives back a lock. */
+struct rpc *lock_rpc(struct op *op, uint64_t ino, const struct client_lock *lock,
+                     void (*done)(struct client *, struct rpc *, const struct Fs__Reply *,
+                                  struct blob *));
 /* Data operations at the head of their file's queue. True: finished (and freed); false: it waits.
  */
 bool op_data_step(struct client *c, struct file *f, struct op *op);
@@ -721,6 +757,7 @@ struct client {
     struct list lock_waiters;   /* ... or for locks asked for by who closes */
     struct list unlocking;      /* locks on their way back: struct unlocking */
     size_t locking;             /* these and the SETLKs on their way */
+    struct map locks;           /* ino -> struct locks: this session's, locks_here.c */
     struct list space_waiters;  /* files whose next operation waits for a reservation ... */
     struct list buffer_waiters; /* ... or for room in the buffer */
     struct list renew_waiters;  /* ... or for the session to be sure of its leases again */

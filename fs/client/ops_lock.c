@@ -1,9 +1,9 @@
 /* Byte-range locks: fcntl(2), OFD and flock(2), held by this mount's session (RULES L2).
  *
- * An entry of the log grants or refuses; who has to wait asks the leader when nothing is in the
- * way, and tries again. A descriptor remembers who locked through it, so that close gives back what
- * it must, and so that it fails after the session ended with its locks: whoever relied on one must
- * not go on (PROTOCOL 4.5). */
+ * An entry of the log grants or refuses, or this mount itself as long as it may (locks_here.c); who
+ * has to wait asks the leader when nothing is in the way, and tries again. A descriptor remembers
+ * who locked through it, so that close gives back what it must, and so that it fails after the
+ * session ended with its locks: whoever relied on one must not go on (PROTOCOL 4.5). */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -75,8 +75,23 @@ static void lose_locks(struct client *c, struct handle *h)
     inode_invalidate_kernel(c, h->inode); /* cached pages must not be read through it either */
 }
 
+void handles_lose_locks(struct client *c, uint64_t ino, uint64_t owner, bool flock)
+{
+    const struct inode *i = inode_find(c, ino);
+    if (i == NULL || i->file == NULL) {
+        return;
+    }
+    list_each(it, &i->file->handles) {
+        struct handle *h = container_of(it, struct handle, link);
+        if (handle_has(h, owner, flock) && !h->locks_lost) {
+            lose_locks(c, h);
+        }
+    }
+}
+
 void locks_lost(struct client *c)
 {
+    locks_all_gone(c);
     size_t cursor = 0, lost = 0;
     void *value;
     while (map_next(&c->handles, &cursor, NULL, &value)) {
@@ -109,9 +124,9 @@ static struct Fs__Lock *lock_new(const struct client_lock *from)
     return l;
 }
 
-static struct rpc *set_lock(struct op *op, uint64_t ino, const struct client_lock *lock,
-                            void (*done)(struct client *, struct rpc *, const struct Fs__Reply *,
-                                         struct blob *))
+struct rpc *lock_rpc(struct op *op, uint64_t ino, const struct client_lock *lock,
+                     void (*done)(struct client *, struct rpc *, const struct Fs__Reply *,
+                                  struct blob *))
 {
     struct rpc *r = rpc_new_op(op, true, done);
     struct Fs__SetLock *m = xmalloc(sizeof(*m));
@@ -141,14 +156,18 @@ static struct rpc *ask(struct op *op, bool wait,
 
 struct unlocking { /* a lock on its way back, whoever gives up waiting for that */
     struct list link;
-    uint64_t ino, owner;
+    uint64_t ino;
+    struct client_lock lock;
 };
 
 static void on_unlocked(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
                         struct blob *bulk)
 {
     struct unlocking *u = r->owner;
-    (void)reply, (void)bulk; /* when the session ended, so did the lock */
+    (void)bulk;
+    if (reply != NULL) { /* else the session ended, and the lock with it */
+        locks_logged(c, u->ino, &u->lock);
+    }
     list_remove(&u->link);
     free(u);
     c->locking--;
@@ -160,13 +179,17 @@ static void unlock(struct client *c, uint64_t ino, uint64_t owner, bool flock, u
 {
     struct client_lock lock = {
         .owner = owner, .flock = flock, .type = CLIENT_LOCK_NONE, .first = first, .last = last};
+    if (locks_here(c, ino) || locks_writing(c, ino)) {
+        locks_set_here(c, ino, &lock);
+        return;
+    }
     struct unlocking *u = xcalloc(1, sizeof(*u));
     u->ino = ino;
-    u->owner = owner;
+    u->lock = lock;
     list_init(&u->link);
     list_push_back(&c->unlocking, &u->link);
     c->locking++;
-    struct rpc *r = set_lock(NULL, ino, &lock, on_unlocked);
+    struct rpc *r = lock_rpc(NULL, ino, &lock, on_unlocked);
     r->owner = u;
     rpc_start(c, r);
 }
@@ -219,7 +242,24 @@ static void on_free(struct client *c, struct rpc *r, const struct Fs__Reply *rep
 static void wait_for_it(struct client *c, struct op *op)
 {
     op->why = "a lock that another has";
+    (void)locks_written(c, op->a.ino); /* from here on the leader hears of every unlock */
     rpc_start(c, ask(op, true, on_free));
+}
+
+static void ask_log(struct client *c, struct op *op, const struct client_lock *lock,
+                    void (*done)(struct client *, struct rpc *, const struct Fs__Reply *,
+                                 struct blob *))
+{
+    op->why = "the leader, who orders locks";
+    op->locking = true;
+    c->locking++;
+    rpc_start(c, lock_rpc(op, op->a.ino, lock, done));
+}
+
+static void log_answered(struct client *c, struct op *op)
+{
+    op->locking = false;
+    c->locking--;
 }
 
 /* flock(2): a lock that is changed is given up first, so that of two that both want more one gets
@@ -230,7 +270,11 @@ static void on_given_up(struct client *c, struct rpc *r, const struct Fs__Reply 
     (void)bulk;
     struct op *op = r->op;
     int err = op_inode_error(r, reply);
+    log_answered(c, op);
     if (err == 0) {
+        struct client_lock none = op->a.lock;
+        none.type = CLIENT_LOCK_NONE;
+        locks_logged(c, op->a.ino, &none);
         forget_owner(inode_find(c, op->a.ino), op->a.lock.owner, true);
     }
     if (err == 0 && (!op->a.lock.wait || op->interrupted)) {
@@ -238,9 +282,10 @@ static void on_given_up(struct client *c, struct rpc *r, const struct Fs__Reply 
     }
     if (err != 0 || op->answered) {
         op_fail(c, op, err);
-        return;
+    } else {
+        wait_for_it(c, op);
     }
-    wait_for_it(c, op);
+    lock_wake(c);
 }
 
 static void refused(struct client *c, struct op *op)
@@ -252,7 +297,7 @@ static void refused(struct client *c, struct op *op)
     } else if (lock->flock && inode_has(i, lock->owner, true)) {
         struct client_lock none = *lock;
         none.type = CLIENT_LOCK_NONE;
-        rpc_start(c, set_lock(op, op->a.ino, &none, on_given_up));
+        ask_log(c, op, &none, on_given_up);
     } else if (lock->wait) {
         wait_for_it(c, op);
     } else {
@@ -283,8 +328,10 @@ static void on_set(struct client *c, struct rpc *r, const struct Fs__Reply *repl
     (void)bulk;
     struct op *op = r->op;
     int err = op_inode_error(r, reply);
-    op->locking = false;
-    c->locking--;
+    log_answered(c, op);
+    if (err == 0) {
+        locks_logged(c, op->a.ino, &op->a.lock);
+    }
     if (err == EAGAIN) {
         refused(c, op);
     } else if (err == 0 && op->a.lock.type != CLIENT_LOCK_NONE) {
@@ -295,27 +342,66 @@ static void on_set(struct client *c, struct rpc *r, const struct Fs__Reply *repl
     lock_wake(c);
 }
 
-static bool being_locked(const struct client *c, uint64_t ino, uint64_t owner)
+/* Is a lock of `owner` (NULL: of anybody) on its way to the log? */
+static bool being_locked(const struct client *c, uint64_t ino, const uint64_t *owner)
 {
+    if (c->locking == 0) {
+        return false;
+    }
     list_each(it, &c->ops) {
         const struct op *op = container_of(it, struct op, link);
-        if (op->locking && op->a.ino == ino && op->a.lock.owner == owner) {
+        if (op->locking && op->a.ino == ino && (owner == NULL || op->a.lock.owner == *owner)) {
             return true;
         }
     }
     list_each(it, &c->unlocking) {
         const struct unlocking *u = container_of(it, struct unlocking, link);
-        if (u->ino == ino && u->owner == owner) {
+        if (u->ino == ino && (owner == NULL || u->lock.owner == *owner)) {
             return true;
         }
     }
     return false;
 }
 
+static void wait_for_others(struct client *c, struct op *op)
+{
+    op->why = "a lock that was asked for before"; /* one after another, in their order */
+    list_push_back(&c->lock_waiters, &op->wait);
+}
+
+enum answer_here { HERE_ANSWERED, HERE_WAITS, HERE_UNKNOWN };
+
+/* HERE_UNKNOWN: the log decides, and has all there is. */
+static enum answer_here ask_here(struct client *c, struct op *op, struct client_result *ret)
+{
+    const struct client_lock *lock = &op->a.lock;
+    const uint64_t ino = op->a.ino;
+    bool sets = op->a.kind == CLIENT_SETLK, unlocks = sets && lock->type == CLIENT_LOCK_NONE;
+    if (locks_here(c, ino) && !unlocks && being_locked(c, ino, NULL)) {
+        return HERE_WAITS; /* it may be granted */
+    }
+    if (!locks_here(c, ino)) {
+        return locks_writing(c, ino) ? HERE_WAITS : HERE_UNKNOWN;
+    }
+    if (unlocks) {
+        return HERE_ANSWERED;
+    }
+    if (locks_decided_here(c, ino)) {
+        bool gives_up = lock->flock && inode_has(inode_find(c, ino), lock->owner, true);
+        bool blocked = locks_blocker(c, ino, lock, &ret->lock);
+        ret->err = blocked && sets ? EAGAIN : 0;
+        if (!blocked || !sets || (!lock->wait && !gives_up)) {
+            return HERE_ANSWERED;
+        }
+    }
+    return locks_written(c, ino) ? HERE_UNKNOWN : HERE_WAITS;
+}
+
 void op_setlk(struct client *c, struct op *op)
 {
     const struct client_lock *lock = &op->a.lock;
     const struct inode *i = inode_find(c, op->a.ino);
+    struct client_result result = {0};
     bool unlocks = lock->type == CLIENT_LOCK_NONE;
     if (unlocks && !inode_has(i, lock->owner, lock->flock)) {
         op_fail(c, op, 0); /* also of those that were lost */
@@ -325,15 +411,28 @@ void op_setlk(struct client *c, struct op *op)
         op_fail(c, op, EIO);
         return;
     }
-    if (c->locking != 0 && being_locked(c, op->a.ino, lock->owner)) {
-        op->why = "a lock that was asked for before"; /* one after another, in their order */
-        list_push_back(&c->lock_waiters, &op->wait);
+    if (being_locked(c, op->a.ino, &lock->owner)) {
+        wait_for_others(c, op);
         return;
     }
-    op->why = "the leader, who orders locks";
-    op->locking = true;
-    c->locking++;
-    rpc_start(c, set_lock(op, op->a.ino, lock, on_set));
+    switch (ask_here(c, op, &result)) {
+    case HERE_ANSWERED:
+        if (result.err == 0) {
+            locks_set_here(c, op->a.ino, lock);
+        }
+        if (result.err == 0 && !unlocks) {
+            granted(c, op);
+        } else {
+            op_fail(c, op, result.err);
+        }
+        break;
+    case HERE_WAITS:
+        wait_for_others(c, op);
+        break;
+    case HERE_UNKNOWN:
+        ask_log(c, op, lock, on_set);
+        break;
+    }
 }
 
 /* A signal, not a deadly one: what is on its way is awaited, since it may be granted. */
@@ -377,8 +476,20 @@ static void on_blocker(struct client *c, struct rpc *r, const struct Fs__Reply *
 
 void op_getlk(struct client *c, struct op *op)
 {
-    op->why = "the leader, who knows the locks";
-    rpc_start(c, ask(op, false, on_blocker));
+    struct client_result result = {.lock = op->a.lock};
+    result.lock.type = CLIENT_LOCK_NONE;
+    switch (ask_here(c, op, &result)) {
+    case HERE_ANSWERED:
+        op_finish(c, op, &result);
+        break;
+    case HERE_WAITS:
+        wait_for_others(c, op);
+        break;
+    case HERE_UNKNOWN:
+        op->why = "the leader, who knows the locks";
+        rpc_start(c, ask(op, false, on_blocker));
+        break;
+    }
 }
 
 /* ---- close ----------------------------------------------------------------------------------- */
@@ -400,11 +511,11 @@ bool op_closes_locks(struct client *c, struct op *op)
 {
     uint64_t owner = op->a.lock.owner;
     struct inode *i = inode_find(c, op->a.ino);
-    if (inode_has(i, owner, false) && !being_locked(c, op->a.ino, owner)) {
+    if (inode_has(i, owner, false) && !being_locked(c, op->a.ino, &owner)) {
         forget_owner(i, owner, false);
         unlock(c, op->a.ino, owner, false, 0, FS_LOCK_END);
     }
-    if (c->locking == 0 || !being_locked(c, op->a.ino, owner)) {
+    if (!being_locked(c, op->a.ino, &owner)) {
         return false;
     }
     op->why = "the leader, who ends the locks of who closes";

@@ -144,13 +144,16 @@ void op_forget(struct client *c, struct op *op)
 /* ---- make ------------------------------------------------------------------------------------ */
 
 /* RULES L1: CREATE grants the write lease in the same entry. */
-static void take_lease(struct client *c, const struct rpc *r, struct inode *i,
-                       const struct Fs__Attr *attr)
+static void take_lease(struct client *c, const struct rpc *r, const struct Fs__Reply *reply,
+                       struct inode *i, const struct Fs__Attr *attr)
 {
     struct file *f = file_get(c, i);
     if (f->lease == LEASE_NONE && attr->lease_session == c->session && c->state == SESSION_LIVE &&
         !recall_voids_lease(c, i->ino, r->req->id)) {
         file_lease_granted(c, f, attr->lease_epoch, 0);
+        if (reply->locks_here) {
+            locks_granted_here(c, f);
+        }
     }
     file_settle(c, f);
 }
@@ -221,7 +224,7 @@ static void on_made(struct client *c, struct rpc *r, const struct Fs__Reply *rep
         set_name(c, op->a.parent, op->a.name, i->ino);
     }
     if (made->created && r->req->op->make->lease) {
-        take_lease(c, r, i, made->attr);
+        take_lease(c, r, reply, i, made->attr);
     }
     settle_busy(c, op);
     bool open = op->a.open && !op->answered && !made->created;

@@ -117,6 +117,17 @@ static void refused(struct client *c, const struct queued *e, int err)
     session_break(c);
 }
 
+/* What was made came with its write lease, which is in the log now. */
+static void learn_locks(struct client *c, const struct Fs__Reply *reply)
+{
+    const struct Fs__Attr *made = reply->op->attr;
+    const struct inode *i = made != NULL ? inode_find(c, made->ino) : NULL;
+    if (reply->locks_here && i != NULL && i->file != NULL && i->file->lease == LEASE_HELD &&
+        i->file->epoch == made->lease_epoch) {
+        locks_granted_here(c, i->file);
+    }
+}
+
 static void on_queued(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
                       struct blob *bulk)
 {
@@ -137,6 +148,7 @@ static void on_queued(struct client *c, struct rpc *r, const struct Fs__Reply *r
     learn(c, done->attr);
     learn(c, done->parent);
     learn(c, done->newparent);
+    learn_locks(c, reply);
     queue_pump(c);
     commit_release_held(c);
     queue_wake(c);

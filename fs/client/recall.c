@@ -1,4 +1,5 @@
-/* What the leader asks back: promises at once, write leases when everything is committed. */
+/* What the leader asks back: promises at once, write leases when everything is committed, also the
+ * locks that were taken under them. */
 #include <stdlib.h>
 
 #include "fs/client/local.h"
@@ -172,6 +173,7 @@ void recall_let_go(struct client *c, struct file *f, struct Fs__LeaseEnd *ret_en
     ret_end->last_c = f->next_c - 1;
     recall_note_end(c, ret_end);
     f->lease = LEASE_NONE;
+    f->locks_here = false;
     list_remove(&f->lease_lru);
     c->leases_count--;
     if (!f->inode->promised) { /* what the lease alone kept from changing */
@@ -211,7 +213,8 @@ void recall_try_release(struct client *c, struct file *f)
         return;
     }
     (void)file_freeze(c, f);
-    if (!list_empty(&f->commits) && !MUTANT(lease_back_before_commit)) {
+    bool locks_in_log = locks_written(c, f->inode->ino);
+    if ((!list_empty(&f->commits) && !MUTANT(lease_back_before_commit)) || !locks_in_log) {
         return; /* RULES B10: again when they are committed */
     }
     struct Fs__LeaseEnd end;

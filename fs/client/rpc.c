@@ -157,6 +157,11 @@ static void send_to(struct client *c, struct rpc *r, uint32_t node)
 
 /* ---- to the leader --------------------------------------------------------------------------- */
 
+static struct list *queue_of(struct client *c, const struct rpc *r)
+{
+    return r->needs_seq && !r->urgent ? &c->queue_seq : &c->queue;
+}
+
 static bool window_open(const struct client *c, const struct rpc *r)
 {
     if (r->req->op->seq != 0) {
@@ -235,7 +240,7 @@ static void requeue(struct client *c, struct rpc *r)
     forget_ids(c, r);
     list_remove(&r->link);
     r->queued = true;
-    struct list *queue = r->needs_seq ? &c->queue_seq : &c->queue;
+    struct list *queue = queue_of(c, r);
     struct list *place = queue->next;
     while (place != queue && container_of(place, struct rpc, link)->sent_once) {
         place = place->next;
@@ -363,7 +368,7 @@ void rpc_start(struct client *c, struct rpc *r)
     switch (r->to) {
     case RPC_LEADER:
         r->queued = true;
-        list_push_back(r->needs_seq ? &c->queue_seq : &c->queue, &r->link);
+        list_push_back(queue_of(c, r), &r->link);
         rpc_pump(c);
         break;
     case RPC_COPY:

@@ -347,6 +347,7 @@ void session_lost(struct client *c, uint64_t session)
     c->session = 0;
     commit_wake(c);
     queue_wake(c);
+    lock_wake(c);
     for (size_t i = 0; i < files.count; i++) {
         files.items[i]->pins--;
         file_pump(c, files.items[i]);

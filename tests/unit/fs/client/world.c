@@ -267,6 +267,7 @@ static void carry_out(struct world *w, int m, const struct client_effect *e)
                                                         .fh = r->fh,
                                                         .written = r->written,
                                                         .offset = r->offset,
+                                                        .lock = r->lock,
                                                         .bytes = flatten(r),
                                                         .entries = r->entries_count,
                                                         .entry_valid_us = r->entry_valid_us,

@@ -18,6 +18,7 @@ struct world_answer {
     int err;
     struct Fs__Attr attr;
     uint64_t fh, written, offset;
+    struct client_lock lock;
     struct blob *bytes; /* of slices or data; NULL: none */
     size_t entries;
     time_us entry_valid_us, attr_valid_us;
