@@ -124,6 +124,13 @@ void check_promises_changed(uint64_t ino, uint64_t author, uint64_t index);
 void check_promises_relied(uint32_t mount, uint64_t session, uint64_t author, uint64_t ino,
                            uint64_t version, uint64_t index);
 
+/* Entry `index` gave session `author` a lock of the inode: no other mount decides its locks of it
+ * by itself. */
+void check_promises_locked(uint64_t ino, uint64_t author, uint64_t index);
+/* Fact: this mount does. */
+void check_promises_kept_locks(uint32_t mount, uint64_t session, uint64_t author, uint64_t ino,
+                               uint64_t index);
+
 /* A mount relies on nothing that its leader does not know of. */
 void check_promises_sweep(const struct process *p, const struct client *c);
 void check_promises_recorded(uint32_t mount, uint64_t ino, bool recorded);

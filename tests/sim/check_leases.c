@@ -127,6 +127,26 @@ static void see_commit(const struct node *n, uint64_t index, const Fs__Op *op)
                             attr.data_version == index);
 }
 
+struct owner_of {
+    uint64_t session;
+    bool has;
+};
+
+static bool see_lock(void *ctx, const struct fs_lock *lock)
+{
+    struct owner_of *o = ctx;
+    o->has |= lock->session == o->session;
+    return !o->has;
+}
+
+static void see_set_lock(const struct node *n, uint64_t index, const Fs__Op *op)
+{
+    struct owner_of author = {.session = op->session};
+    fs_each_lock(n->state, op->set_lock->ino, see_lock, &author);
+    if (author.has)
+        check_promises_locked(op->set_lock->ino, op->session, index);
+}
+
 static void see_entry(const struct node *n, const struct entry *e)
 {
     Fs__Op *op = fs__op__unpack(NULL, e->payload->size, e->payload->data);
@@ -168,6 +188,9 @@ static void see_entry(const struct node *n, const struct entry *e)
     case FS__OP__BODY_COMMIT:
         see_commit(n, at, op);
         touch(op->commit->ino, op, at, false);
+        break;
+    case FS__OP__BODY_SET_LOCK:
+        see_set_lock(n, at, op);
         break;
     case FS__OP__BODY_END_SESSION:
         check_queue_ended(op->end_session->session);

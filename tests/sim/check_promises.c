@@ -22,6 +22,17 @@ void check_promises_relied(uint32_t mount, uint64_t session, uint64_t author, ui
                      mount, (unsigned long long)version);
 }
 
+void check_promises_kept_locks(uint32_t mount, uint64_t session, uint64_t author, uint64_t ino,
+                               uint64_t index)
+{
+    if (session != author)
+        sim_complain("promises",
+                     "entry %llu gave session %llu a lock of inode %llu, mount %u decides its own "
+                     "by itself (RULES L2)",
+                     (unsigned long long)index, (unsigned long long)author, (unsigned long long)ino,
+                     mount);
+}
+
 void check_promises_recorded(uint32_t mount, uint64_t ino, bool recorded)
 {
     if (!recorded)
@@ -43,20 +54,36 @@ void check_promises_token(uint32_t mount, uint64_t min_index, uint64_t kept)
 /* ---- what a mount shows ------------------------------------------------------------------------
  */
 
+/* The client of process `id` that relies on what it was promised; NULL: it is no mount, or knows
+ * that it must not. */
+static const struct client *relying(uint32_t id)
+{
+    const struct process *p = process_of(id);
+    const struct client *c = p->up && p->mount ? mount_client(p->mount) : NULL;
+    if (!c || c->state != SESSION_LIVE || process_clock(p) >= c->lease_until)
+        return NULL;
+    /* Unmounted, and its session's end is on its way: nobody can ask it. */
+    return c->ending ? NULL : c;
+}
+
 void check_promises_changed(uint64_t ino, uint64_t author, uint64_t index)
 {
     for (uint32_t id = process_nodes() + 1; id <= process_count(); id++) {
-        const struct process *p = process_of(id);
-        const struct client *c = p->up && p->mount ? mount_client(p->mount) : NULL;
-        if (!c || c->state != SESSION_LIVE || process_clock(p) >= c->lease_until)
-            continue;
-        if (c->ending) /* unmounted, and its session's end is on its way: nobody can ask it */
-            continue;
-        const struct inode *i = inode_find(c, ino);
+        const struct client *c = relying(id);
+        const struct inode *i = c ? inode_find(c, ino) : NULL;
         if (i && i->promised && i->known)
             check_promises_relied(id, c->session, author, ino, i->attr.version, index);
         else if (i && i->names_promised)
             check_promises_relied(id, c->session, author, ino, 0, index);
+    }
+}
+
+void check_promises_locked(uint64_t ino, uint64_t author, uint64_t index)
+{
+    for (uint32_t id = process_nodes() + 1; id <= process_count(); id++) {
+        const struct client *c = relying(id);
+        if (c && locks_here(c, ino))
+            check_promises_kept_locks(id, c->session, author, ino, index);
     }
 }
 

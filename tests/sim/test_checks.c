@@ -601,6 +601,15 @@ START_TEST(mounts_rely_on_what_is_promised)
 }
 END_TEST
 
+START_TEST(locks_are_decided_in_one_place)
+{
+    check_promises_kept_locks(4, 11, 11, 7, 20);
+    expect_silence();
+    check_promises_kept_locks(4, 11, 12, 7, 20);
+    expect_complaint("promises", "L2");
+}
+END_TEST
+
 /* ---- at rest -----------------------------------------------------------------------------------
  */
 
@@ -787,6 +796,7 @@ int main(void)
     tcase_add_test(tc, facts_of_mounts);
     tcase_add_test(tc, token_outlives_the_mount);
     tcase_add_test(tc, mounts_rely_on_what_is_promised);
+    tcase_add_test(tc, locks_are_decided_in_one_place);
     tcase_add_test(tc, state_at_rest);
     tcase_add_test(tc, healed_and_quiet);
     tcase_add_test(tc, nobody_leads);

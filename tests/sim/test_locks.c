@@ -85,6 +85,42 @@ START_TEST(a_lost_lock_is_no_longer_relied_on)
 }
 END_TEST
 
+START_TEST(held_by_two_of_one_mount)
+{
+    /* No entry of the log tells of locks under a write lease: what programs did is all there is. */
+    locked(1, 10, 20, 0, 4, true)->app = 2;
+    got(1, 30, 40, 0, 1, 0)->app = 2;
+    h.ops.items[h.ops.count - 1].guarded = true;
+    (void)locked(1, 50, 60, 4, 4, true);
+    relied_on(1, 70, 80);
+    got(1, 90, 95, 0, 1, 0)->app = 2;
+    h.ops.items[h.ops.count - 1].guarded = true;
+    check_locks(&h);
+    expect_silence();
+    (void)locked(1, 100, 110, 2, 1, false);
+    relied_on(1, 120, 130);
+    got(1, 140, 150, 0, 1, 0)->app = 2;
+    h.ops.items[h.ops.count - 1].guarded = true;
+    check_locks(&h);
+    expect_complaint("locks", "held by two");
+}
+END_TEST
+
+START_TEST(handed_over_without_being_told)
+{
+    /* A lock under a lease that went back without it: its holder goes on, another has it. */
+    (void)locked(1, 10, 20, 0, 4, true);
+    relied_on(1, 30, 31);
+    (void)locked(2, 40, 50, 0, 4, true);
+    relied_on(2, 60, 61);
+    check_locks(&h);
+    expect_silence(); /* its session may have ended */
+    relied_on(1, 70, 80);
+    check_locks(&h);
+    expect_complaint("locks", "held by two");
+}
+END_TEST
+
 START_TEST(refused_with_a_reason)
 {
     (void)locked(1, 10, 20, 0, 4, true);
@@ -132,6 +168,8 @@ int main(void)
     tcase_add_test(tc, readers_and_other_ranges_share);
     tcase_add_test(tc, held_by_two);
     tcase_add_test(tc, a_lost_lock_is_no_longer_relied_on);
+    tcase_add_test(tc, held_by_two_of_one_mount);
+    tcase_add_test(tc, handed_over_without_being_told);
     tcase_add_test(tc, refused_with_a_reason);
     tcase_add_test(tc, refused_for_what_an_unlock_left);
     tcase_add_test(tc, refused_without_one);
