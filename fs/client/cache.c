@@ -101,15 +101,17 @@ struct Fs__Attr attr_plain(const struct Fs__Attr *attr)
     return plain;
 }
 
-static void learn_data(struct inode *i, const struct Fs__Attr *attr)
+static void learn_data(const struct client *c, struct inode *i, const struct Fs__Attr *attr)
 {
     if (!S_ISREG(i->attr.mode)) {
         return;
     }
     i->attr.size = attr->size;
     i->attr.pages = attr->pages;
-    i->attr.atime = attr->atime;
-    i->attr.mtime = attr->mtime;
+    if (queue_reached(c, i->times_q)) { /* else who answered does not know them yet */
+        i->attr.atime = attr->atime;
+        i->attr.mtime = attr->mtime;
+    }
     i->attr.ctime = attr->ctime > i->attr.ctime ? attr->ctime : i->attr.ctime;
     i->attr.version = attr->version;
     i->attr.data_version = attr->data_version;
@@ -117,12 +119,11 @@ static void learn_data(struct inode *i, const struct Fs__Attr *attr)
 
 bool inode_learn(struct client *c, struct inode *i, const struct Fs__Attr *attr)
 {
-    (void)c;
     if (i->known && attr->version < i->attr.version) {
         return false;
     }
     if (i->queued != 0) { /* what was done here is newer, but for what COMMITs do */
-        learn_data(i, attr);
+        learn_data(c, i, attr);
         return S_ISREG(i->attr.mode);
     }
     int64_t atime = i->known && attr->version == i->attr.version ? i->attr.atime : INT64_MIN;

@@ -273,6 +273,7 @@ struct inode {
     struct dir *dir;           /* its lease; NULL: none */
     uint32_t queued;           /* operations on it that are not committed */
     uint64_t last_q, made_q;   /* the last of them; the one that makes it; 0: none ever */
+    uint64_t times_q;          /* the last that set atime or mtime */
     uint64_t home, home_epoch; /* made here, in this directory under this lease of it */
     uint32_t home_strangers;
     int lost;           /* changes of it: the error to tell once */

@@ -448,6 +448,9 @@ bool local_setattr(struct client *c, struct op *op, uint32_t set)
     r->req->op->body_case = FS__OP__BODY_SETATTR;
     r->req->op->setattr = op_setattr_message(op, set);
     op->q = queue_add(c, r, (struct inode *[]){i}, 1, 0, 0);
+    if (set & ~(FS_SETATTR_MODE | FS_SETATTR_UID | FS_SETATTR_GID)) {
+        i->times_q = op->q;
+    }
     set_attr(c, i, &op->a, set);
     if (i->file != NULL) {
         file_follow_attr(i->file);

@@ -135,7 +135,9 @@ void op_getattr(struct client *c, struct op *op)
         op_fail(c, op, EIO);
         return;
     }
-    if (i != NULL && inode_attr_fresh(c, i) && handle_locks_hold(c, op->a.fh)) {
+    bool removed = i != NULL && i->known && S_ISDIR(i->attr.mode) && i->attr.nlink == 0;
+    if (removed || /* who has it open goes on seeing that */
+        (i != NULL && inode_attr_fresh(c, i) && handle_locks_hold(c, op->a.fh))) {
         op_answer_attr(c, op, i);
         return;
     }

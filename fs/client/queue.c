@@ -296,7 +296,7 @@ static void tell_loss(struct client *c, struct inode *i)
     i->lost = EIO;
     i->promised = false;
     i->home = 0;
-    i->last_q = 0;
+    i->last_q = i->times_q = 0;
     if (i->attr.version == 0) { /* the log never had it */
         i->known = false;
         i->made_q = 0;

@@ -245,6 +245,43 @@ START_TEST(nothing_looks_different_afterwards)
 }
 END_TEST
 
+START_TEST(times_are_newer_than_what_a_read_tells)
+{
+    /* Goal: bytes that are read come with the attributes of the log, which does not know yet what
+     * time was set here. */
+    struct file f = make("a");
+    (void)at_once(op_write(f, "bytes"));
+    ck_assert_int_eq(world_do(&w, 0, op_of(CLIENT_FSYNC, f))->err, 0);
+    w.no_commit = true;
+    struct client_op op = op_of(CLIENT_SETATTR, f);
+    op.set = FS_SETATTR_ATIME | FS_SETATTR_MTIME;
+    op.atime = INT64_C(9000000000000000000);
+    op.mtime = 7;
+    (void)at_once(op);
+    struct client_op read = op_of(CLIENT_READ, f);
+    read.size = 100;
+    ck_assert_int_eq(world_do(&w, 0, read)->err, 0);
+    ck_assert_int_ne(applied_attr(f.ino).mtime, 7);
+    ck_assert_int_eq(attr_here(f.ino).mtime, 7);
+    ck_assert_int_eq(attr_here(f.ino).atime, op.atime);
+    w.no_commit = false;
+    world_pass(&w, 2 * TIME_S);
+    ck_assert_int_eq(applied_attr(f.ino).mtime, 7);
+    ck_assert_int_eq(attr_here(f.ino).atime, op.atime);
+}
+END_TEST
+
+START_TEST(removed_directory_that_is_open)
+{
+    /* Goal: fstat(2) of a directory that was removed here goes on, whatever the log knows. */
+    uint64_t ino = at_once(op_make("d", S_IFDIR | 0755))->attr.ino;
+    (void)at_once(op_named(CLIENT_RMDIR, "d"));
+    ck_assert_uint_eq(attr_here(ino).nlink, 0);
+    world_pass(&w, 2 * TIME_S);
+    ck_assert_uint_eq(attr_here(ino).nlink, 0);
+}
+END_TEST
+
 /* ---- two names of a file ----------------------------------------------------------------------
  */
 
@@ -646,6 +683,8 @@ int main(void)
     tcase_add_test(t, answered_at_once);
     tcase_add_test(t, sent_in_order);
     tcase_add_test(t, nothing_looks_different_afterwards);
+    tcase_add_test(t, times_are_newer_than_what_a_read_tells);
+    tcase_add_test(t, removed_directory_that_is_open);
     suite_add_tcase(suite, t);
     t = tcase_create("two names of a file");
     tcase_add_checked_fixture(t, setup, teardown);
