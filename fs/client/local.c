@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "fs/client/local.h"
+#include "fs/core/acl.h"
 #include "fs/core/state.h"
 #include "repl/base/mutant.h"
 
@@ -455,6 +456,38 @@ bool local_setattr(struct client *c, struct op *op, uint32_t set)
     if (i->file != NULL) {
         file_follow_attr(i->file);
     }
-    op_answer_attr(c, op, i);
+    if (op->a.kind == CLIENT_SETATTR) {
+        op_answer_attr(c, op, i);
+    } else {
+        inode_invalidate_kernel(c, i); /* it does not ask again by itself */
+        op_fail(c, op, 0);
+    }
     return true;
+}
+
+/* set_acl() of fs/core: where there are no extended attributes it is a chmod. False: it is more. */
+static bool mode_of_acl(const struct inode *i, const struct client_op *a, uint32_t *ret_mode)
+{
+    struct acl acl;
+    if (strcmp(a->name, ACL_XATTR_ACCESS) != 0 || a->flags != 0 || a->data == NULL ||
+        S_ISLNK(i->attr.mode) || acl_decode(a->data->data, a->data->size, &acl) != 0 ||
+        !acl_is_minimal(&acl)) {
+        return false;
+    }
+    *ret_mode = (i->attr.mode & ~(a->kill_sgid ? S_ISGID | 0777u : 0777u)) | acl_mode(&acl);
+    return true;
+}
+
+bool local_setxattr(struct client *c, struct op *op)
+{
+    const struct inode *i = inode_find(c, op->a.ino);
+    if (i == NULL || !i->known || i->attr.has_xattrs) {
+        return false;
+    }
+    if (op->a.kind == CLIENT_REMOVEXATTR) { /* there is none: only ctime tells */
+        bool acl =
+            strcmp(op->a.name, ACL_XATTR_ACCESS) == 0 || strcmp(op->a.name, ACL_XATTR_DEFAULT) == 0;
+        return acl && local_setattr(c, op, 0);
+    }
+    return mode_of_acl(i, &op->a, &op->a.mode) && local_setattr(c, op, FS_SETATTR_MODE);
 }

@@ -107,3 +107,6 @@ bool local_link(struct client *c, struct op *op);
 bool local_setattr(struct client *c, struct op *op, uint32_t set);
 
 #endif
+/* SETXATTR, REMOVEXATTR: of an ACL that says no more than a mode, which cp -a gives to each file.
+ */
+bool local_setxattr(struct client *c, struct op *op);

@@ -15,9 +15,6 @@ static bool waits_for_queue(struct client *c, struct op *op)
 {
     const struct inode *i = inode_find(c, op->a.ino);
     enum client_op_kind kind = op->a.kind;
-    if (kind == CLIENT_SETXATTR || kind == CLIENT_REMOVEXATTR || kind == CLIENT_COPY) {
-        return !queue_drained(c, op);
-    }
     bool asks = kind == CLIENT_READLINK || kind == CLIENT_SEEK || kind == CLIENT_SETLK ||
                 kind == CLIENT_GETLK;
     return asks && i != NULL && !queue_wait(c, op, i->last_q);

@@ -353,6 +353,9 @@ void op_listxattr(struct client *c, struct op *op)
 
 void op_setxattr(struct client *c, struct op *op)
 {
+    if (local_setxattr(c, op) || !queue_drained(c, op)) {
+        return;
+    }
     op_busy(op, inode_get(c, op->a.ino), BUSY_ATTR);
     op->why = "the leader, who sets the extended attribute";
     struct rpc *r = rpc_new_op(op, true, on_changed);
@@ -373,6 +376,9 @@ void op_setxattr(struct client *c, struct op *op)
 
 void op_removexattr(struct client *c, struct op *op)
 {
+    if (local_setxattr(c, op) || !queue_drained(c, op)) {
+        return;
+    }
     op_busy(op, inode_get(c, op->a.ino), BUSY_ATTR);
     op->why = "the leader, who removes the extended attribute";
     struct rpc *r = rpc_new_op(op, true, on_changed);
