@@ -348,9 +348,7 @@ static void forget_oldest(struct client *c)
         list_push_back(&c->name_lru, &old->lru);
         return;
     }
-    if (old->dir->dir != NULL) {
-        old->dir->dir->complete = false;
-    }
+    dir_forgets(old->dir);
     name_free(c, old);
 }
 

@@ -53,6 +53,7 @@ static void granted(struct client *c, struct dir *d, uint64_t epoch)
     d->epoch = epoch;
     d->since = d->used_at = c->now;
     d->used = false;
+    d->inode->ahead = (struct look_ahead){.asked = d->inode->ahead.asked}; /* with new questions */
     list_push_back(&c->dir_leases, &d->lru);
     c->dir_leases_count++;
 }
@@ -70,7 +71,7 @@ static void over(struct client *c, struct inode *i)
 {
     struct dir *d = i->dir;
     d->lease = LEASE_NONE;
-    d->complete = false;
+    dir_forgets(i);
     list_remove(&d->lru);
     c->dir_leases_count--;
     timer_clear(&d->hold_timer);
@@ -204,12 +205,56 @@ enum dir_answer dir_ready(struct client *c, struct inode *i, struct op *op, bool
     return d->lease == LEASE_HELD ? DIR_LEASED : DIR_SHARED;
 }
 
-void dir_made(struct client *c, struct inode *i)
+static void made(struct client *c, struct inode *i, uint64_t epoch)
 {
     struct dir *d = dir_get(c, i);
-    granted(c, d, 1);
+    granted(c, d, epoch);
     d->used = true;
     d->complete = true;
+}
+
+void dir_made(struct client *c, struct inode *i)
+{
+    made(c, i, 1);
+}
+
+bool dir_wanted(const struct client *c)
+{
+    return usable(c) && c->dir_leases_count < LEASES_MAX;
+}
+
+void dir_granted(struct client *c, const struct rpc *r, struct inode *i,
+                 const struct Fs__Attr *attr)
+{
+    if (i->dir == NULL && attr->lease_session == c->session && c->state == SESSION_LIVE &&
+        !recall_voids_lease(c, i->ino, r->req->id)) {
+        made(c, i, attr->lease_epoch);
+    }
+}
+
+/* ---- all its names --------------------------------------------------------------------------- */
+
+/* Answers come in the order in which the leader gave them. So what this mount did there after the
+ * page was made is known here as not committed yet when it comes, or is told later; and others do
+ * nothing there. */
+void dir_listed(struct inode *i, uint64_t after, const struct Fs__ReaddirReply *page)
+{
+    struct dir *d = i->dir;
+    if (!dir_leased(i) || after > d->listed) {
+        return;
+    }
+    if (page->n_entries != 0 && page->entries[page->n_entries - 1]->cookie > d->listed) {
+        d->listed = page->entries[page->n_entries - 1]->cookie;
+    }
+    d->complete |= page->end;
+}
+
+void dir_forgets(struct inode *i)
+{
+    if (i->dir != NULL) {
+        i->dir->complete = false;
+        i->dir->listed = 0;
+    }
 }
 
 void dir_removed(struct client *c, struct inode *i)

@@ -25,6 +25,7 @@ struct dir {
     time_us since, used_at;
     bool used;          /* since it was granted */
     bool complete;      /* every name that is there is known here */
+    uint64_t listed;    /* ... or those that a listing gives up to this cookie */
     uint32_t strangers; /* goes up when something unknown left it: nothing is private before that */
     struct list lru;    /* client.dir_leases: held, least recently used first */
     struct list waiters; /* operations that wait for the grant */
@@ -43,6 +44,15 @@ static inline bool dir_leased(const struct inode *i)
 enum dir_answer dir_ready(struct client *c, struct inode *i, struct op *op, bool ask);
 /* A directory made here: nobody else knows it, and there is nothing in it. */
 void dir_made(struct client *c, struct inode *i);
+/* Has the mount use for the lease of a directory that the leader makes for it? */
+bool dir_wanted(const struct client *c);
+/* The leader made it, with its lease. */
+void dir_granted(struct client *c, const struct rpc *r, struct inode *i,
+                 const struct Fs__Attr *attr);
+/* The names behind cookie `after` came, and are known now. */
+void dir_listed(struct inode *i, uint64_t after, const struct Fs__ReaddirReply *page);
+/* A name of it was forgotten. */
+void dir_forgets(struct inode *i);
 /* It is gone, and its lease with it. */
 void dir_removed(struct client *c, struct inode *i);
 /* The leader asks for it: when everything about the directory is committed. */
@@ -105,8 +115,8 @@ bool local_unlink(struct client *c, struct op *op);
 bool local_rename(struct client *c, struct op *op);
 bool local_link(struct client *c, struct op *op);
 bool local_setattr(struct client *c, struct op *op, uint32_t set);
-
-#endif
 /* SETXATTR, REMOVEXATTR: of an ACL that says no more than a mode, which cp -a gives to each file.
  */
 bool local_setxattr(struct client *c, struct op *op);
+
+#endif

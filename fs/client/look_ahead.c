@@ -1,21 +1,23 @@
 /* Look-ups that follow one another in a directory: the names and attributes of its other entries
- * come in pages, so that a stat() of each of its files costs no question of its own. */
+ * come in pages, so that a stat() of each of its files costs no question of its own, and under its
+ * lease neither does the making of new ones. */
 #include <stdlib.h>
 
-#include "fs/client/internal.h"
+#include "fs/client/local.h"
 
 enum {
     MISSES_BEFORE = 2, /* one look-up says nothing about the next */
     PAGE_MIN = 32,     /* and each page is twice the one before */
     PAGE_MAX = 512,
     USE_SHARE = 4, /* of the entries that came a fourth must be wanted, or no more are asked for */
+    LEASED_SHARE = 16, /* under the directory's lease: so many a look-up, until all are known */
 };
 
 static void learn_page(struct client *c, const struct rpc *r, const struct Fs__Reply *reply,
                        struct inode *dir)
 {
     const struct Fs__ReaddirReply *page = reply->readdir;
-    bool fact = grant_counts(c, r, reply, FS__OBJECT__KIND__NAMES, dir->ino);
+    bool fact = grant_counts(c, r, reply, FS__OBJECT__KIND__NAMES, dir->ino) || dir_leased(dir);
     cache_learn_names(c, r, reply, dir);
     for (size_t i = 0; i < page->n_entries; i++) {
         const struct Fs__Entry *e = page->entries[i];
@@ -27,8 +29,9 @@ static void learn_page(struct client *c, const struct rpc *r, const struct Fs__R
         }
         dir->ahead.after = e->cookie;
     }
+    dir_listed(dir, r->req->readdir->after, page);
     dir->ahead.came += (uint32_t)page->n_entries;
-    dir->ahead.over = page->end || !fact;
+    dir->ahead.over = dir_leased(dir) ? dir->dir->complete : page->end || !fact;
 }
 
 static void on_page(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
@@ -54,18 +57,31 @@ static void ask_page(struct client *c, struct inode *dir)
     r->req->readdir = xmalloc(sizeof(*r->req->readdir));
     fs__readdir__init(r->req->readdir);
     r->req->readdir->ino = dir->ino;
-    r->req->readdir->after = dir->ahead.after;
+    r->req->readdir->after = dir_leased(dir) ? dir->dir->listed : dir->ahead.after;
     r->req->readdir->max = dir->ahead.page;
     r->req->readdir->plus = true;
     dir->ahead.asked = true;
     rpc_start(c, r);
 }
 
+/* Under the lease also what is not there is worth to be known: with all names at hand no look-up
+ * has to ask. */
+static bool worth_it(const struct inode *dir)
+{
+    const struct look_ahead *a = &dir->ahead;
+    return a->misses >= MISSES_BEFORE &&
+           (dir_leased(dir) ? a->hits + a->misses >= a->came / LEASED_SHARE
+                            : a->hits >= a->came / USE_SHARE);
+}
+
 void look_ahead(struct client *c, uint64_t ino)
 {
     struct inode *dir = inode_find(c, ino);
-    if (dir == NULL || !dir_names_fresh(c, dir) || dir->ahead.asked || dir->ahead.over ||
-        ++dir->ahead.misses < MISSES_BEFORE || dir->ahead.hits < dir->ahead.came / USE_SHARE) {
+    if (dir == NULL || !dir_names_fresh(c, dir) || dir->ahead.asked || dir->ahead.over) {
+        return;
+    }
+    dir->ahead.misses++;
+    if (!worth_it(dir)) {
         return;
     }
     uint32_t page = dir->ahead.page * 2;

@@ -149,7 +149,7 @@ static void on_readdir(struct client *c, struct rpc *r, const struct Fs__Reply *
     struct inode *dir = inode_get(c, op->a.ino);
     op_busy(op, dir, BUSY_ATTR); /* keeps it */
     cache_learn_names(c, r, reply, dir);
-    bool fact = grant_counts(c, r, reply, FS__OBJECT__KIND__NAMES, dir->ino);
+    bool fact = grant_counts(c, r, reply, FS__OBJECT__KIND__NAMES, dir->ino) || dir_leased(dir);
     atime_read(c, dir, op->a.flags);
     if (op->a.ino == ROOT_INO) {
         root_note(c, op->a.offset, page);
@@ -167,6 +167,7 @@ static void on_readdir(struct client *c, struct rpc *r, const struct Fs__Reply *
             to->entry_valid_us = to->has_attr ? op_entry_valid(c, dir->ino) : 0;
         }
     }
+    dir_listed(dir, op->a.offset, page);
     op_finish(c, op, &result);
 }
 

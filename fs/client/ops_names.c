@@ -224,7 +224,11 @@ static void on_made(struct client *c, struct rpc *r, const struct Fs__Reply *rep
         set_name(c, op->a.parent, op->a.name, i->ino);
     }
     if (made->created && r->req->op->make->lease) {
-        take_lease(c, r, reply, i, made->attr);
+        if (S_ISDIR(made->attr->mode)) {
+            dir_granted(c, r, i, made->attr);
+        } else {
+            take_lease(c, r, reply, i, made->attr);
+        }
     }
     settle_busy(c, op);
     bool open = op->a.open && !op->answered && !made->created;
@@ -287,7 +291,9 @@ void op_make(struct client *c, struct op *op)
     struct rpc *r = rpc_new_op(op, true, on_made);
     struct Fs__Make *m = op_make_message(op);
     m->exclusive = !op->a.open || (op->a.flags & O_EXCL) != 0;
-    m->lease = op->a.open && S_ISREG(op->a.mode) && (op->a.flags & O_ACCMODE) != O_RDONLY;
+    m->lease = S_ISDIR(op->a.mode)
+                   ? dir_wanted(c)
+                   : op->a.open && S_ISREG(op->a.mode) && (op->a.flags & O_ACCMODE) != O_RDONLY;
     r->req->op->body_case = FS__OP__BODY_MAKE;
     r->req->op->make = m;
     rpc_start(c, r);
