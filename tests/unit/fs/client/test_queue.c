@@ -1,6 +1,7 @@
 /* Names that change here before the log has them, under directory leases (RULES D1). */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -279,6 +280,176 @@ START_TEST(removed_directory_that_is_open)
     ck_assert_uint_eq(attr_here(ino).nlink, 0);
     world_pass(&w, 2 * TIME_S);
     ck_assert_uint_eq(attr_here(ino).nlink, 0);
+}
+END_TEST
+
+START_TEST(minimal_acl_is_a_mode)
+{
+    /* Goal: what cp -a does to each file. user::rw-, group::r--, other::r-- */
+    static const uint8_t bytes[] = {2, 0, 0,   0,   1,   0,   6,  0, 255, 255, 255, 255, 4,   0,
+                                    4, 0, 255, 255, 255, 255, 32, 0, 4,   0,   255, 255, 255, 255};
+    struct file f = make("a");
+    (void)at_once(op_chmod(f.ino, 04777));
+    struct client_op op = op_of(CLIENT_SETXATTR, f);
+    op.name = "system.posix_acl_access";
+    op.data = blob_copy(bytes, sizeof bytes);
+    (void)at_once(op);
+    Fs__Attr here = attr_here(f.ino);
+    ck_assert_uint_eq(here.mode, S_IFREG | 04644);
+    world_pass(&w, 20 * TIME_MS);
+    Fs__Attr there = applied_attr(f.ino);
+    expect_same(&here, &there);
+    struct client_op removal = op_of(CLIENT_REMOVEXATTR, (struct file){home, 0});
+    removal.name = "system.posix_acl_default";
+    w.mounts[0].silent = false;
+    uint64_t d = at_once(op_make("d", S_IFDIR | 0755))->attr.ino;
+    removal.ino = d;
+    (void)at_once(removal);
+    here = attr_here(d);
+    world_pass(&w, 20 * TIME_MS);
+    there = applied_attr(d);
+    expect_same(&here, &there);
+    ck_assert_uint_eq(w.mounts[0].logs, 0);
+}
+END_TEST
+
+START_TEST(more_than_a_mode_is_the_leaders)
+{
+    struct file f = make("a");
+    struct client_op op = op_of(CLIENT_SETXATTR, f);
+    op.name = "user.x";
+    op.data = blob_copy("y", 1);
+    w.no_commit = true;
+    uint64_t id = world_start(&w, 0, op);
+    ck_assert(!answered(id));
+    w.no_commit = false;
+    world_pass(&w, 20 * TIME_MS);
+    ck_assert_int_eq(world_find(&w, 0, id)->err, 0);
+    ck_assert(applied_attr(f.ino).has_xattrs);
+}
+END_TEST
+
+START_TEST(small_copies_are_written)
+{
+    /* Goal: a copy to a file that nobody asked to be safe does not wait for its name. */
+    struct file f = make("a");
+    (void)at_once(op_write(f, "bytes"));
+    struct file g = make("b");
+    struct client_op op = op_of(CLIENT_COPY, f);
+    op.size = 1 << 20;
+    op.to_ino = g.ino;
+    op.to_fh = g.fh;
+    unsigned sent = w.mounts[0].sends;
+    uint64_t id = world_start(&w, 0, op);
+    ck_assert(answered(id));
+    ck_assert_int_eq(world_find(&w, 0, id)->err, EOPNOTSUPP);
+    ck_assert_uint_eq(w.mounts[0].sends, sent);
+    world_pass(&w, 20 * TIME_MS);
+    ck_assert_int_eq(world_do(&w, 0, op)->err, 0); /* that is committed */
+    ck_assert_uint_eq(applied_attr(g.ino).size, 5);
+}
+END_TEST
+
+/* ---- all names of a directory -----------------------------------------------------------------
+ */
+
+/* Mount 0 has the lease of a directory in which there are `count` files of mount 1. */
+static void lease_of_shared(unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        char name[8];
+        (void)snprintf(name, sizeof name, "f%u", i);
+        struct client_op op = op_make(name, S_IFREG | 0644);
+        op.parent = shared;
+        struct file f = {0};
+        const struct world_answer *a = world_do(&w, 1, op);
+        f.ino = a->attr.ino;
+        f.fh = a->fh;
+        (void)world_do(&w, 1, op_of(CLIENT_RELEASE, f));
+    }
+    world_pass(&w, 3 * TIME_S);
+    home = shared;
+    ck_assert_int_eq(world_do(&w, 0, op_named(CLIENT_LOOKUP, "new"))->err, ENOENT);
+    ck_assert_int_eq(world_do(&w, 0, op_make("new", S_IFDIR | 0755))->err, 0);
+    ck_assert_uint_eq(home_lease(), client_stats(w.mounts[0].client, w.now).session);
+}
+
+static struct client_op op_list(uint64_t after, uint64_t max)
+{
+    return (struct client_op){.kind = CLIENT_READDIR, .ino = shared, .offset = after, .size = max};
+}
+
+static bool absent_at_once(const char *name)
+{
+    uint64_t id = world_start(&w, 0, op_named(CLIENT_LOOKUP, name));
+    bool here = answered(id);
+    world_settle(&w);
+    ck_assert_int_eq(world_find(&w, 0, id)->err, ENOENT);
+    return here;
+}
+
+START_TEST(listed_under_its_lease)
+{
+    /* Goal: what the whole listing does not have is known not to be there; of a part of it nothing
+     * follows. */
+    lease_of_shared(3);
+    ck_assert(!absent_at_once("x"));
+    ck_assert_uint_eq(world_do(&w, 0, op_list(0, 2))->entries, 2);
+    ck_assert(!absent_at_once("y"));
+    ck_assert_uint_eq(world_do(&w, 0, op_list(0, 100))->entries, 4);
+    ck_assert(absent_at_once("z"));
+    (void)make("z");
+    (void)at_once(op_named(CLIENT_LOOKUP, "z"));
+}
+END_TEST
+
+START_TEST(listed_from_the_middle)
+{
+    lease_of_shared(3);
+    ck_assert_uint_eq(world_do(&w, 0, op_list(FS_COOKIE_FIRST, 100))->entries, 3);
+    ck_assert(!absent_at_once("x"));
+}
+END_TEST
+
+START_TEST(listed_under_the_lease_before)
+{
+    /* Goal: what others made meanwhile is seen. */
+    lease_of_shared(1);
+    ck_assert_uint_eq(world_do(&w, 0, op_list(0, 100))->entries, 2);
+    ck_assert(absent_at_once("x"));
+    struct client_op op = op_make("y", S_IFDIR | 0755);
+    ck_assert_int_eq(world_do(&w, 1, op)->err, 0);
+    world_pass(&w, 3 * TIME_S);
+    ck_assert_int_eq(world_do(&w, 0, op_make("v", S_IFDIR | 0755))->err, 0);
+    ck_assert_uint_eq(home_lease(), client_stats(w.mounts[0].client, w.now).session);
+    ck_assert_int_eq(world_do(&w, 0, op_named(CLIENT_LOOKUP, "y"))->err, 0);
+    ck_assert(!absent_at_once("x2"));
+}
+END_TEST
+
+START_TEST(looked_ahead_until_all_is_known)
+{
+    lease_of_shared(40);
+    char name[] = "xa";
+    unsigned asked = 0;
+    for (; name[1] <= 'z'; name[1]++)
+        asked += !absent_at_once(name);
+    ck_assert_uint_le(asked, 6);
+}
+END_TEST
+
+START_TEST(made_by_the_leader_with_its_lease)
+{
+    /* Goal: of a directory that the leader makes for this mount all names are known as well. */
+    struct client_op op = op_make("d", S_IFDIR | 0755);
+    op.parent = shared;
+    uint64_t other = world_do(&w, 1, op_make("busy", S_IFDIR | 0755))->attr.ino;
+    (void)other;
+    world_pass(&w, 10 * TIME_MS);
+    home = world_do(&w, 0, op)->attr.ino;
+    ck_assert_uint_eq(home_lease(), client_stats(w.mounts[0].client, w.now).session);
+    ck_assert(absent_at_once("x"));
+    (void)make("x");
 }
 END_TEST
 
@@ -685,6 +856,17 @@ int main(void)
     tcase_add_test(t, nothing_looks_different_afterwards);
     tcase_add_test(t, times_are_newer_than_what_a_read_tells);
     tcase_add_test(t, removed_directory_that_is_open);
+    tcase_add_test(t, minimal_acl_is_a_mode);
+    tcase_add_test(t, more_than_a_mode_is_the_leaders);
+    tcase_add_test(t, small_copies_are_written);
+    suite_add_tcase(suite, t);
+    t = tcase_create("all names of a directory");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, listed_under_its_lease);
+    tcase_add_test(t, listed_from_the_middle);
+    tcase_add_test(t, listed_under_the_lease_before);
+    tcase_add_test(t, looked_ahead_until_all_is_known);
+    tcase_add_test(t, made_by_the_leader_with_its_lease);
     suite_add_tcase(suite, t);
     t = tcase_create("two names of a file");
     tcase_add_checked_fixture(t, setup, teardown);
