@@ -2,6 +2,7 @@
 an fsync keeps, and what the other mount sees."""
 import os
 import random
+import struct
 import subprocess
 import sys
 import tempfile
@@ -220,6 +221,55 @@ def _():
             assert set(names) - {f'g{i}' for i in range(count)} <= {'tmp'}, names
             for i in range(count):
                 assert read(os.path.join(there, f'g{i}')) == content(i)
+
+
+@test('cp -a of a tree of its own is the same at the other mount, modes and ACLs too')
+def _():
+    dice = random.Random(SEED + 5)
+    with lab_of() as lab:
+        top, copy = lab.path('m1', 'tree'), lab.path('m1', 'copy')
+        for i in range(100):
+            folder = os.path.join(top, f's{i % 7}')
+            os.makedirs(folder, exist_ok=True)
+            path = os.path.join(folder, f'f{i}')
+            put(path, dice.randbytes(dice.choice((0, 100, 5000, 40_000, 100_000))))
+            os.chmod(path, dice.choice((0o644, 0o600, 0o755, 0o4711)))
+        with_acl = os.path.join(top, 's0', 'f0')  # user::rw- user:1234:r-- group::r-- mask::r-- other::---
+        acl = b'\2\0\0\0' + b''.join(struct.pack('<HHI', *e) for e in (
+            (1, 6, 2**32 - 1), (2, 4, 1234), (4, 4, 2**32 - 1), (16, 4, 2**32 - 1), (32, 0, 2**32 - 1)))
+        os.setxattr(with_acl, 'system.posix_acl_access', acl)
+        subprocess.run(['cp', '-a', top, copy], check=True)
+        there = lab.path('m2', 'copy')
+        assert tree_digest(there) == tree_digest(lab.path('m2', 'tree'))
+        assert os.getxattr(os.path.join(there, 's0', 'f0'), 'system.posix_acl_access') == acl
+        for folder, _, names in os.walk(lab.path('m2', 'tree')):
+            for name in names + ['.']:
+                old = os.stat(os.path.join(folder, name))
+                new = os.stat(os.path.join(there, os.path.relpath(folder, lab.path('m2', 'tree')), name))
+                assert (old.st_mode, old.st_mtime_ns) == (new.st_mode, new.st_mtime_ns), (folder, name)
+
+
+@test('a mount that has listed a directory of others makes what is new there, and meets what they made since')
+def _():
+    with lab_of() as lab:
+        here, there = lab.path('m1', 'd'), lab.path('m2', 'd')
+        os.mkdir(there)
+        for i in range(300):
+            put(os.path.join(there, f'f{i}'), content(i))
+        for turn in range(3):
+            put(os.path.join(here, f'a{turn}'), content(1))
+            assert len(os.listdir(here)) == 300 + 3 * turn + 1
+            put(os.path.join(here, f'b{turn}'), content(2))
+            put(os.path.join(there, f'c{turn}'), content(3))
+            for name in (f'c{turn}', 'f7'):
+                try:
+                    put(os.path.join(here, name), b'')
+                    raise AssertionError(f'{name} was there')
+                except FileExistsError:
+                    pass
+            assert read(os.path.join(here, f'c{turn}')) == content(3)
+            assert read(os.path.join(there, f'b{turn}')) == content(2)
+            time.sleep(2.1)  # until it may take the lease again
 
 
 @test('what was synced, as a file or by its directory, outlives its mount')
