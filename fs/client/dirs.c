@@ -51,6 +51,7 @@ static void granted(struct client *c, struct dir *d, uint64_t epoch)
 {
     d->lease = LEASE_HELD;
     d->epoch = epoch;
+    d->next_cookie = 0;
     d->since = d->used_at = c->now;
     d->used = false;
     d->inode->ahead = (struct look_ahead){.asked = d->inode->ahead.asked}; /* with new questions */
@@ -211,6 +212,7 @@ static void made(struct client *c, struct inode *i, uint64_t epoch)
     granted(c, d, epoch);
     d->used = true;
     d->complete = true;
+    d->next_cookie = FS_COOKIE_FIRST;
 }
 
 void dir_made(struct client *c, struct inode *i)

@@ -303,6 +303,7 @@ struct name {
     uint64_t hash, ino; /* ino 0: promised to be absent */
     bool fresh;         /* learned under the promise or lease that is held now; else only a hint */
     uint64_t q;         /* changed here: by this operation of the queue */
+    uint64_t cookie;    /* given here, local.h */
     size_t len;
     char bytes[];
 };

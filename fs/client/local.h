@@ -23,9 +23,12 @@ struct dir {
     enum lease_state lease;
     uint64_t epoch;
     time_us since, used_at;
-    bool used;          /* since it was granted */
-    bool complete;      /* every name that is there is known here */
-    uint64_t listed;    /* ... or those that a listing gives up to this cookie */
+    bool used;       /* since it was granted */
+    bool complete;   /* every name that is there is known here */
+    uint64_t listed; /* ... or those that a listing gives up to this cookie */
+    /* Of one that was made for this mount: what apply gives the next name. 0: not known, since
+     * names came by way of the leader. As long as it is, `names` are in the order of cookies. */
+    uint64_t next_cookie;
     uint32_t strangers; /* goes up when something unknown left it: nothing is private before that */
     struct list lru;    /* client.dir_leases: held, least recently used first */
     struct list waiters; /* operations that wait for the grant */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "fs/client/local.h"
+#include "repl/base/mutant.h"
 
 struct op *op_find(struct client *c, uint64_t id)
 {
@@ -197,6 +198,9 @@ void op_busy(struct op *op, struct inode *i, enum busy_kind kind)
     op->busy[op->busy_count].inode = i;
     op->busy[op->busy_count++].kind = kind;
     i->busy[kind]++;
+    if (kind == BUSY_NAMES && i->dir != NULL && !MUTANT(cookies_counted_on)) {
+        i->dir->next_cookie = 0;
+    }
 }
 
 size_t op_idle(struct op *op, struct inode *ret_inodes[OP_BUSY_MAX])

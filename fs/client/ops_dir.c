@@ -102,6 +102,66 @@ bool op_readdir_stale(struct client *c, struct op *op)
     return true;
 }
 
+/* ---- of a directory that was made for this mount ----------------------------------------------
+ */
+
+/* A listing takes it in whole, once for each page. */
+#define LISTED_HERE_MAX 16384u
+
+static bool type_known(const struct client *c, const struct name *n)
+{
+    const struct inode *i = inode_find(c, n->ino);
+    return i != NULL && i->known;
+}
+
+/* Every name is known, with the cookie that apply gives it, so that a listing may go on at the
+ * leader. */
+static bool listed_here(const struct client *c, const struct inode *dir)
+{
+    if (!dir_leased(dir) || !dir->dir->complete || dir->dir->next_cookie == 0 ||
+        dir->dir->next_cookie > LISTED_HERE_MAX || !dir_names_fresh(c, dir)) {
+        return false;
+    }
+    list_each(it, &dir->names) {
+        const struct name *n = container_of(it, struct name, in_dir);
+        if (n->ino != 0 && !type_known(c, n)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void add_own(struct client *c, const struct op *op, const struct name *n,
+                    struct client_dirent *to)
+{
+    struct inode *i = inode_find(c, n->ino);
+    *to = (struct client_dirent){.name = xstrdup(n->bytes),
+                                 .ino = n->ino,
+                                 .cookie = n->cookie,
+                                 .type = i->attr.mode & S_IFMT};
+    if (op->a.plus && !op->answered && inode_attr_fresh(c, i)) {
+        to->has_attr = true;
+        inode_answer_lookup(c, i, &to->attr, &to->attr_valid_us);
+        to->entry_valid_us = op_entry_valid(c, op->a.ino);
+    }
+}
+
+static void list_here(struct client *c, struct op *op, struct inode *dir)
+{
+    struct client_result result = {0};
+    uint64_t all = dir->dir->next_cookie, wanted = op->a.size;
+    uint64_t max = wanted != 0 && wanted < all ? wanted : all;
+    result.entries = xcalloc((size_t)max + 1, sizeof(*result.entries));
+    list_each(it, &dir->names) {
+        const struct name *n = container_of(it, struct name, in_dir);
+        if (n->ino != 0 && n->cookie > op->a.offset && result.entries_count < max) {
+            add_own(c, op, n, &result.entries[result.entries_count++]);
+        }
+    }
+    atime_read(c, dir, op->a.flags);
+    op_finish(c, op, &result);
+}
+
 /* ---- readdir --------------------------------------------------------------------------------- */
 
 /* RULES L4: no attributes come of what somebody else may be writing. */
@@ -173,7 +233,11 @@ static void on_readdir(struct client *c, struct rpc *r, const struct Fs__Reply *
 
 void op_readdir(struct client *c, struct op *op)
 {
-    const struct inode *dir = inode_find(c, op->a.ino);
+    struct inode *dir = inode_find(c, op->a.ino);
+    if (dir != NULL && listed_here(c, dir)) {
+        list_here(c, op, dir);
+        return;
+    }
     if (dir != NULL && !queue_wait(c, op, dir->last_q)) {
         return; /* cookies are given in the log's order */
     }

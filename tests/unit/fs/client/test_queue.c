@@ -376,7 +376,7 @@ static void lease_of_shared(unsigned count)
 
 static struct client_op op_list(uint64_t after, uint64_t max)
 {
-    return (struct client_op){.kind = CLIENT_READDIR, .ino = shared, .offset = after, .size = max};
+    return (struct client_op){.kind = CLIENT_READDIR, .ino = home, .offset = after, .size = max};
 }
 
 static bool absent_at_once(const char *name)
@@ -450,6 +450,51 @@ START_TEST(made_by_the_leader_with_its_lease)
     ck_assert_uint_eq(home_lease(), client_stats(w.mounts[0].client, w.now).session);
     ck_assert(absent_at_once("x"));
     (void)make("x");
+}
+END_TEST
+
+/* In some order: names made, renamed, linked and removed. */
+static void fill_home(void)
+{
+    struct file f = make("a");
+    (void)make("b");
+    (void)at_once(op_make("d", S_IFDIR | 0755));
+    (void)at_once(op_of(CLIENT_RELEASE, f));
+    (void)at_once(op_link(f, home, "c"));
+    (void)at_once(op_named(CLIENT_UNLINK, "a"));
+    (void)at_once(op_rename("d", home, "e"));
+    (void)make("a");
+    (void)at_once(op_rename("c", home, "g"));
+}
+
+START_TEST(lists_its_own_directory_itself)
+{
+    /* Goal: in the order of the log, and the leader goes on with it anywhere. */
+    fill_home();
+    unsigned sent = w.mounts[0].sends;
+    uint64_t all = at_once(op_list(0, 100))->listing;
+    uint64_t rest = at_once(op_list(FS_COOKIE_FIRST + 2, 100))->listing;
+    ck_assert_uint_eq(at_once(op_list(0, 100))->entries, 4);
+    ck_assert_uint_eq(at_once(op_list(0, 3))->entries, 3);
+    ck_assert_uint_eq(w.mounts[0].sends, sent);
+    ck_assert_uint_eq(world_do(&w, 1, op_list(0, 100))->listing, all);
+    ck_assert_uint_eq(world_do(&w, 1, op_list(FS_COOKIE_FIRST + 2, 100))->listing, rest);
+    ck_assert_uint_eq(home_lease(), 0);
+    ck_assert_uint_eq(world_do(&w, 0, op_list(0, 100))->listing, all);
+}
+END_TEST
+
+START_TEST(lists_itself_no_more_after_the_leader)
+{
+    /* Goal: where a name came by way of the leader its cookie is not known. */
+    fill_home();
+    struct client_op fifo = op_make("x", S_IFREG | 0644);
+    fifo.parent = shared;
+    struct file f = {world_do(&w, 1, fifo)->attr.ino, 0};
+    ck_assert_int_eq(world_do(&w, 0, op_link(f, home, "x"))->err, 0);
+    (void)make("y");
+    uint64_t here = world_do(&w, 0, op_list(0, 100))->listing;
+    ck_assert_uint_eq(world_do(&w, 1, op_list(0, 100))->listing, here);
 }
 END_TEST
 
@@ -867,6 +912,8 @@ int main(void)
     tcase_add_test(t, listed_under_the_lease_before);
     tcase_add_test(t, looked_ahead_until_all_is_known);
     tcase_add_test(t, made_by_the_leader_with_its_lease);
+    tcase_add_test(t, lists_its_own_directory_itself);
+    tcase_add_test(t, lists_itself_no_more_after_the_leader);
     suite_add_tcase(suite, t);
     t = tcase_create("two names of a file");
     tcase_add_checked_fixture(t, setup, teardown);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "repl/base/hash.h"
 #include "repl/base/kv_txn.h"
 
 #define FREE_BYTES (UINT64_C(1) << 30)
@@ -206,6 +207,18 @@ static void apply_one(struct world *w)
 
 /* ---- mounts ---------------------------------------------------------------------------------- */
 
+static uint64_t hash_of_entries(const struct client_result *r)
+{
+    uint64_t hash = 0;
+    for (size_t i = 0; i < r->entries_count; i++) {
+        const struct client_dirent *e = &r->entries[i];
+        const uint64_t numbers[] = {e->ino, e->cookie, e->type};
+        hash = hash64_seed(e->name, strlen(e->name), hash);
+        hash = hash64_seed(numbers, sizeof numbers, hash);
+    }
+    return hash;
+}
+
 static struct blob *flatten(const struct client_result *r)
 {
     size_t size = 0;
@@ -270,6 +283,7 @@ static void carry_out(struct world *w, int m, const struct client_effect *e)
                                                         .lock = r->lock,
                                                         .bytes = flatten(r),
                                                         .entries = r->entries_count,
+                                                        .listing = hash_of_entries(r),
                                                         .entry_valid_us = r->entry_valid_us,
                                                         .attr_valid_us = r->attr_valid_us});
         break;

@@ -21,6 +21,7 @@ struct world_answer {
     struct client_lock lock;
     struct blob *bytes; /* of slices or data; NULL: none */
     size_t entries;
+    uint64_t listing; /* hash of their names, inodes and cookies in order */
     time_us entry_valid_us, attr_valid_us;
 };
 
