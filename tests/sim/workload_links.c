@@ -134,6 +134,9 @@ void app_link_step(struct app *a)
     case 9:
         go_on(a, first, second);
         break;
+    case 10:
+        app_list(a, dir);
+        break;
     default:
         a->then = NULL;
         a->linking = 0;
