@@ -285,6 +285,12 @@ static void on_hold_over(struct client *c, struct timer *t)
     dirs_release(c);
 }
 
+/* Of the directory, and of what others find in it. */
+static bool all_committed(const struct client *c, const struct dir *d)
+{
+    return queue_reached(c, d->inode->last_q) && queue_reached(c, d->inside_q);
+}
+
 static bool may_go(struct client *c, struct dir *d)
 {
     /* RULES L1: what it was taken for is done first, if it comes soon. */
@@ -292,7 +298,7 @@ static bool may_go(struct client *c, struct dir *d)
         timer_set(c, TIMER_HOLD, &d->hold_timer, d->since + LEASE_HOLD_MIN, on_hold_over);
         return false;
     }
-    return queue_reached(c, d->inode->last_q) || MUTANT(dir_lease_back_early);
+    return all_committed(c, d) || MUTANT(dir_lease_back_early);
 }
 
 static void try_release(struct client *c, struct inode *i)
@@ -350,7 +356,7 @@ void dirs_release_idle(struct client *c)
             (!too_many && time_since(c->now, d->used_at) < DIR_IDLE)) {
             break;
         }
-        if (!queue_reached(c, i->last_q) || d->recalls.count != 0) {
+        if (!all_committed(c, d) || d->recalls.count != 0) {
             continue;
         }
         let_go(c, i, &ends[count++]);

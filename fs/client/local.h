@@ -30,6 +30,7 @@ struct dir {
      * names came by way of the leader. As long as it is, `names` are in the order of cookies. */
     uint64_t next_cookie;
     uint32_t strangers; /* goes up when something unknown left it: nothing is private before that */
+    uint64_t inside_q;  /* the last change in the queue of what is private to it */
     struct list lru;    /* client.dir_leases: held, least recently used first */
     struct list waiters; /* operations that wait for the grant */
     vec_of(struct recall *) recalls;

@@ -714,6 +714,21 @@ START_TEST(recall_waits_for_the_queue)
 }
 END_TEST
 
+START_TEST(recall_waits_for_attributes)
+{
+    /* Goal: who looks a name up finds the attributes that were set ahead of the log. */
+    struct file f = make("a");
+    (void)at_once(op_of(CLIENT_RELEASE, f));
+    world_pass(&w, 20 * TIME_MS);
+    ck_assert_uint_eq(looked_up(home, "a"), f.ino);
+    (void)at_once(op_chmod(f.ino, 0600));
+    const struct world_answer *a = world_do(&w, 1, op_named(CLIENT_LOOKUP, "a"));
+    ck_assert_int_eq(a->err, 0);
+    ck_assert_uint_eq(a->attr.mode, S_IFREG | 0600);
+    ck_assert_uint_eq(home_lease(), 0);
+}
+END_TEST
+
 START_TEST(leader_comes_after_the_queue)
 {
     /* Goal: what only the leader can do is not in the log before what was done before it. */
@@ -931,6 +946,7 @@ int main(void)
     tcase_add_test(t, fsync_of_a_directory_waits);
     tcase_add_test(t, rename_follows_the_bytes);
     tcase_add_test(t, recall_waits_for_the_queue);
+    tcase_add_test(t, recall_waits_for_attributes);
     tcase_add_test(t, leader_comes_after_the_queue);
     tcase_add_test(t, end_waits_for_the_queue);
     tcase_add_test(t, new_leader_gets_the_queue);
