@@ -181,13 +181,18 @@ static void send_leader(struct client *c, struct rpc *r)
 
 static void send_copy(struct client *c, struct rpc *r);
 
+static bool opens(const struct rpc *r)
+{
+    return r->req->body_case == FS__REQUEST__BODY_GETATTR && r->req->getattr->open;
+}
+
 /* A session goes on reading while nobody leads (RULES L10): an open that was to ask the leader
  * asks a copy. */
 static void ask_copies_instead(struct client *c)
 {
     list_each(it, &c->queue) {
         struct rpc *r = container_of(it, struct rpc, link);
-        if (r->req->body_case != FS__REQUEST__BODY_GETATTR) {
+        if (!opens(r)) {
             continue;
         }
         list_remove(&r->link);
