@@ -15,6 +15,8 @@ struct answer {
     struct session *session;
     Fs__Reply *reply;
     struct object *wait; /* the answer has to wait for this */
+    uint64_t asker;      /* the session, also when a copy answers it ... */
+    bool leaderless;     /* ... in the leader's stead */
     bool with_blocks;
 };
 
@@ -75,12 +77,28 @@ static bool names_settled(struct answer *a, uint64_t dir)
            fs_get_attr(a->app->config.state, dir, &attr) < 0 || settled(a, &attr);
 }
 
+/* RULES D1: whoever has the lease of a directory relies on nobody else knowing the inodes that it
+ * made there, until the lease is recalled. A copy recalls nothing, so it tells none of them; unless
+ * nobody leads, and then the mount has the leader recall the lease before it asks for anything else
+ * (fs/client/around.c). A copy whose state has a name has the lease under which it was made. */
+static bool told_by_leader(struct answer *a, uint64_t dir)
+{
+    Fs__Attr attr = FS__ATTR__INIT;
+    if (a->session || a->leaderless || fs_get_attr(a->app->config.state, dir, &attr) < 0 ||
+        !S_ISDIR(attr.mode) || !attr.lease_session || attr.lease_session == a->asker)
+        return false;
+    a->reply->leader_only = true;
+    return true;
+}
+
 static int lookup(struct answer *a, const Fs__Lookup *m)
 {
     Fs__Attr attr = FS__ATTR__INIT;
     if (!names_settled(a, m->parent))
         return 0;
     int r = fs_lookup(a->app->config.state, m->parent, m->name.data, m->name.len, &attr);
+    if (r == 0 && told_by_leader(a, m->parent))
+        return -EAGAIN;
     if (r == 0 && !settled(a, &attr))
         return 0;
     if (r == 0 || r == -ENOENT)
@@ -141,6 +159,8 @@ static int readdir(struct answer *a, const Fs__Readdir *m)
 {
     if (!names_settled(a, m->ino))
         return 0;
+    if (told_by_leader(a, m->ino))
+        return -EAGAIN;
     struct listing l = {a, xmalloc(sizeof(Fs__ReaddirReply)), m->max};
     if (l.max == 0 || l.max > READDIR_MAX)
         l.max = READDIR_MAX;
@@ -340,7 +360,10 @@ void read_follower(struct fs_app *app, uint64_t client, Fs__Request *req)
         fs__request__free_unpacked(req, NULL);
         return;
     }
-    struct answer a = {.app = app, .reply = reply_new(app, req->id)};
+    struct answer a = {.app = app,
+                       .reply = reply_new(app, req->id),
+                       .asker = req->session,
+                       .leaderless = req->leaderless};
     a.reply->err = -answer(&a, req);
     send(&a, client);
     fs__request__free_unpacked(req, NULL);

@@ -193,6 +193,7 @@ void client_free(struct client *c)
     locks_free(c);
     locks_here_free(c);
     vec_done(&c->drop_inos);
+    vec_done(&c->around);
     map_done(&c->ops_by_id);
     map_done(&c->rpcs);
     map_done(&c->handles);

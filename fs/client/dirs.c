@@ -79,15 +79,31 @@ static void over(struct client *c, struct inode *i)
     names_over(c, i);
 }
 
+static bool same_lease(const struct client *c, uint64_t ino, uint64_t epoch, uint32_t strangers)
+{
+    const struct inode *dir = ino != 0 ? inode_find(c, ino) : NULL;
+    return dir != NULL && dir_leased(dir) && dir->dir->epoch == epoch &&
+           dir->dir->strangers == strangers;
+}
+
 bool inode_private(const struct client *c, const struct inode *i)
 {
-    const struct inode *home = i->home != 0 ? inode_find(c, i->home) : NULL;
-    return home != NULL && dir_leased(home) && home->dir->epoch == i->home_epoch &&
-           home->dir->strangers == i->home_strangers;
+    return same_lease(c, i->home, i->home_epoch, i->home_strangers) &&
+           (i->from == 0 || same_lease(c, i->from, i->from_epoch, i->from_strangers));
+}
+
+bool inode_may_move(const struct inode *i, const struct inode *to)
+{
+    return i->from == 0 || i->home == to->ino || i->from == to->ino;
 }
 
 void inode_make_private(struct inode *i, const struct inode *dir)
 {
+    if (i->home != 0 && i->home != dir->ino) {
+        i->from = i->home;
+        i->from_epoch = i->home_epoch;
+        i->from_strangers = i->home_strangers;
+    }
     i->home = dir->ino;
     i->home_epoch = dir->dir->epoch;
     i->home_strangers = dir->dir->strangers;

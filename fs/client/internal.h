@@ -173,6 +173,7 @@ struct rpc {
     bool patient; /* its answer may take for ever, and promises nothing */
     bool urgent;  /* part of giving something back: it has a seq, and does not wait for room in the
                    * window, which may be full of what waits for other mounts (RULES B2) */
+    bool leader_only; /* a copy said so: another one answers it only while nobody leads */
     uint64_t session;
     uint32_t position, failures;
     uint32_t cache_epoch;
@@ -274,8 +275,10 @@ struct inode {
     uint32_t queued;           /* operations on it that are not committed */
     uint64_t last_q, made_q;   /* the last of them; the one that makes it; 0: none ever */
     uint64_t times_q;          /* the last that set atime or mtime */
-    uint64_t home, home_epoch; /* made here, in this directory under this lease of it */
+    uint64_t home, home_epoch; /* made here, in this directory under this lease of it ... */
     uint32_t home_strangers;
+    uint64_t from, from_epoch; /* ... or moved there from this one, under that lease; 0: not */
+    uint32_t from_strangers;
     int lost;           /* changes of it: the error to tell once */
     time_us dir_banned; /* its lease is not asked for until then */
     uint64_t nlookup;
@@ -607,6 +610,17 @@ void recall_note_end(struct client *c, const struct Fs__LeaseEnd *end);
 bool recall_release_again(struct client *c, uint64_t ino, uint64_t epoch);
 void recall_free(struct client *c);
 
+/* ---- around.c: what was read around another mount's lease --------------------------------------
+ */
+
+/* A copy answered `req` in the leader's stead. */
+void around_note(struct client *c, const struct Fs__Request *req);
+/* There is a leader: it is asked first for what was noted. */
+void around_settle(struct client *c);
+bool around_settled(const struct client *c);
+/* Is `r` one that does not have to wait for that? */
+bool around_lets(const struct client *c, const struct rpc *r);
+
 /* ---- locks_here.c: locks that are not in the log, under a write lease -------------------------
  */
 
@@ -792,6 +806,8 @@ struct client {
     uint64_t space, reserve_asked, reserve_need;
     bool space_refused;
     vec_of(uint64_t) drop_inos;
+    vec_of(uint64_t) around; /* directories that were read while nobody led */
+    struct rpc *settling;    /* asks the leader for one of them */
     bool stopping, stopped, ending;
     struct timer stop_timer;
 

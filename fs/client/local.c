@@ -293,7 +293,8 @@ static bool can_move(const struct client *c, const struct op *op, struct move *m
     m->source = source != 0 ? inode_find(c, source) : NULL;
     m->target = private_victim(c, target);
     bool known = m->source != NULL && m->source->known && !busy(m->source) &&
-                 m->source->opening == 0 && inode_private(c, m->source);
+                 m->source->opening == 0 && inode_private(c, m->source) &&
+                 inode_may_move(m->source, m->to);
     if (!known || (target != 0 && m->target == NULL)) {
         return false;
     }

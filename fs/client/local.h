@@ -71,6 +71,9 @@ void dir_free(struct client *c, struct inode *i);
 /* Made here under a lease that is still held, and nobody else has ever seen its name: only this
  * mount can know the inode, and what is changed of it concerns nobody else. */
 bool inode_private(const struct client *c, const struct inode *i);
+/* A session that reads while nobody leads may know it from the directory that it was in before, and
+ * has the leader recall the lease of that one. Two are remembered. */
+bool inode_may_move(const struct inode *i, const struct inode *to);
 void inode_make_private(struct inode *i, const struct inode *dir);
 /* What `name` of `dir` stands for is about to get a name elsewhere, by way of the leader. */
 void inode_goes_public(struct client *c, uint64_t dir, const char *name);

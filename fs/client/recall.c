@@ -260,6 +260,10 @@ static void ask_open(struct client *c, struct recall *k, uint64_t ino)
 
 static void ask_back(struct client *c, struct recall *k, const struct Fs__Object *o)
 {
+    struct inode *i = inode_find(c, o->ino);
+    if (i != NULL) {
+        i->home = 0; /* somebody else may know it */
+    }
     switch (o->kind) {
     case FS__OBJECT__KIND__ATTR:
         remember(c, FS__OBJECT__KIND__ATTR, o->ino, k->n);

@@ -187,22 +187,36 @@ static bool opens(const struct rpc *r)
 }
 
 /* A session goes on reading while nobody leads (RULES L10): an open that was to ask the leader
- * asks a copy. */
+ * asks a copy, and so does what a copy left to the leader. */
 static void ask_copies_instead(struct client *c)
 {
     list_each(it, &c->queue) {
         struct rpc *r = container_of(it, struct rpc, link);
-        if (!opens(r)) {
+        if (!opens(r) && !r->leader_only) {
             continue;
         }
         list_remove(&r->link);
         r->queued = false;
         r->to = RPC_COPY;
+        r->needs_session = false;
         r->req->follower = true;
+        r->req->leaderless = r->leader_only;
         r->req->min_index = c->token;
         list_push_back(&c->copies, &r->link);
         send_copy(c, r);
     }
+}
+
+static void ask_leader_instead(struct client *c, struct rpc *r)
+{
+    forget_ids(c, r);
+    timer_clear(&r->timer);
+    list_remove(&r->link);
+    r->to = RPC_LEADER;
+    r->needs_session = r->leader_only = r->queued = true;
+    r->req->follower = false;
+    list_push_back(queue_of(c, r), &r->link);
+    rpc_pump(c);
 }
 
 void rpc_pump(struct client *c)
@@ -219,14 +233,15 @@ void rpc_pump(struct client *c)
         }
         return;
     }
+    around_settle(c);
     c->pumping = true;
     list_each(it, &c->queue) {
         struct rpc *r = container_of(it, struct rpc, link);
-        if (!r->needs_session || c->state == SESSION_LIVE) {
+        if ((!r->needs_session || c->state == SESSION_LIVE) && around_lets(c, r)) {
             send_leader(c, r);
         }
     }
-    while (c->state == SESSION_LIVE && !list_empty(&c->queue_seq)) {
+    while (c->state == SESSION_LIVE && around_settled(c) && !list_empty(&c->queue_seq)) {
         struct rpc *r = list_first(&c->queue_seq, struct rpc, link);
         if (!window_open(c, r)) {
             break;
@@ -481,10 +496,15 @@ void rpc_on_reply(struct client *c, uint32_t node, const struct Fs__Reply *reply
         leader_answer(c, r, node, reply, bulk);
         break;
     case RPC_COPY:
-        if (reply->err == EAGAIN || reply->err == EIO ||
-            (reply->err == ESTALE && reply->leader != node)) {
+        if (reply->leader_only && !r->req->leaderless) {
+            ask_leader_instead(c, r);
+        } else if (reply->err == EAGAIN || reply->err == EIO ||
+                   (reply->err == ESTALE && reply->leader != node)) {
             copy_failed(c, r, node);
         } else {
+            if (r->req->leaderless) {
+                around_note(c, r->req);
+            }
             finish(c, r, reply, bulk);
         }
         break;

@@ -366,6 +366,51 @@ START_TEST(readdir_waits)
 }
 END_TEST
 
+/* What a copy says of a name of the root. */
+static const Fs__Reply *told_by_copy(uint64_t session, const char *name, bool leaderless)
+{
+    Fs__Request req = FS__REQUEST__INIT;
+    Fs__Lookup m = FS__LOOKUP__INIT;
+    m.parent = FS_ROOT_INO;
+    m.name = text(name);
+    req.body_case = FS__REQUEST__BODY_LOOKUP;
+    req.lookup = &m;
+    req.follower = true;
+    req.leaderless = leaderless;
+    return service_answer(&sv, service_send(&sv, LINK_B, session, &req));
+}
+
+START_TEST(a_copy_tells_no_inode_of_a_leased_directory)
+{
+    /* Goal: nor recalls the lease; unless nobody leads, or the holder asks. */
+    ck_assert_int_eq(told_by_copy(b, "x", false)->err, EAGAIN);
+    ck_assert(told_by_copy(b, "x", false)->leader_only);
+    ck_assert_ptr_null(told_by_copy(b, "x", false)->attr);
+    ck_assert_int_eq(told_by_copy(b, "none", false)->err, ENOENT);
+    ck_assert_uint_eq(told_by_copy(b, "x", true)->attr->ino, x);
+    ck_assert_uint_eq(told_by_copy(a, "x", false)->attr->ino, x);
+    ck_assert_uint_eq(service_recall(&sv, LINK_A), 0);
+}
+END_TEST
+
+START_TEST(a_copy_does_not_list_a_leased_directory)
+{
+    Fs__Request req = FS__REQUEST__INIT;
+    Fs__Readdir m = FS__READDIR__INIT;
+    m.ino = FS_ROOT_INO;
+    m.max = 10;
+    req.body_case = FS__REQUEST__BODY_READDIR;
+    req.readdir = &m;
+    req.follower = true;
+    const Fs__Reply *reply = service_answer(&sv, service_send(&sv, LINK_B, b, &req));
+    ck_assert_int_eq(reply->err, EAGAIN);
+    ck_assert(reply->leader_only);
+    req.leaderless = true;
+    reply = service_answer(&sv, service_send(&sv, LINK_B, b, &req));
+    ck_assert_uint_eq(reply->readdir->n_entries, 1);
+}
+END_TEST
+
 START_TEST(getattr_waits)
 {
     size_t i = sv.proposals.count;
@@ -465,6 +510,8 @@ int main(void)
     tcase_add_test(t, lookup_waits);
     tcase_add_test(t, lookup_of_the_holder_does_not);
     tcase_add_test(t, readdir_waits);
+    tcase_add_test(t, a_copy_tells_no_inode_of_a_leased_directory);
+    tcase_add_test(t, a_copy_does_not_list_a_leased_directory);
     tcase_add_test(t, getattr_waits);
     tcase_add_test(t, make_waits);
     tcase_add_test(t, what_the_holder_did_before_is_seen);
