@@ -109,6 +109,17 @@ void inode_make_private(struct inode *i, const struct inode *dir)
     i->home_strangers = dir->dir->strangers;
 }
 
+void inode_changes_inside(struct client *c, const struct inode *i, uint64_t q)
+{
+    const uint64_t dirs[] = {i->home, i->from};
+    for (size_t k = 0; k < 2; k++) {
+        const struct inode *dir = dirs[k] != 0 ? inode_find(c, dirs[k]) : NULL;
+        if (dir != NULL && dir->dir != NULL) {
+            dir->dir->inside_q = q;
+        }
+    }
+}
+
 void inode_goes_public(struct client *c, uint64_t ino, const char *name)
 {
     const struct name *n = name_find(c, ino, name);

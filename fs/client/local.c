@@ -455,7 +455,7 @@ bool local_setattr(struct client *c, struct op *op, uint32_t set)
     struct rpc *r = queue_rpc(c);
     r->req->op->body_case = FS__OP__BODY_SETATTR;
     r->req->op->setattr = op_setattr_message(op, set);
-    home->dir->inside_q = op->q = queue_add(c, r, (struct inode *[]){i}, 1, 0, 0);
+    op->q = queue_add(c, r, (struct inode *[]){i}, 1, 0, 0);
     if (set & ~(FS_SETATTR_MODE | FS_SETATTR_UID | FS_SETATTR_GID)) {
         i->times_q = op->q;
     }

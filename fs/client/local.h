@@ -75,6 +75,8 @@ bool inode_private(const struct client *c, const struct inode *i);
  * has the leader recall the lease of that one. Two are remembered. */
 bool inode_may_move(const struct inode *i, const struct inode *to);
 void inode_make_private(struct inode *i, const struct inode *dir);
+/* Its place in the queue is `q`: the leases that make it private stay until that is committed. */
+void inode_changes_inside(struct client *c, const struct inode *i, uint64_t q);
 /* What `name` of `dir` stands for is about to get a name elsewhere, by way of the leader. */
 void inode_goes_public(struct client *c, uint64_t dir, const char *name);
 

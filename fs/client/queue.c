@@ -215,6 +215,7 @@ uint64_t queue_add(struct client *c, struct rpc *r, struct inode *const *touched
         e->touched[e->touched_count++] = touched[k];
         touched[k]->queued++;
         touched[k]->last_q = e->q;
+        inode_changes_inside(c, touched[k], e->q);
         inode_settle(c, touched[k]);
     }
     list_push_back(&c->queued, &e->link);

@@ -149,6 +149,24 @@ START_TEST(nothing_overtakes_the_recall)
 }
 END_TEST
 
+START_TEST(moved_and_changed_while_nobody_led)
+{
+    /* Goal: nor does what the owner did before come behind it in the log. */
+    uint64_t other = make_dir("other");
+    world_pass(&w, 1 * TIME_S);
+    world_link_down(&w, 1, w.leader);
+    ck_assert_uint_eq(world_do(&w, 1, op_lookup(home, "f"))->attr.ino, f);
+    (void)at_once((struct client_op){
+        .kind = CLIENT_RENAME, .parent = home, .name = "f", .newparent = other, .newname = "g"});
+    world_pass(&w, 1 * TIME_S);
+    (void)at_once(op_chmod(f, 0644));
+    world_link_up(&w, 1, w.leader, 1);
+    expect_seen();
+    world_pass(&w, 1 * TIME_S);
+    ck_assert_uint_eq(applied(f).mode, S_IFIFO | 0600);
+}
+END_TEST
+
 START_TEST(moved_while_nobody_led)
 {
     /* Goal: nor does its owner take it for its own where it is now. */
@@ -209,6 +227,7 @@ int main(void)
     tcase_add_test(t, reads_on_without_a_leader);
     tcase_add_test(t, nothing_overtakes_the_recall);
     tcase_add_test(t, moved_once_while_nobody_led);
+    tcase_add_test(t, moved_and_changed_while_nobody_led);
     tcase_add_test(t, moved_while_nobody_led);
     tcase_add_test(t, asked_back_is_private_no_more);
     suite_add_tcase(suite, t);
