@@ -21,6 +21,7 @@ extern const struct command command_explain;
 extern const struct command command_lab;
 extern const struct command command_demo;
 extern const struct command command_elect;
+extern const struct command command_bench;
 
 /* Ends the list. */
 extern const struct command *const commands[];

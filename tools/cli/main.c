@@ -27,9 +27,8 @@ static const struct command command_version = {
 };
 
 const struct command *const commands[] = {
-    &command_node, &command_mount, &command_umount, &command_status, &command_explain,
-    &command_lab,  &command_demo,  &command_elect,  &command_help,   &command_version,
-    NULL,
+    &command_node, &command_mount, &command_umount, &command_status, &command_explain, &command_lab,
+    &command_demo, &command_bench, &command_elect,  &command_help,   &command_version, NULL,
 };
 
 const struct command *command_find(const char *name)
