@@ -1,4 +1,4 @@
-"""tally bench on a mount: what it prints, and that nothing is left, however it ends."""
+"""tally bench on a mount: what it prints, and that nothing is left, however it ends; and tests/bench/run."""
 import contextlib
 import json
 import os
@@ -7,9 +7,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import xml.etree.ElementTree
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-from tests.lib.lab import TALLY, Lab, process, wait_until
+from tests.lib.lab import ROOT, TALLY, Lab, process, wait_until
 from tests.lib.programs import write_file
 from tests.lib.tap import main, test
 
@@ -109,6 +110,29 @@ def _():
         for wrong in (['--seconds', '0', top], ['--seconds', 'x', top], [top, top], [], [top, '--fast']):
             r = bench(*wrong)
             assert r.returncode == 2 and r.stdout == '' and r.stderr, wrong
+
+
+@test('tests/bench/run, small: figures of all systems as JSON, a table with ratios and a picture, the same from the JSON alone')
+def _():
+    with tempfile.TemporaryDirectory(prefix='tally-test-') as top:
+        command = [sys.executable, f'{ROOT}/tests/bench/run']
+
+        def run(*args):
+            r = subprocess.run([*command, *args, '--plot', f'{top}/plot.svg'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               timeout=180)
+            assert r.returncode == 0, r.stderr
+            bars = [e for e in xml.etree.ElementTree.parse(f'{top}/plot.svg').iter() if e.tag.endswith('rect')]
+            assert len(bars) == 1 + 3 + 3 * (len(ROWS) + 1), len(bars)  # the card, the legend, three bars a row
+            return r.stdout
+
+        text = run('--small', '--json', f'{top}/figures.json')
+        assert len(text.splitlines()) == 2 + len(ROWS) + 1, text
+        with open(f'{top}/figures.json', encoding='utf-8') as f:
+            found = json.load(f)
+        assert found['schema'] == 'tally/bench-run/1' and len(found['rounds']) == 1, found
+        for rows in found['medians'].values():
+            assert [row['name'] for row in rows] == [*ROWS, 'untar'], rows
+        assert run('--from', f'{top}/figures.json') == text
 
 
 main()
