@@ -56,9 +56,13 @@ void *xmemdup(const void *p, size_t size)
 struct blob *blob_new(size_t size)
 {
     assert(size <= UINT32_MAX);
-    struct blob *b = xmalloc(sizeof(*b) + size);
-    b->refs = 1;
-    b->size = (uint32_t)size;
+    size_t spare = size >= BLOB_ALIGN_MIN ? BLOB_ALIGN - 1 : 0, lead = 0;
+    uint8_t *memory = xmalloc(sizeof(struct blob) + size + spare);
+    if (spare != 0) { /* malloc's alignment is a divisor of BLOB_ALIGN */
+        lead = (BLOB_ALIGN - ((uintptr_t)memory + sizeof(struct blob)) % BLOB_ALIGN) % BLOB_ALIGN;
+    }
+    struct blob *b = (struct blob *)(void *)(memory + lead);
+    *b = (struct blob){.refs = 1, .size = (uint32_t)size, .lead = (uint32_t)lead};
     return b;
 }
 
@@ -89,6 +93,6 @@ void blob_unref(struct blob *b)
     uint32_t before = __atomic_fetch_sub(&b->refs, 1, __ATOMIC_ACQ_REL);
     assert(before > 0);
     if (before == 1) {
-        free(b);
+        free((uint8_t *)b - b->lead);
     }
 }

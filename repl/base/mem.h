@@ -23,8 +23,14 @@ void *xmemdup(const void *p, size_t size);
 struct blob {
     uint32_t refs;
     uint32_t size; /* bytes in `data`; its maker may lower it while it holds the only reference */
+    uint32_t lead; /* bytes of the allocation before this */
+    uint32_t zero;
     uint8_t data[];
 };
+
+/* Large blobs begin at a page, so that they can go to a disk directly. */
+#define BLOB_ALIGN     4096u
+#define BLOB_ALIGN_MIN (256u << 10)
 
 /* One reference, `size` bytes, not cleared. */
 struct blob *blob_new(size_t size);

@@ -18,6 +18,11 @@
 #include "repl/io/file.h"
 #include "repl/io/log.h"
 
+/* Blocks this large go past the page cache: copying them into it costs more than all else that is
+ * done with them, they would push out what is read, and what waits in it to be written back holds
+ * up a vote (RULES S1). */
+#define DIRECT_MIN BLOB_ALIGN_MIN
+
 /* Not worth copying out: smaller segments than this just wait until they are empty. */
 #define SPARSE_MIN (256u * 1024u)
 
@@ -39,6 +44,7 @@ struct block_segment {
     uint32_t pins;
     bool closed;
     int fd;
+    int direct_fd;     /* while it is written to; -1: the file system has no O_DIRECT */
     atomic_bool dirty; /* written since the last sync */
     range_vec dead;    /* given back, not punched yet */
     range_vec found;   /* recovery only: live ones, to know the gaps */
@@ -70,7 +76,7 @@ static struct block_segment *segment_add(struct blocks *b, uint32_t number)
 {
     struct block_segment *s = xcalloc(1, sizeof(*s));
     s->number = number;
-    s->fd = -1;
+    s->fd = s->direct_fd = -1;
     list_init(&s->idle);
     list_push_back(&b->segments, &s->link);
     return s;
@@ -84,8 +90,16 @@ static void idle_end(struct blocks *b, struct block_segment *s)
     }
 }
 
+static void direct_end(struct block_segment *s)
+{
+    if (s->direct_fd >= 0)
+        (void)close(s->direct_fd);
+    s->direct_fd = -1;
+}
+
 static void segment_free(struct blocks *b, struct block_segment *s)
 {
+    direct_end(s);
     idle_end(b, s);
     list_remove(&s->link);
     if (s->fd >= 0)
@@ -160,6 +174,7 @@ static int open_new(struct blocks *b)
     if (rc == 0) {
         b->open = segment_add(b, b->next_number++);
         b->open->fd = fd;
+        b->open->direct_fd = open(path, O_WRONLY | O_DIRECT | O_CLOEXEC);
     } else if (fd >= 0) {
         (void)close(fd);
         (void)unlink(path);
@@ -171,7 +186,10 @@ static int open_new(struct blocks *b)
 /* The next read is often of the same segment, so that some files stay open. */
 static void fd_idle(struct blocks *b, struct block_segment *s)
 {
-    if (!s->closed || s->pins != 0 || s->fd < 0 || atomic_load(&s->dirty))
+    if (!s->closed || s->pins != 0)
+        return;
+    direct_end(s); /* nobody writes to it any more */
+    if (s->fd < 0 || atomic_load(&s->dirty))
         return;
     idle_end(b, s);
     list_push_back(&b->idle, &s->idle);
@@ -405,9 +423,23 @@ uint64_t blocks_live(const struct blocks *b)
     return b->live;
 }
 
+static bool goes_direct(const struct block_segment *s, const void *data, uint32_t size)
+{
+    return s->direct_fd >= 0 && size >= DIRECT_MIN && size % BLOCK_PAGE_SIZE == 0 &&
+           (uintptr_t)data % BLOCK_PAGE_SIZE == 0;
+}
+
 int blocks_write(struct block_segment *s, uint32_t offset, const void *data, uint32_t size)
 {
-    int rc = file_write_at(s->fd, data, size, offset);
+    int rc = -EINVAL; /* said by file systems that take O_DIRECT and want other alignments */
+    if (goes_direct(s, data, size))
+        rc = file_write_at(s->direct_fd, data, size, offset);
+    if (rc != -EINVAL) {
+        if (rc == 0)
+            atomic_store(&s->dirty, true); /* the file's size, its map and the disk's cache */
+        return rc;
+    }
+    rc = file_write_at(s->fd, data, size, offset);
     if (rc < 0)
         return rc;
     atomic_store(&s->dirty, true);

@@ -183,6 +183,25 @@ START_TEST(blob_lives_until_its_last_reference)
 }
 END_TEST
 
+/* O_DIRECT takes nothing else; and the allocation is found again. */
+START_TEST(large_blobs_begin_at_a_page)
+{
+    static const size_t sizes[] = {
+        0,       BLOB_ALIGN_MIN - 1, BLOB_ALIGN_MIN, BLOB_ALIGN_MIN + 1, (1 << 20) - 1,
+        1 << 20, (4 << 20) + 4095};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        struct blob *b = blob_new(sizes[i]);
+        ck_assert_uint_eq(b->size, sizes[i]);
+        ck_assert_uint_eq(b->refs, 1);
+        if (sizes[i] >= BLOB_ALIGN_MIN)
+            ck_assert_uint_eq((uintptr_t)b->data % BLOB_ALIGN, 0);
+        memset(b->data, 0xa5, sizes[i]);
+        b->size /= 2; /* as its maker may */
+        blob_unref(b);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("repl/base/bytes");
@@ -196,6 +215,7 @@ int main(void)
     tcase_add_test(tc, hash_does_not_depend_on_the_cuts);
     tcase_add_test(tc, block_digest_sees_every_run);
     tcase_add_test(tc, blob_lives_until_its_last_reference);
+    tcase_add_test(tc, large_blobs_begin_at_a_page);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }
