@@ -143,6 +143,19 @@ def _():
         assert now.f_files - now.f_ffree == used, now
 
 
+@test('lab kill with SIGTERM returns when the mount has ended: it can be started again at once, with all that was written')
+def _():
+    with Lab(mounts=1) as lab:
+        for turn in range(5):
+            for i in range(20):
+                with open(lab.path('m1', f'{turn}-{i}'), 'xb') as f:  # not synced: the end commits it
+                    f.write(os.urandom(MiB // 4))
+            lab.kill('m1', 'TERM')
+            assert not os.path.ismount(lab.path('m1'))
+            lab.start('m1')
+            assert len(os.listdir(lab.path('m1'))) == 20 * (turn + 1)
+
+
 @test('what other filesystems know and this one does not is refused')
 def _():
     with Lab(mounts=1) as lab:

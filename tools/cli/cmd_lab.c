@@ -232,6 +232,14 @@ static int lab_kill(const struct options *o)
         r = lab_signal(&lab, m, number);
     if (r == 0 && number == SIGKILL)
         r = lab_wait_gone(&lab, m, pid, 10000);
+    /* It commits, unmounts and ends; start-node would take it for running until then. */
+    if (r == 0 && number == SIGTERM && lab_process(&lab, m, NULL) == LAB_UP &&
+        lab_wait_gone(&lab, m, pid, 30000) < 0) {
+        fprintf(stderr,
+                "tally lab: %s still runs 30 s after SIGTERM; its log says what it waits for\n",
+                m->name);
+        r = -ETIMEDOUT;
+    }
     lab_close(&lab);
     return r == 0 ? EXIT_DONE : EXIT_FAILED;
 }
