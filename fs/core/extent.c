@@ -1,7 +1,4 @@
-/* How extents and blocks are written down (docs/state.md).
- *
- * An extent is at most one block long, so an extent that reaches into a range begins less than
- * EXTENT_PAGES_MAX pages before it. */
+/* How extents and blocks are written down (docs/state.md). */
 #include "fs/core/extent.h"
 
 #include <errno.h>
@@ -32,17 +29,24 @@ void extent_put(struct apply *a, uint64_t ino, const struct extent *e)
     bytes_writer_done(&w);
 }
 
+/* Extents of a file do not overlap: of those that begin before `first` only the last may reach
+ * there. */
+struct kv_iter *extent_iter(const struct fs_state *s, uint64_t ino, uint64_t first, uint64_t end)
+{
+    struct key low = key_of1(KEY_EXTENT, ino), from = key_of2(KEY_EXTENT, ino, first);
+    struct key to =
+        end == UINT64_MAX ? key_of1(KEY_EXTENT, ino + 1) : key_of2(KEY_EXTENT, ino, end);
+    return kv_iter_floor(s->kv, s->table, (struct bytes){low.data, low.size},
+                         (struct bytes){from.data, from.size}, (struct bytes){to.data, to.size});
+}
+
 int extents_load(const struct fs_state *s, uint64_t ino, uint64_t first, uint64_t end, extents *ret)
 {
-    uint64_t back = first > EXTENT_PAGES_MAX ? first - EXTENT_PAGES_MAX : 0;
-    struct key prefix = key_of1(KEY_EXTENT, ino), from = key_of2(KEY_EXTENT, ino, back);
-    struct kv_iter *it = state_iter_from(s, &prefix, &from);
+    struct kv_iter *it = extent_iter(s, ino, first, end);
     int r = 0;
     for (; r == 0 && kv_iter_valid(it); kv_iter_next(it)) {
         struct extent e;
         r = extent_decode(kv_iter_key(it), kv_iter_value(it), &e);
-        if (r == 0 && e.first_page >= end)
-            break;
         if (r == 0 && e.first_page + e.pages > first)
             vec_push(ret, e);
     }

@@ -20,6 +20,9 @@ typedef vec_of(struct extent) extents;
 /* 0 or -EIO. */
 int extent_decode(struct bytes key, struct bytes value, struct extent *ret);
 void extent_put(struct apply *a, uint64_t ino, const struct extent *e);
+/* Pairs of the extents of `ino` that begin in pages [first, end), and before them the last one that
+ * begins earlier, if there is one. */
+struct kv_iter *extent_iter(const struct fs_state *s, uint64_t ino, uint64_t first, uint64_t end);
 /* Extents of `ino` that reach into pages [first, end), in order, as committed before this
  * operation. 0 or a negative errno. */
 int extents_load(const struct fs_state *s, uint64_t ino, uint64_t first, uint64_t end,

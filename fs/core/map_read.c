@@ -77,9 +77,7 @@ enum { EXTENTS_LOOKED_AT_MAX = 1 << 16 }; /* for one answer */
 int fs_data_ranges(const struct fs_state *s, uint64_t ino, uint64_t first_page,
                    struct fs_range *ret, size_t max, uint64_t *ret_until)
 {
-    uint64_t back = first_page > EXTENT_PAGES_MAX ? first_page - EXTENT_PAGES_MAX : 0;
-    struct key prefix = key_of1(KEY_EXTENT, ino), from = key_of2(KEY_EXTENT, ino, back);
-    struct kv_iter *it = state_iter_from(s, &prefix, &from);
+    struct kv_iter *it = extent_iter(s, ino, first_page, UINT64_MAX);
     size_t n = 0, looked_at = 0;
     int r = 0;
     *ret_until = UINT64_MAX;

@@ -45,8 +45,11 @@ struct kv_ops {
                struct bytes_writer *ret);
     /* All of it or nothing. 0 or -EIO. */
     int (*write)(struct kv *kv, const struct kv_batch *batch);
-    /* Keys in [from, to); an empty `to` means no end. A stable view: later writes do not show. */
-    struct kv_iter *(*iter)(struct kv *kv, int table, struct bytes from, struct bytes to);
+    /* Keys up to `to`, without it; an empty `to` means no end. The first is the last key at or
+     * below `from` that is not below `low`, when there is one; else the first above `from`. A
+     * stable view: later writes do not show. */
+    struct kv_iter *(*iter)(struct kv *kv, int table, struct bytes low, struct bytes from,
+                            struct bytes to);
     /* Everything written before the call is durable after it. May be called on a worker thread. 0
      * or -EIO. */
     int (*flush)(struct kv *kv);
@@ -79,9 +82,18 @@ static inline int kv_write(struct kv *kv, const struct kv_batch *batch)
     return kv->ops->write(kv, batch);
 }
 
+/* Keys in [from, to); an empty `to` means no end. */
 static inline struct kv_iter *kv_iter(struct kv *kv, int table, struct bytes from, struct bytes to)
 {
-    return kv->ops->iter(kv, table, from, to);
+    return kv->ops->iter(kv, table, from, from, to);
+}
+
+/* As kv_iter, but begins with the last key in [low, from] when there is one. `from` is below `to`.
+ */
+static inline struct kv_iter *kv_iter_floor(struct kv *kv, int table, struct bytes low,
+                                            struct bytes from, struct bytes to)
+{
+    return kv->ops->iter(kv, table, low, from, to);
 }
 
 static inline int kv_flush(struct kv *kv)

@@ -196,12 +196,17 @@ static void iter_free(struct kv_iter *it)
 static const struct kv_iter_ops mem_iter_ops = {iter_valid, iter_next, iter_key, iter_value,
                                                 iter_free};
 
-static struct kv_iter *mem_iter(struct kv *kv, int table, struct bytes from, struct bytes to)
+static struct kv_iter *mem_iter(struct kv *kv, int table, struct bytes low, struct bytes from,
+                                struct bytes to)
 {
     struct kv_mem *m = (struct kv_mem *)kv;
     struct mem_iter *it = xcalloc(1, sizeof *it);
+    struct node *head = m->heads[table], *before[HEIGHT_MAX];
     it->it.ops = &mem_iter_ops;
-    struct node *n = seek(m->heads[table], from, NULL);
+    struct node *n = seek(head, from, before);
+    if (!has_key(n, from) && before[0] != head &&
+        bytes_compare(before[0]->key, before[0]->key_size, low.data, low.size) >= 0)
+        n = before[0];
     for (; n; n = n->next[0]) {
         if (to.size && bytes_compare(n->key, n->key_size, to.data, to.size) >= 0)
             break;

@@ -144,7 +144,19 @@ static void iter_free(struct kv_iter *it)
 static const struct kv_iter_ops rocks_iter_ops = {iter_valid, iter_next, iter_key, iter_value,
                                                   iter_free};
 
-static struct kv_iter *rocks_iter(struct kv *kv, int table, struct bytes from, struct bytes to)
+/* False: it stands nowhere, or below `low`. */
+static bool seek_back(struct rocks_iter *it, int table, struct bytes low)
+{
+    size_t size;
+    rocksdb_iter_seek_for_prev(it->rocks, (const char *)it->from.data, it->from.size);
+    if (!rocksdb_iter_valid(it->rocks))
+        return false;
+    const uint8_t *key = (const uint8_t *)rocksdb_iter_key(it->rocks, &size);
+    return key[0] == table && bytes_compare(key + 1, size - 1, low.data, low.size) >= 0;
+}
+
+static struct kv_iter *rocks_iter(struct kv *kv, int table, struct bytes low, struct bytes from,
+                                  struct bytes to)
 {
     struct kv_rocks *r = (struct kv_rocks *)kv;
     struct rocks_iter *it = xcalloc(1, sizeof *it);
@@ -155,7 +167,9 @@ static struct kv_iter *rocks_iter(struct kv *kv, int table, struct bytes from, s
     rocksdb_readoptions_set_iterate_upper_bound(it->options, (const char *)it->end.data,
                                                 it->end.size);
     it->rocks = rocksdb_create_iterator(r->db, it->options);
-    rocksdb_iter_seek(it->rocks, (const char *)it->from.data, it->from.size);
+    bool back = bytes_compare(low.data, low.size, from.data, from.size) < 0;
+    if (!back || !seek_back(it, table, low))
+        rocksdb_iter_seek(it->rocks, (const char *)it->from.data, it->from.size);
     return &it->it;
 }
 

@@ -46,9 +46,10 @@ static int view_write(struct kv *kv, const struct kv_batch *batch)
     return kv_write(s->inner, batch);
 }
 
-static struct kv_iter *view_iter(struct kv *kv, int table, struct bytes from, struct bytes to)
+static struct kv_iter *view_iter(struct kv *kv, int table, struct bytes low, struct bytes from,
+                                 struct bytes to)
 {
-    return kv_iter(store_of(kv)->inner, table, from, to);
+    return kv_iter_floor(store_of(kv)->inner, table, low, from, to);
 }
 
 static int view_flush(struct kv *kv)

@@ -67,6 +67,32 @@ START_TEST(ranges_end_where_they_should)
 }
 END_TEST
 
+static void expect_floor(struct kv *kv, const char *low, const char *from, const char *key)
+{
+    struct kv_iter *it = kv_iter_floor(kv, TABLE, text(low), text(from), text(""));
+    ck_assert_int_eq(kv_iter_valid(it), key != NULL);
+    if (key)
+        ck_assert_mem_eq(kv_iter_key(it).data, key, strlen(key));
+    kv_iter_free(it);
+}
+
+START_TEST(begins_below)
+{
+    struct kv *kv = kv_mem_new();
+    put(kv, TABLE, "b", "1");
+    put(kv, TABLE, "d", "2");
+    put(kv, TABLE + 1, "c", "3");
+    expect_floor(kv, "a", "c", "b");
+    expect_floor(kv, "b", "c", "b");
+    expect_floor(kv, "ba", "c", "d"); /* what is below `low` does not count */
+    expect_floor(kv, "a", "d", "d");
+    expect_floor(kv, "a", "e", "d");
+    expect_floor(kv, "e", "f", NULL);
+    expect_floor(kv, "", "a", "b");
+    kv_close(kv);
+}
+END_TEST
+
 /* All keys of up to ten bytes with two different ones, of which the lower is 0: short keys come
  * before longer ones that begin like them, and no byte is taken for an end. */
 START_TEST(keys_are_ordered_as_bytes)
@@ -261,6 +287,7 @@ int main(void)
     Suite *suite = suite_create("repl/base/kv");
     TCase *tc = tcase_create("kv");
     tcase_add_test(tc, ranges_end_where_they_should);
+    tcase_add_test(tc, begins_below);
     tcase_add_test(tc, keys_are_ordered_as_bytes);
     tcase_add_test(tc, iterator_does_not_see_later_writes);
     tcase_add_test(tc, does_what_a_table_does);
