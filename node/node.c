@@ -179,6 +179,16 @@ static void feed_ticks(struct node *n)
 
 static void end_when_handed_over(struct node *n);
 
+/* The others write theirs while this node does. */
+static void write_log(struct node *n)
+{
+    if (!n->store || !n->host.writes_log)
+        return;
+    link_hub_flush(n->hub);
+    if (store_start(n->store))
+        store_poll(n->store); /* what became durable is fed in the next turn */
+}
+
 void node_turn(struct node *n)
 {
     n->woken = false;
@@ -199,6 +209,7 @@ void node_turn(struct node *n)
     n->pumping = false;
     if (apply_more)
         node_wake(n);
+    write_log(n);
     set_timer(n);
     time_us took = time_since(clock_us(n), begun);
     if (took > n->loop_max_us)
@@ -406,7 +417,8 @@ static int open_store(struct node *n, struct store_recovered *info)
                               .capacity = n->config.capacity_bytes,
                               .create = n->config.create || MUTANT(wiped_store_returns),
                               .wake = wake_from_store,
-                              .wake_ctx = n};
+                              .wake_ctx = n,
+                              .started = n->host.writes_log};
     memcpy(sc.cluster, n->config.cluster, sizeof sc.cluster);
     int r = store_open(&sc, &n->store, info, error, sizeof error);
     if (r < 0) {

@@ -47,9 +47,10 @@ struct node_host {
     void (*wake)(void *ctx);                /* node_turn() after the input that waits already */
     void (*wake_at)(void *ctx, time_us at); /* node_timer_due() then; replaces; 0: no timer */
     void (*store_ready)(void *ctx);         /* any thread: node_poll_store() soon */
-    void (*ended)(void *ctx);               /* node_stop() is through: call node_close() */
-    void (*fall)(void *ctx);                /* it cannot go on; the reason is logged. Does
-                                                         not return */
+    bool writes_log;          /* a small write to the log may take place in node_turn() */
+    void (*ended)(void *ctx); /* node_stop() is through: call node_close() */
+    void (*fall)(void *ctx);  /* it cannot go on; the reason is logged. Does
+                                           not return */
 };
 
 struct node;

@@ -23,6 +23,13 @@ enum {
     IDLE_MARK_MS = 20,
     RETRY_MS = 500,
     SPARES_MAX = 2,
+    /* What the loop's thread writes by itself: so much at a time. Its peers hear nothing meanwhile,
+     * so a group that took longer leaves the next ones to the journal's thread, and more of them
+     * each time that the first one after them is slow as well. */
+    HERE_BYTES_MAX = 128 * 1024,
+    HERE_SLOW_US = 2000,
+    HERE_PAUSE_MIN = 8,
+    HERE_PAUSE_MAX = 4096,
 };
 
 struct journal {
@@ -38,14 +45,16 @@ struct journal {
     /* Under `lock`. */
     struct list queue;   /* items kicked */
     struct list written; /* items to report */
-    bool writing;
-    segment_vec segments; /* oldest first; the last one is being written */
-    struct segment next;  /* prepared, generation 0: none */
-    uint32_t next_size;   /* smallest size wanted for it */
-    bool no_space;        /* the last preparation failed for want of space */
-    uint32_t room;        /* left in the current segment */
-    uint64_t queued;      /* bytes in `queue` and being written */
-    bool waiting;         /* the writer needs a segment that is not there yet */
+    bool writing, marking;
+    unsigned pause, next_pause; /* so many groups are left to the thread: now, next time */
+    uint64_t wrote_at;          /* when the last group was */
+    segment_vec segments;       /* oldest first; the last one is being written */
+    struct segment next;        /* prepared, generation 0: none */
+    uint32_t next_size;         /* smallest size wanted for it */
+    bool no_space;              /* the last preparation failed for want of space */
+    uint32_t room;              /* left in the current segment */
+    uint64_t queued;            /* bytes in `queue` and being written */
+    bool waiting;               /* the writer needs a segment that is not there yet */
     lsn_no release;
     vec_of(uint32_t) spares;
     struct journal_stats stats;
@@ -355,6 +364,21 @@ static void write_mark(struct journal *j)
     j->marked = true;
 }
 
+static void note_took(struct journal *j, uint64_t start)
+{
+    j->wrote_at = now_us();
+    uint64_t took = j->wrote_at - start;
+    j->samples[j->stats.groups++ % FLUSH_SAMPLES] = took > UINT32_MAX ? UINT32_MAX : (uint32_t)took;
+    if (j->pause > 0)
+        j->pause--;
+    else if (took <= HERE_SLOW_US)
+        j->next_pause = HERE_PAUSE_MIN;
+    else {
+        j->pause = j->next_pause;
+        j->next_pause = j->pause < HERE_PAUSE_MAX ? 2 * j->pause : HERE_PAUSE_MAX;
+    }
+}
+
 /* One group, from the queue to `written`. Called and left with the lock. False: no space, and the
  * journal is to end; what was queued is never reported. */
 static bool write_some(struct journal *j)
@@ -368,7 +392,6 @@ static bool write_some(struct journal *j)
     uint64_t start = now_us();
     sync_blocks(j, &items);
     bool done = write_group(j, &items, size, count);
-    uint64_t took = now_us() - start;
     (void)pthread_mutex_lock(&j->lock);
     if (!done) {
         while (!list_empty(&items)) {
@@ -381,15 +404,12 @@ static bool write_some(struct journal *j)
     }
     j->marked = false;
     j->queued -= size;
-    j->samples[j->stats.groups++ % FLUSH_SAMPLES] = took > UINT32_MAX ? UINT32_MAX : (uint32_t)took;
+    note_took(j, start);
     j->stats.records += count;
     j->room = j->current.size - j->offset;
     for (struct list *it = list_pop_front(&items); it != NULL; it = list_pop_front(&items))
         list_push_back(&j->written, it);
     j->writing = false;
-    (void)pthread_mutex_unlock(&j->lock);
-    j->config.wake(j->config.ctx);
-    (void)pthread_mutex_lock(&j->lock);
     return true;
 }
 
@@ -398,9 +418,16 @@ static void *writer_main(void *arg)
     struct journal *j = arg;
     (void)pthread_mutex_lock(&j->lock);
     for (;;) {
+        if (j->writing) { /* the loop does */
+            (void)pthread_cond_wait(&j->work, &j->lock);
+            continue;
+        }
         if (!list_empty(&j->queue)) {
             if (!write_some(j))
                 break;
+            (void)pthread_mutex_unlock(&j->lock);
+            j->config.wake(j->config.ctx);
+            (void)pthread_mutex_lock(&j->lock);
             continue;
         }
         if (j->marked && j->stop)
@@ -411,15 +438,19 @@ static void *writer_main(void *arg)
         }
         if (!j->stop && wait_ms(&j->work, &j->lock, IDLE_MARK_MS) != ETIMEDOUT)
             continue;
-        if (!list_empty(&j->queue))
+        bool idle = j->stop || now_us() - j->wrote_at >= IDLE_MARK_MS * 1000;
+        if (!list_empty(&j->queue) || j->writing || !idle)
             continue;
         if (j->no_space && j->next.generation == 0) {
             j->marked = true; /* what room is left is for votes */
             continue;
         }
+        j->marking = true;
         (void)pthread_mutex_unlock(&j->lock);
         write_mark(j);
         (void)pthread_mutex_lock(&j->lock);
+        j->marking = false;
+        j->room = j->current.size - j->offset;
     }
     (void)pthread_mutex_unlock(&j->lock);
     return NULL;
@@ -434,6 +465,7 @@ static struct journal *journal_new(const struct journal_config *config)
     j->config = *config;
     j->config.dir = j->dir;
     j->current.fd = -1;
+    j->next_pause = HERE_PAUSE_MIN;
     list_init(&j->queue);
     list_init(&j->written);
     list_init(&j->pending);
@@ -570,8 +602,37 @@ void journal_kick(struct journal *j)
         j->queued += item_size(list_entry(it, struct journal_item, link));
         list_push_back(&j->queue, it);
     }
-    (void)pthread_cond_signal(&j->work);
     (void)pthread_mutex_unlock(&j->lock);
+    if (!j->config.started)
+        (void)pthread_cond_signal(&j->work); /* after it: who wakes up must not find it locked */
+}
+
+/* With the lock. What rolls needs a segment that may have to be made first, and blocks to be synced
+ * may be many. */
+static bool may_write_here(const struct journal *j)
+{
+    if (j->writing || j->marking || j->stop || j->pause > 0 || j->queued > HERE_BYTES_MAX ||
+        align_up(GROUP_HEADER_SIZE + (uint32_t)j->queued, GROUP_ALIGN) > j->room)
+        return false;
+    list_each(it, &j->queue) {
+        const struct journal_item *item = list_entry(it, struct journal_item, link);
+        if (item->roll || item->sync_first)
+            return false;
+    }
+    return true;
+}
+
+bool journal_start(struct journal *j)
+{
+    (void)pthread_mutex_lock(&j->lock);
+    bool some = !list_empty(&j->queue), here = some && may_write_here(j), asleep = j->marked;
+    if (here)
+        (void)write_some(j); /* there is room */
+    (void)pthread_mutex_unlock(&j->lock);
+    /* After this one the thread is to close the chain when nothing follows. */
+    if (some && (!here || asleep))
+        (void)pthread_cond_signal(&j->work);
+    return here;
 }
 
 void journal_poll(struct journal *j)

@@ -90,6 +90,7 @@ struct journal_config {
     bool recycle;            /* keep released segments as spares; else delete (RULES S5) */
     void (*wake)(void *ctx); /* completions are waiting; called on the journal's thread */
     int (*sync)(void *ctx, void *sync_first); /* journal's thread: make it durable; 0 or -errno */
+    bool started; /* nothing is written before journal_start: the loop may do it itself */
     void *ctx;
 };
 
@@ -125,6 +126,9 @@ void journal_free(struct journal *j); /* after stop; NULL ok */
  * latest: one call that appends much makes one group. */
 void journal_append(struct journal *j, struct journal_item *item);
 void journal_kick(struct journal *j);
+/* With `started` in the config: begins with what was kicked. True: it is durable by now, written by
+ * the caller's own thread, since there was little of it and the disk was fast lately. */
+bool journal_start(struct journal *j);
 /* Runs `done` of what became durable. */
 void journal_poll(struct journal *j);
 /* True while items are queued or being written, or completions wait for journal_poll. */

@@ -314,9 +314,8 @@ static void flush(struct link *l)
     }
 }
 
-static void on_prepare(uv_prepare_t *prepare)
+void link_hub_flush(struct link_hub *hub)
 {
-    struct link_hub *hub = prepare->data;
     for (struct list *it = hub->links.next; it != &hub->links;) {
         struct link *l = list_entry(it, struct link, item);
         if (!l->cut)
@@ -324,6 +323,11 @@ static void on_prepare(uv_prepare_t *prepare)
         /* a link that closes may take others with it: begin anew */
         it = l->state == LINK_CLOSED ? hub->links.next : it->next;
     }
+}
+
+static void on_prepare(uv_prepare_t *prepare)
+{
+    link_hub_flush(prepare->data);
 }
 
 /* ---- receiving ------------------------------------------------------------------------------- */

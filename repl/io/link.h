@@ -35,6 +35,8 @@ struct link_callbacks {
 /* `self` and `callbacks` are copied. */
 struct link_hub *link_hub_new(uv_loop_t *loop, const struct hello *self,
                               const struct link_callbacks *callbacks);
+/* Sends what is queued, as the loop does by itself before it waits. */
+void link_hub_flush(struct link_hub *hub);
 /* Closes everything without calling back; freed once the loop has run its close callbacks. */
 void link_hub_close(struct link_hub *hub);
 

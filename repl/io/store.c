@@ -374,6 +374,11 @@ void store_poll(struct store *s)
     journal_kick(s->journal); /* records that completions asked for */
 }
 
+bool store_start(struct store *s)
+{
+    return s->config.started && journal_start(s->journal);
+}
+
 /* False: what is left waits for space that is not there. */
 static bool drain(struct store *s, bool give_up)
 {
@@ -381,6 +386,7 @@ static bool drain(struct store *s, bool give_up)
     journal_kick(s->journal);
     while (pool_busy(s->pool) || journal_busy(s->journal) || !list_empty(&s->soon)) {
         store_poll(s);
+        (void)store_start(s);
         if (give_up && !pool_busy(s->pool) && list_empty(&s->soon) && journal_stuck(s->journal))
             return false;
         (void)nanosleep(&pause, NULL); /* tests and shutdown only: nobody waits for a wakeup here */

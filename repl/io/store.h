@@ -49,6 +49,7 @@ struct store_config {
      * needed; uv_async_send fits. NULL: the owner polls by itself. */
     void (*wake)(void *ctx);
     void *wake_ctx;
+    bool started; /* the owner calls store_start() when a turn is over */
 
     /* 0: the default behind each. */
     uint32_t log_segment_size;   /* 16 MiB on copies, 1 MiB on witnesses; multiple of 4096 */
@@ -98,6 +99,10 @@ void store_close(struct store *s);
 
 /* Runs completions. Call it after `wake`. */
 void store_poll(struct store *s);
+/* With `started` in the config: what was asked for since goes to the log now. True: it is durable
+ * already, and store_poll() tells. Takes as long as a small write to a disk that was fast lately.
+ */
+bool store_start(struct store *s);
 
 /* Blocks until everything started so far is done and reported: tests and shutdown. */
 void store_drain(struct store *s);

@@ -317,6 +317,7 @@ int store_recover(struct store *s, bool create, char *error, size_t error_size)
                                 .recycle = s->config.kind == STORE_COPY,
                                 .wake = s->config.wake ? s->config.wake : store_wake_nobody,
                                 .sync = sync_blocks,
+                                .started = s->config.started,
                                 .ctx = s->config.wake_ctx};
     memcpy(jc.cluster, s->config.cluster, sizeof jc.cluster);
     s->control.kv_generation = 1;

@@ -174,6 +174,7 @@ static int run_process(struct node_config *config)
                              .wake = host_wake,
                              .wake_at = host_wake_at,
                              .store_ready = host_store_ready,
+                             .writes_log = true,
                              .ended = host_ended,
                              .fall = host_fall};
     (void)signal(SIGPIPE, SIG_IGN);

@@ -69,6 +69,11 @@ struct link_hub *link_hub_new(uv_loop_t *loop, const struct hello *self,
     return (struct link_hub *)world; /* never looked into */
 }
 
+void link_hub_flush(struct link_hub *hub)
+{
+    (void)hub;
+}
+
 void link_hub_close(struct link_hub *hub)
 {
     (void)hub;
