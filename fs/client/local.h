@@ -11,7 +11,8 @@
 
 #define QUEUE_MAX     4096u         /* operations not committed yet; who comes then waits */
 #define QUEUE_WINDOW  256u          /* of them sent and not answered */
-#define QUEUE_DELAY   (2 * TIME_MS) /* so that one message carries several */
+#define QUEUE_DELAY   (4 * TIME_MS) /* nobody waits: many go at once, and take one flush ... */
+#define QUEUE_BATCH   64u           /* ... but no more than so many wait for others to come */
 #define INODES_WANTED 4096u         /* numbers asked for at once */
 #define DIR_BAN       (2 * TIME_S)  /* asked back by another mount: not taken again for so long */
 #define DIR_IDLE      (30 * TIME_S) /* then it is given back before anybody asks */

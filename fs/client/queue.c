@@ -220,9 +220,10 @@ uint64_t queue_add(struct client *c, struct rpc *r, struct inode *const *touched
     }
     list_push_back(&c->queued, &e->link);
     c->queued_count++;
-    if (c->queued_count == 1 && !timer_running(&c->queue_timer)) {
+    if (!timer_running(&c->queue_timer)) {
         timer_set(c, TIMER_QUEUE, &c->queue_timer, c->now + QUEUE_DELAY, on_queue_timer);
-    } else {
+    } else if (c->queued_count - c->queue_sent >= QUEUE_BATCH) {
+        timer_clear(&c->queue_timer);
         queue_pump(c);
     }
     return e->q;

@@ -29,7 +29,7 @@ struct world {
     struct journal *journal;
     struct journal_control control;
     char error[256];
-    bool recycle, started; /* the config's */
+    bool recycle, started;       /* the config's */
     vec_of(struct seen) written; /* reported as durable */
     vec_of(struct seen) found;   /* by the scan of the last opening */
     uint32_t next;
