@@ -272,6 +272,26 @@ START_TEST(times_are_newer_than_what_a_read_tells)
 }
 END_TEST
 
+START_TEST(changes_of_what_has_no_name_are_the_leaders)
+{
+    /* Goal: who holds the last name's file open may change it, but not ahead of the log: the file
+     * ends with its last close, and a change that comes behind that would be refused, and with it
+     * all that was done after (tests/posix, data.unlinked_fifo). */
+    struct file f = make("a");
+    uint64_t session = client_stats(w.mounts[0].client, w.now).session;
+    ck_assert_int_eq(world_do(&w, 0, op_named(CLIENT_UNLINK, "a"))->err, 0);
+    uint64_t id = world_start(&w, 0, op_chmod(f.ino, 0600));
+    ck_assert(!answered(id));
+    world_pass(&w, 50 * TIME_MS);
+    ck_assert_int_eq(world_find(&w, 0, id)->err, 0);
+    ck_assert_int_eq(world_do(&w, 0, op_of(CLIENT_RELEASE, f))->err, 0);
+    (void)make("b");
+    world_pass(&w, 2 * TIME_S);
+    ck_assert_uint_ne(looked_up(home, "b"), 0);
+    ck_assert_uint_eq(client_stats(w.mounts[0].client, w.now).session, session);
+}
+END_TEST
+
 START_TEST(removed_directory_that_is_open)
 {
     /* Goal: fstat(2) of a directory that was removed here goes on, whatever the log knows. */
@@ -915,6 +935,7 @@ int main(void)
     tcase_add_test(t, sent_in_order);
     tcase_add_test(t, nothing_looks_different_afterwards);
     tcase_add_test(t, times_are_newer_than_what_a_read_tells);
+    tcase_add_test(t, changes_of_what_has_no_name_are_the_leaders);
     tcase_add_test(t, removed_directory_that_is_open);
     tcase_add_test(t, minimal_acl_is_a_mode);
     tcase_add_test(t, more_than_a_mode_is_the_leaders);
