@@ -128,7 +128,8 @@ class Mix:
         os.unlink(self.old())
 
     def rmdir(self):
-        os.rmdir(self.random.choice(self.folders))
+        folder = self.random.choice(self.folders)
+        os.rmdir(folder if folder != self.root else self.old())  # the tree itself may be empty when all begin
 
     def write(self):
         self.with_file(os.O_WRONLY, lambda fd: os.pwrite(fd, self.some(), self.random.randrange(SIZE_MAX)))
