@@ -34,7 +34,7 @@
 #define LEADER_SILENCE  (300 * TIME_MS)
 #define PUT_PATIENCE    (20 * TIME_MS) /* RULES B5: then the leader pushes the bytes itself */
 #define COMMIT_DELAY    (1 * TIME_S)   /* RULES B9 */
-#define COMMIT_BYTES    (16u << 20)
+#define COMMIT_BYTES    (4u << 20)
 #define WALK_AGAIN      TIME_S /* how long the next try of a call that met ESTALE may take */
 #define LEASE_HOLD_MIN  (10 * TIME_MS)  /* RULES L1 */
 #define LEASE_HOLD_READ (1 * TIME_S)    /* ... while the first write reads the rest of its page */
