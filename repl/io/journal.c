@@ -418,8 +418,8 @@ static void *writer_main(void *arg)
     struct journal *j = arg;
     (void)pthread_mutex_lock(&j->lock);
     for (;;) {
-        if (j->writing) { /* the loop does */
-            (void)pthread_cond_wait(&j->work, &j->lock);
+        if (j->writing) { /* the loop does, and signals nobody; a mark may be due behind it */
+            (void)wait_ms(&j->work, &j->lock, IDLE_MARK_MS);
             continue;
         }
         if (!list_empty(&j->queue)) {
