@@ -5,6 +5,7 @@
 All processes use the same few names, so most calls meet what another has just made, moved or removed. Which errno a call then
 gives is chance; that it gives one of those that POSIX has for a lost race is not. Prints what each kind of call gave, as JSON.
 """
+import contextlib
 import ctypes
 import errno
 import json
@@ -19,9 +20,10 @@ AT_SYMLINK_FOLLOW = 0x400
 FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE = 1, 2, 16
 NAMES, DEPTH = 12, 4  # per directory; of directories
 SIZE_MAX = 300_000
-# Lost races, and calls on what is no directory, no file, not empty, or a full fifo. Anything else (EIO, ESTALE, ETIMEDOUT) is wrong.
+# Lost races, and calls on what is no directory, no file, not empty, a full fifo or one whose reader has left (EPIPE).
+# Anything else (EIO, ESTALE, ETIMEDOUT) is wrong.
 RACES = {errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY, errno.ELOOP, errno.EINVAL, errno.ENODATA,
-         errno.EBUSY, errno.ENXIO, errno.ESPIPE, errno.EPERM, errno.EOPNOTSUPP, errno.EAGAIN}
+         errno.EBUSY, errno.ENXIO, errno.ESPIPE, errno.EPERM, errno.EOPNOTSUPP, errno.EAGAIN, errno.EPIPE}
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -144,7 +146,8 @@ class Mix:
         def look(fd):
             size = os.fstat(fd).st_size
             if size > mmap.PAGESIZE:  # another may cut the file under us, which is SIGBUS, as everywhere: map, do not touch
-                mmap.mmap(fd, mmap.PAGESIZE, prot=mmap.PROT_READ).close()
+                with contextlib.suppress(ValueError):  # cut it between two looks: Python's own, before it maps, is the second
+                    mmap.mmap(fd, mmap.PAGESIZE, prot=mmap.PROT_READ).close()
         self.with_file(os.O_RDONLY, look)
 
     def truncate(self):
