@@ -12,7 +12,7 @@ from tests.lib.lab import TALLY, Lab, process, wait_until
 from tests.lib.tap import figure, main, test
 
 DEADLINE_S = 3  # the mounts' timeout= here, so that nobody waits for the 30 s of the default
-AT_ONCE_S = 1.5
+AT_ONCE_S = 2.5
 
 
 def timed(function):
