@@ -106,7 +106,7 @@ static bool wire_fault(enum sim_fault kind)
     else if (kind == FAULT_LOSS)
         net_loss(a, b, (uint32_t)PICK(1000, 10000, 50000));
     else if (kind == FAULT_REORDER)
-        net_reorder(a, b, (uint32_t)PICK(50000, 300000));
+        net_reorder(a, b, (uint32_t)PICK(300000, 1000000));
     else if (kind == FAULT_DUPLICATE)
         net_duplicate(a, b, (uint32_t)PICK(1000, 10000, 50000));
     else
