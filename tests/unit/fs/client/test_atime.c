@@ -4,59 +4,29 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "tests/unit/fs/client/world.h"
+#include "tests/unit/fs/client/forms.h"
 #include "tests/unit/lib/run.h"
 
 #define S_NS INT64_C(1000000000)
 
-static struct world w;
-
-static void setup(void)
-{
-    world_open(&w);
-    world_add_mount(&w, 0, CLIENT_LINEARIZABLE);
-    world_add_mount(&w, 1, CLIENT_LINEARIZABLE);
-}
-
-static void teardown(void)
-{
-    world_close(&w);
-}
-
 /* ---- short forms ----------------------------------------------------------------------------- */
 
-struct file {
-    uint64_t ino, fh;
-};
-
-static struct file create(int m, const char *name)
+static struct place create_full(int m, const char *name)
 {
-    const struct world_answer *a = world_do(&w, m,
-                                            (struct client_op){.kind = CLIENT_MAKE,
-                                                               .parent = WORLD_ROOT,
-                                                               .name = name,
-                                                               .mode = S_IFREG | 0644,
-                                                               .open = true,
-                                                               .flags = O_RDWR | O_CREAT});
-    ck_assert_int_eq(a->err, 0);
-    struct file f = {a->attr.ino, a->fh};
-    struct client_op op = {.kind = CLIENT_WRITE, .ino = f.ino, .fh = f.fh, .size = 4};
-    op.data = blob_copy("data", 4);
-    ck_assert_int_eq(world_do(&w, m, op)->err, 0);
-    ck_assert_int_eq(
-        world_do(&w, m, (struct client_op){.kind = CLIENT_FSYNC, .ino = f.ino, .fh = f.fh})->err,
-        0);
+    struct place f = create(m, name);
+    put_text(m, f, 0, "data");
+    ck_assert_int_eq(simple(m, CLIENT_FSYNC, f), 0);
     return f;
 }
 
-static void get(int m, struct file f, uint32_t flags)
+static void get(int m, struct place f, uint32_t flags)
 {
     struct client_op op = {
         .kind = CLIENT_READ, .ino = f.ino, .fh = f.fh, .flags = flags, .size = 4096};
     ck_assert_int_eq(world_do(&w, m, op)->err, 0);
 }
 
-static struct Fs__Attr attr(int m, struct file f)
+static struct Fs__Attr attr(int m, struct place f)
 {
     const struct world_answer *a =
         world_do(&w, m, (struct client_op){.kind = CLIENT_GETATTR, .ino = f.ino});
@@ -64,7 +34,7 @@ static struct Fs__Attr attr(int m, struct file f)
     return a->attr;
 }
 
-static void set_atime(int m, struct file f, int64_t atime)
+static void set_atime(int m, struct place f, int64_t atime)
 {
     struct client_op op = {
         .kind = CLIENT_SETATTR, .ino = f.ino, .set = FS_SETATTR_ATIME, .atime = atime};
@@ -72,7 +42,7 @@ static void set_atime(int m, struct file f, int64_t atime)
 }
 
 /* As every copy has it. */
-static int64_t told(struct file f)
+static int64_t told(struct place f)
 {
     struct Fs__Attr a = FS__ATTR__INIT;
     ck_assert_int_eq(fs_get_attr(w.state, f.ino, &a), 0);
@@ -85,7 +55,7 @@ START_TEST(read_here_told_later)
 {
     /* Goal: a read takes no message and recalls nobody; half a minute later all know of
      * it, without having lost what they had cached. */
-    struct file f = create(0, "a");
+    struct place f = create_full(0, "a");
     ck_assert_int_le(attr(1, f).atime, attr(1, f).mtime); /* cached there from now on */
     world_pass(&w, 1 * TIME_S);
     uint64_t index = w.last_index;
@@ -111,7 +81,7 @@ END_TEST
 
 START_TEST(read_again_after_a_change_or_a_day)
 {
-    struct file f = create(0, "a");
+    struct place f = create_full(0, "a");
     get(0, f, 0);
     int64_t first = attr(0, f).atime;
     world_pass(&w, 1 * TIME_S);
@@ -136,7 +106,7 @@ END_TEST
 START_TEST(set_by_hand_stands)
 {
     /* Goal: what was read before a time was set by hand, here or elsewhere, does not change it. */
-    struct file f = create(0, "a"), g = create(0, "b");
+    struct place f = create_full(0, "a"), g = create_full(0, "b");
     get(0, f, 0);
     set_atime(0, f, 5);
     get(0, g, 0);
@@ -155,11 +125,11 @@ END_TEST
 START_TEST(many_in_one_message)
 {
     enum { FILES = FS_ATIMES_MAX + 10 };
-    static struct file files[FILES];
+    static struct place files[FILES];
     char name[16];
     for (int i = 0; i < FILES; i++) {
         (void)snprintf(name, sizeof name, "f%d", i);
-        files[i] = create(0, name);
+        files[i] = create_full(0, name);
     }
     world_pass(&w, 5 * TIME_S); /* leases are back */
     uint64_t index = w.last_index;
@@ -174,7 +144,7 @@ END_TEST
 
 START_TEST(told_before_it_stops)
 {
-    struct file f = create(0, "a");
+    struct place f = create_full(0, "a");
     get(0, f, 0);
     int64_t first = attr(0, f).atime;
     world_stop(&w, 0);
@@ -186,7 +156,7 @@ END_TEST
 
 START_TEST(kept_over_a_lost_session)
 {
-    struct file f = create(0, "a");
+    struct place f = create_full(0, "a");
     get(0, f, 0);
     int64_t first = attr(0, f).atime;
     world_end_session(&w, client_stats(w.mounts[0].client, w.now).session);
@@ -197,7 +167,7 @@ END_TEST
 
 START_TEST(gone_before_it_is_told)
 {
-    struct file f = create(0, "a");
+    struct place f = create_full(0, "a");
     get(0, f, 0);
     ck_assert_int_eq(
         world_do(&w, 0, (struct client_op){.kind = CLIENT_RELEASE, .ino = f.ino, .fh = f.fh})->err,
@@ -216,7 +186,7 @@ int main(void)
 {
     Suite *suite = suite_create("client atime");
     TCase *t = tcase_create("reads");
-    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_checked_fixture(t, two_mounts, no_mounts);
     tcase_add_test(t, read_here_told_later);
     tcase_add_test(t, read_again_after_a_change_or_a_day);
     tcase_add_test(t, set_by_hand_stands);

@@ -5,57 +5,13 @@
 #include <sys/stat.h>
 
 #include "fs/client/buffer.h"
-#include "tests/unit/fs/client/world.h"
+#include "tests/unit/fs/client/forms.h"
 #include "tests/unit/lib/run.h"
-
-static struct world w;
-
-static void setup(void)
-{
-    world_open(&w);
-    world_add_mount(&w, 0, CLIENT_LINEARIZABLE);
-    world_add_mount(&w, 1, CLIENT_LINEARIZABLE);
-}
-
-static void teardown(void)
-{
-    world_close(&w);
-}
 
 /* ---- short forms ----------------------------------------------------------------------------- */
 
-struct file {
-    uint64_t ino, fh;
-};
-
-static struct file create(int m, const char *name)
-{
-    const struct world_answer *a = world_do(&w, m,
-                                            (struct client_op){.kind = CLIENT_MAKE,
-                                                               .parent = WORLD_ROOT,
-                                                               .name = name,
-                                                               .mode = S_IFREG | 0644,
-                                                               .open = true,
-                                                               .flags = O_RDWR | O_CREAT});
-    ck_assert_int_eq(a->err, 0);
-    return (struct file){a->attr.ino, a->fh};
-}
-
-static struct file open_file(int m, uint64_t ino)
-{
-    const struct world_answer *a =
-        world_do(&w, m, (struct client_op){.kind = CLIENT_OPEN, .ino = ino, .flags = O_RDWR});
-    ck_assert_int_eq(a->err, 0);
-    return (struct file){ino, a->fh};
-}
-
-static struct client_op op_of(enum client_op_kind kind, struct file f)
-{
-    return (struct client_op){.kind = kind, .ino = f.ino, .fh = f.fh};
-}
-
 /* `pages` pages of `byte`, in one write. */
-static void write_pages(int m, struct file f, uint64_t first_page, uint32_t pages, int byte)
+static void write_pages(int m, struct place f, uint64_t first_page, uint32_t pages, int byte)
 {
     struct client_op op = op_of(CLIENT_WRITE, f);
     op.offset = first_page * 4096;
@@ -65,7 +21,7 @@ static void write_pages(int m, struct file f, uint64_t first_page, uint32_t page
     ck_assert_int_eq(world_do(&w, m, op)->err, 0);
 }
 
-static void sync_file(int m, struct file f)
+static void sync_file(int m, struct place f)
 {
     ck_assert_int_eq(world_do(&w, m, op_of(CLIENT_FSYNC, f))->err, 0);
 }
@@ -77,7 +33,7 @@ START_TEST(lowest_block_is_wanted)
     /* Goal: RULES B12: no block that a COMMIT names is below the lowest that it says is wanted. The
      * first page shares a block that is numbered when it is full or the last: behind the large
      * ones. */
-    struct file f = create(0, "a");
+    struct place f = create(0, "a");
     write_pages(0, f, 0, 1, 'a');
     write_pages(0, f, 1, 20, 'b');
     write_pages(0, f, 21, 20, 'c');
@@ -100,7 +56,7 @@ START_TEST(ends_with_commits_under_way)
 {
     /* Goal: a mount may end at any time: what it waits for is freed once. Sent and not answered,
      * not sent yet, and waiting for copies. */
-    struct file f = create(0, "a"), g = create(0, "b"), h = create(0, "c");
+    struct place f = create(0, "a"), g = create(0, "b"), h = create(0, "c");
     write_pages(0, f, 0, 1, 'a');
     write_pages(0, g, 0, 40, 'b');
     write_pages(0, h, 0, 1, 'c');
@@ -125,8 +81,8 @@ START_TEST(read_that_outlives_the_lease)
 {
     /* Goal: which pages a READ asks for, and how far the file goes, is as old as its bytes: here
      * its first copy is silent, and the lease is given back before the second is asked. */
-    struct file f = create(0, "a");
-    struct file g = open_file(1, f.ino);
+    struct place f = create(0, "a");
+    struct place g = open_file(1, f.ino);
     write_pages(0, f, 0, 2, 'a');
     sync_file(0, f);
     world_new_leader(&w, 2, true);
@@ -155,7 +111,7 @@ START_TEST(a_synced_append_is_committed)
     /* Goal: Linux sends no FSYNC behind a write that it hands over directly, as all of a descriptor
      * with O_APPEND: with O_DSYNC it is answered when it is committed; and told once when it is
      * lost. */
-    struct file f = create(0, "a");
+    struct place f = create(0, "a");
     for (int lose = 0; lose < 2; lose++) {
         struct client_op op = op_of(CLIENT_WRITE, f);
         op.flags = O_WRONLY | O_APPEND | O_DSYNC;
@@ -182,7 +138,7 @@ END_TEST
 /* ---- parts of pages -------------------------------------------------------------------------- */
 
 /* A write of some bytes within the first page. */
-static uint64_t start_small_write(int m, struct file f)
+static uint64_t start_small_write(int m, struct place f)
 {
     struct client_op op = op_of(CLIENT_WRITE, f);
     op.offset = 10;
@@ -204,8 +160,8 @@ START_TEST(lease_stays_while_the_page_is_read)
     /* Goal: what is read under one lease is void under the next, so two mounts that write parts of
      * a page could take the lease from one another for ever (tally-sim --seed 5095). Here the first
      * copy is silent, and the other mount wants the lease meanwhile. */
-    struct file f = create(0, "a");
-    struct file g = open_file(1, f.ino);
+    struct place f = create(0, "a");
+    struct place g = open_file(1, f.ino);
     write_pages(0, f, 0, 1, 'a');
     sync_file(0, f);
     world_new_leader(&w, 2, true);
@@ -231,8 +187,8 @@ END_TEST
 START_TEST(lease_does_not_stay_for_ever)
 {
     /* Goal: the same while no copy answers: the other mount waits for a second, no longer. */
-    struct file f = create(0, "a");
-    struct file g = open_file(1, f.ino);
+    struct place f = create(0, "a");
+    struct place g = open_file(1, f.ino);
     write_pages(0, f, 0, 1, 'a');
     sync_file(0, f);
     w.no_reads = true;
@@ -256,7 +212,7 @@ END_TEST
 /* ---- holes ----------------------------------------------------------------------------------- */
 
 /* SEEK_DATA or SEEK_HOLE from `page`; UINT64_MAX: ENXIO. */
-static uint64_t seek(int m, struct file f, bool hole, uint64_t page)
+static uint64_t seek(int m, struct place f, bool hole, uint64_t page)
 {
     struct client_op op = op_of(CLIENT_SEEK, f);
     op.offset = page * 4096;
@@ -269,7 +225,7 @@ static uint64_t seek(int m, struct file f, bool hole, uint64_t page)
     return a->offset / 4096;
 }
 
-static uint64_t pages_of(int m, struct file f)
+static uint64_t pages_of(int m, struct place f)
 {
     const struct world_answer *a = world_do(&w, m, op_of(CLIENT_GETATTR, f));
     ck_assert_int_eq(a->err, 0);
@@ -280,13 +236,13 @@ START_TEST(seeks_see_what_is_buffered)
 {
     /* Goal: pages that are dirty or on their way count as data, here and, recalled, at the other
      * mount; holes between them are found though nobody asks the map twice for nothing. */
-    struct file f = create(0, "a");
-    struct file g = open_file(1, f.ino);
+    struct place f = create(0, "a");
+    struct place g = open_file(1, f.ino);
     write_pages(0, f, 10, 2, 'a');
     sync_file(0, f);
     write_pages(0, f, 20, 1, 'b');
     for (int m = 0; m < 2; m++) {
-        struct file h = m == 0 ? f : g;
+        struct place h = m == 0 ? f : g;
         ck_assert_uint_eq(seek(m, h, false, 0), 10);
         ck_assert_uint_eq(seek(m, h, false, 11), 11);
         ck_assert_uint_eq(seek(m, h, true, 0), 0);
@@ -304,7 +260,7 @@ START_TEST(blocks_of_a_sparse_file)
 {
     /* Goal: st_blocks before a commit: new pages count at once, those written over do not when the
      * file has no hole, and what is cut off is gone. */
-    struct file f = create(0, "a");
+    struct place f = create(0, "a");
     write_pages(0, f, 0, 4, 'a');
     ck_assert_uint_eq(pages_of(0, f), 4);
     sync_file(0, f);
@@ -323,7 +279,7 @@ START_TEST(blocks_of_a_sparse_file)
 END_TEST
 
 /* fallocate(2) of bytes. */
-static int allocate(int m, struct file f, uint32_t mode, uint64_t offset, uint64_t size)
+static int allocate(int m, struct place f, uint32_t mode, uint64_t offset, uint64_t size)
 {
     struct client_op op = op_of(CLIENT_ALLOCATE, f);
     op.flags = mode;
@@ -332,7 +288,7 @@ static int allocate(int m, struct file f, uint32_t mode, uint64_t offset, uint64
     return world_do(&w, m, op)->err;
 }
 
-static void check_bytes(int m, struct file f, const uint8_t *want, uint64_t size)
+static void check_bytes(int m, struct place f, const uint8_t *want, uint64_t size)
 {
     struct client_op op = op_of(CLIENT_READ, f);
     op.size = size + 8192;
@@ -349,8 +305,8 @@ START_TEST(holes_over_dirty_pages)
     /* Goal: whatever is dirty, on its way or committed, zeros take the place of the bytes of the
      * range and of no others; whole pages become holes; a write after it counts. */
     uint8_t want[10 * 4096];
-    struct file f = create(0, "a");
-    struct file g = open_file(1, f.ino);
+    struct place f = create(0, "a");
+    struct place g = open_file(1, f.ino);
     memset(want, 'a', sizeof want);
     write_pages(0, f, 0, 10, 'a');
     sync_file(0, f);
@@ -382,7 +338,7 @@ END_TEST
 START_TEST(zeros_may_extend)
 {
     uint8_t want[3 * 4096] = {0};
-    struct file f = create(0, "a");
+    struct place f = create(0, "a");
     write_pages(0, f, 0, 1, 'a');
     memset(want, 'a', 4096);
     ck_assert_int_eq(allocate(0, f, ZERO | FALLOC_FL_KEEP_SIZE, 2000, 8192), 0);
@@ -404,7 +360,7 @@ START_TEST(allocation_looks_at_the_space)
 {
     /* Goal: what cannot be there is refused, whatever the mode says of the size; what is there
      * already needs nothing. And what no file system does, or the kernel keeps away, is refused. */
-    struct file f = create(0, "a");
+    struct place f = create(0, "a");
     write_pages(0, f, 0, 4, 'a');
     ck_assert_int_eq(allocate(0, f, 0, 0, UINT64_C(1) << 40), ENOSPC);
     ck_assert_int_eq(allocate(0, f, FALLOC_FL_KEEP_SIZE, 8192, UINT64_C(1) << 40), ENOSPC);
@@ -422,7 +378,7 @@ START_TEST(a_hole_after_loss)
 {
     /* Goal: who waits for a hole's commit is told when it is lost with the session; and the next
      * fsync, once, though a forked child, or who knows, has closed the descriptor before. */
-    struct file f = create(0, "a");
+    struct place f = create(0, "a");
     write_pages(0, f, 0, 4, 'a');
     sync_file(0, f);
     uint64_t session = client_stats(w.mounts[0].client, w.now).session;
@@ -453,7 +409,7 @@ END_TEST
 
 /* ---- by reference ---------------------------------------------------------------------------- */
 
-static struct client_op copy_of(struct file from, uint64_t offset, struct file to,
+static struct client_op copy_of(struct place from, uint64_t offset, struct place to,
                                 uint64_t to_offset, uint64_t size)
 {
     struct client_op op = op_of(CLIENT_COPY, from);
@@ -466,9 +422,9 @@ static struct client_op copy_of(struct file from, uint64_t offset, struct file t
 }
 
 /* A file of `size` bytes that are nowhere alike, dirty; `ret` holds them. */
-static struct file make_bytes(int m, const char *name, uint8_t *ret, uint32_t size)
+static struct place make_bytes(int m, const char *name, uint8_t *ret, uint32_t size)
 {
-    struct file f = create(m, name);
+    struct place f = create(m, name);
     struct client_op op = op_of(CLIENT_WRITE, f);
     op.size = size;
     op.data = blob_new(size);
@@ -484,12 +440,12 @@ START_TEST(a_whole_file_by_reference)
     /* Goal: pages that are dirty, here or at the other mount, are committed first; then no byte is
      * sent, whatever the last page holds; each file goes its own way afterwards. */
     uint8_t want[10 * 4096 + 100];
-    struct file f = make_bytes(0, "a", want, sizeof want);
-    struct file g = create(1, "b"), far = open_file(1, f.ino);
+    struct place f = make_bytes(0, "a", want, sizeof want);
+    struct place g = create(1, "b"), far = open_file(1, f.ino);
     ck_assert_uint_eq(world_do(&w, 1, copy_of(far, 0, g, 0, 1 << 30))->written, sizeof want);
     check_bytes(1, g, want, sizeof want);
     ck_assert_uint_eq(fs_state_totals(w.state).blocks, 1);
-    struct file h = create(0, "c");
+    struct place h = create(0, "c");
     unsigned puts = w.mounts[0].puts, commits = w.commits_seen;
     ck_assert_uint_eq(world_do(&w, 0, copy_of(f, 4096, h, 8192, sizeof want - 4096))->written,
                       sizeof want - 4096);
@@ -513,8 +469,8 @@ START_TEST(borders_are_copied)
     /* Goal: head and tail that are parts of pages go by bytes, with what lies around them; all of
      * it is in one answer. The same within one file. */
     static uint8_t from[40 * 4096], to[40 * 4096];
-    struct file f = make_bytes(0, "a", from, sizeof from);
-    struct file g = make_bytes(0, "b", to, sizeof to);
+    struct place f = make_bytes(0, "a", from, sizeof from);
+    struct place g = make_bytes(0, "b", to, sizeof to);
     uint64_t at = 3 * 4096 + 1000, size = 5 * 4096 + 500;
     ck_assert_uint_eq(world_do(&w, 0, copy_of(f, at, g, at + 8192, size))->written, size);
     memcpy(to + at + 8192, from + at, size);
@@ -533,8 +489,8 @@ END_TEST
 START_TEST(copies_that_are_none)
 {
     uint8_t want[3 * 4096];
-    struct file f = make_bytes(0, "a", want, sizeof want);
-    struct file g = create(0, "b");
+    struct place f = make_bytes(0, "a", want, sizeof want);
+    struct place g = create(0, "b");
     ck_assert_int_eq(world_do(&w, 0, copy_of(f, 0, g, 1, 4096))->err, EOPNOTSUPP);
     ck_assert_int_eq(world_do(&w, 0, copy_of(f, 0, f, 4096, 8192))->err, EINVAL);
     ck_assert_int_eq(world_do(&w, 0, copy_of(f, 0, g, (uint64_t)INT64_MAX - 4095, 8192))->err,
@@ -559,8 +515,8 @@ START_TEST(a_source_that_changes)
     /* Goal: RULES B12: a reference to what the source is not any more is refused, and the copy is
      * of what it has become; its end, too, which was in the middle of a page. */
     uint8_t want[2 * 4096 + 100];
-    struct file f = make_bytes(1, "a", want, 2 * 4096 + 50);
-    struct file g = create(1, "b"), near = open_file(0, f.ino), to = open_file(0, g.ino);
+    struct place f = make_bytes(1, "a", want, 2 * 4096 + 50);
+    struct place g = create(1, "b"), near = open_file(0, f.ino), to = open_file(0, g.ino);
     (void)world_do(&w, 0, op_of(CLIENT_GETATTR, near));
     uint64_t copy = start_referring(0, copy_of(near, 0, to, 0, 1 << 20)); /* asks for the lease */
     struct client_op op = op_of(CLIENT_WRITE, f);
@@ -601,8 +557,8 @@ START_TEST(writes_wait_for_a_reference)
     /* Goal: what comes while a reference is on its way is done on top of it: a write of a part of a
      * page, a truncate, and times, also when the caller of the copy is gone. */
     uint8_t want[4 * 4096];
-    struct file f = make_bytes(0, "a", want, sizeof want);
-    struct file g = create(0, "b");
+    struct place f = make_bytes(0, "a", want, sizeof want);
+    struct place g = create(0, "b");
     write_pages(0, g, 0, 4, 'g');
     sync_file(0, f);
     sync_file(0, g);
@@ -637,11 +593,11 @@ START_TEST(a_reference_over_an_election)
 {
     /* Goal: sent again to the next leader it is done once, and lost with the session it is told. */
     uint8_t want[4 * 4096];
-    struct file f = make_bytes(0, "a", want, sizeof want);
-    struct file g = create(0, "b"), h = create(0, "c");
+    struct place f = make_bytes(0, "a", want, sizeof want);
+    struct place g = create(0, "b"), h = create(0, "c");
     sync_file(0, f);
     for (int keep = 0; keep < 2; keep++) {
-        struct file to = keep ? h : g;
+        struct place to = keep ? h : g;
         uint64_t copy = start_referring(0, copy_of(f, 0, to, 0, sizeof want));
         ck_assert_uint_ge(w.pending.count, 1);
         w.no_commit = false;
@@ -777,7 +733,7 @@ START_TEST(second_walk_finds_it_still_there)
 {
     /* Goal: Linux walks a path once more after ESTALE and not again. What that walk finds is kept
      * for the open that follows, also when its name is taken away in between; and no longer. */
-    struct file old = create(0, "a"), new = create(0, "b");
+    struct place old = create(0, "a"), new = create(0, "b");
     ck_assert_int_eq(world_do(&w, 0, op_of(CLIENT_RELEASE, old))->err, 0);
     ck_assert_int_eq(world_do(&w, 0, op_of(CLIENT_RELEASE, new))->err, 0);
     ck_assert_int_eq(look_up(1, "a")->err, 0);
@@ -787,12 +743,12 @@ START_TEST(second_walk_finds_it_still_there)
     ck_assert_int_eq(look_up(1, "b")->err, 0);
     ck_assert_int_eq(remove_name(0, "b"), 0);
     ck_assert(exists(new.ino));
-    struct file f = open_file(1, new.ino);
+    struct place f = open_file(1, new.ino);
     ck_assert_int_eq(world_do(&w, 1, op_of(CLIENT_RELEASE, f))->err, 0);
     world_settle(&w);
     ck_assert(!exists(new.ino));
 
-    struct file last = create(0, "c");
+    struct place last = create(0, "c");
     ck_assert_int_eq(world_do(&w, 0, op_of(CLIENT_RELEASE, last))->err, 0);
     open.ino = old.ino;
     ck_assert_int_eq(world_do(&w, 1, open)->err, ESTALE);
@@ -845,7 +801,7 @@ int main(void)
 {
     Suite *suite = suite_create("client data");
     TCase *t = tcase_create("all");
-    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_checked_fixture(t, two_mounts, no_mounts);
     tcase_add_test(t, lowest_block_is_wanted);
     tcase_add_test(t, ends_with_commits_under_way);
     tcase_add_test(t, read_that_outlives_the_lease);

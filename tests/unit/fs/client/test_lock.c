@@ -4,48 +4,19 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "tests/unit/fs/client/world.h"
+#include "tests/unit/fs/client/forms.h"
 #include "tests/unit/lib/run.h"
 
-static struct world w;
-
-struct file {
-    uint64_t ino, fh;
-};
-
-static struct file f, g; /* one file, open at both mounts */
-
-static struct file open_file(int m, uint64_t ino)
-{
-    const struct world_answer *a =
-        world_do(&w, m, (struct client_op){.kind = CLIENT_OPEN, .ino = ino, .flags = O_RDWR});
-    ck_assert_int_eq(a->err, 0);
-    return (struct file){ino, a->fh};
-}
+static struct place f, g; /* one file, open at both mounts */
 
 static void setup(void)
 {
-    world_open(&w);
-    world_add_mount(&w, 0, CLIENT_LINEARIZABLE);
-    world_add_mount(&w, 1, CLIENT_LINEARIZABLE);
-    const struct world_answer *a = world_do(&w, 0,
-                                            (struct client_op){.kind = CLIENT_MAKE,
-                                                               .parent = WORLD_ROOT,
-                                                               .name = "f",
-                                                               .mode = S_IFREG | 0644,
-                                                               .open = true,
-                                                               .flags = O_RDWR | O_CREAT});
-    ck_assert_int_eq(a->err, 0);
-    f = (struct file){a->attr.ino, a->fh};
+    two_mounts();
+    f = create(0, "f");
     g = open_file(1, f.ino);
 }
 
-static void teardown(void)
-{
-    world_close(&w);
-}
-
-static struct client_op lock_op(struct file at, uint64_t owner, enum client_lock_type type,
+static struct client_op lock_op(struct place at, uint64_t owner, enum client_lock_type type,
                                 bool wait)
 {
     return (struct client_op){
@@ -55,23 +26,16 @@ static struct client_op lock_op(struct file at, uint64_t owner, enum client_lock
         .lock = {.owner = owner, .last = 99, .type = type, .wait = wait, .pid = 7}};
 }
 
-static int lock(int m, struct file at, uint64_t owner, enum client_lock_type type)
+static int lock(int m, struct place at, uint64_t owner, enum client_lock_type type)
 {
     return world_do(&w, m, lock_op(at, owner, type, false))->err;
 }
 
-static int close_by(int m, struct file at, uint64_t owner)
+static int close_by(int m, struct place at, uint64_t owner)
 {
     return world_do(&w, m,
                     (struct client_op){
                         .kind = CLIENT_FLUSH, .ino = at.ino, .fh = at.fh, .lock = {.owner = owner}})
-        ->err;
-}
-
-static int read_by(int m, struct file at)
-{
-    return world_do(&w, m,
-                    (struct client_op){.kind = CLIENT_READ, .ino = at.ino, .fh = at.fh, .size = 10})
         ->err;
 }
 
@@ -107,7 +71,7 @@ END_TEST
 START_TEST(who_gave_up_stands_in_nobodys_way)
 {
     /* Goal: the leader forgets who does not wait any more; else this were a deadlock. */
-    struct file other = f;
+    struct place other = f;
     ck_assert_int_eq(lock(0, f, 1, CLIENT_LOCK_WRITE), 0);
     struct client_op second = lock_op(g, 1, CLIENT_LOCK_WRITE, false);
     second.lock.first = 200;
@@ -176,7 +140,7 @@ END_TEST
 
 START_TEST(a_session_that_ended_fails_its_descriptors)
 {
-    struct file unlocked = open_file(0, f.ino);
+    struct place unlocked = open_file(0, f.ino);
     ck_assert_int_eq(lock(0, f, 1, CLIENT_LOCK_WRITE), 0);
     ck_assert_int_eq(read_by(0, f), 0);
     w.mounts[0].silent = w.mounts[0].held = true;
@@ -229,11 +193,11 @@ START_TEST(a_follower_does_not_know_who_has_the_lock)
                                                                .mode = S_IFREG | 0644,
                                                                .open = true,
                                                                .flags = O_RDWR | O_CREAT});
-    f = (struct file){a->attr.ino, a->fh};
+    f = (struct place){a->attr.ino, a->fh};
     ck_assert_int_eq(close_by(0, f, 1), 0);
     world_pass(&w, 60 * TIME_S); /* the write lease goes back */
     g = open_file(1, f.ino);
-    struct file unlocked = open_file(0, f.ino);
+    struct place unlocked = open_file(0, f.ino);
     ck_assert_int_eq(lock(0, f, 1, CLIENT_LOCK_WRITE), 0);
     lose_the_lock();
     if (_i == 0)
@@ -277,7 +241,7 @@ int main(void)
 {
     Suite *suite = suite_create("client locks");
     TCase *t = tcase_create("all");
-    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_checked_fixture(t, setup, no_mounts);
     tcase_add_test(t, waits_until_it_is_free);
     tcase_add_test(t, waits_on_under_a_new_leader);
     tcase_add_test(t, who_gave_up_stands_in_nobodys_way);

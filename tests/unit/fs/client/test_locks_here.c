@@ -7,37 +7,10 @@
 
 #include "fs/client/internal.h"
 #include "repl/base/kv_txn.h"
-#include "tests/unit/fs/client/world.h"
+#include "tests/unit/fs/client/forms.h"
 #include "tests/unit/lib/run.h"
 
-static struct world w;
-
-struct place {
-    uint64_t ino, fh;
-};
-
 static struct place f; /* made at mount 0, which has its write lease */
-
-static struct place open_at(int m, uint64_t ino)
-{
-    const struct world_answer *a =
-        world_do(&w, m, (struct client_op){.kind = CLIENT_OPEN, .ino = ino, .flags = O_RDWR});
-    ck_assert_int_eq(a->err, 0);
-    return (struct place){ino, a->fh};
-}
-
-static struct place make_at(int m, const char *name)
-{
-    const struct world_answer *a = world_do(&w, m,
-                                            (struct client_op){.kind = CLIENT_MAKE,
-                                                               .parent = WORLD_ROOT,
-                                                               .name = name,
-                                                               .mode = S_IFREG | 0644,
-                                                               .open = true,
-                                                               .flags = O_RDWR | O_CREAT});
-    ck_assert_int_eq(a->err, 0);
-    return (struct place){a->attr.ino, a->fh};
-}
 
 static void start_with(enum client_consistency consistency, bool local_names)
 {
@@ -45,7 +18,7 @@ static void start_with(enum client_consistency consistency, bool local_names)
     w.local_names = local_names;
     world_add_mount(&w, 0, consistency);
     world_add_mount(&w, 1, consistency);
-    f = make_at(0, "f");
+    f = create(0, "f");
     world_pass(&w, 100 * TIME_MS); /* the session is renewed */
 }
 
@@ -57,11 +30,6 @@ static void start(enum client_consistency consistency)
 static void setup(void)
 {
     start(CLIENT_LINEARIZABLE);
-}
-
-static void teardown(void)
-{
-    world_close(&w);
 }
 
 static struct client_op range_op(struct place at, uint64_t owner, enum client_lock_type type,
@@ -100,13 +68,6 @@ static struct client_op close_op(struct place at, uint64_t owner)
 {
     return (struct client_op){
         .kind = CLIENT_FLUSH, .ino = at.ino, .fh = at.fh, .lock = {.owner = owner}};
-}
-
-static int read_by(int m, struct place at)
-{
-    return world_do(&w, m,
-                    (struct client_op){.kind = CLIENT_READ, .ino = at.ino, .fh = at.fh, .size = 10})
-        ->err;
 }
 
 static void write_by(int m, struct place at)
@@ -171,7 +132,7 @@ START_TEST(nor_when_there_is_nothing_left)
     ck_assert_int_eq(lock(0, f, 1, CLIENT_LOCK_WRITE), 0);
     ck_assert_int_eq(lock(0, f, 1, CLIENT_LOCK_NONE), 0);
     uint64_t before = w.last_index;
-    (void)open_at(1, f.ino); /* asks for the attributes, so the lease comes back */
+    (void)open_file(1, f.ino); /* asks for the attributes, so the lease comes back */
     ck_assert(!kept_here());
     ck_assert_uint_eq(w.last_index, before + 1);
     ck_assert_uint_eq(locks_in_log(), 0);
@@ -185,7 +146,7 @@ START_TEST(at_consistency_session_too)
     uint64_t before = w.last_index;
     ck_assert_int_eq(lock(0, f, 1, CLIENT_LOCK_WRITE), 0);
     ck_assert_uint_eq(w.last_index, before);
-    struct place g = open_at(1, f.ino);
+    struct place g = open_file(1, f.ino);
     ck_assert_int_eq(lock(1, g, 1, CLIENT_LOCK_READ), EAGAIN);
     ck_assert_int_eq(lock(0, f, 1, CLIENT_LOCK_NONE), 0);
     ck_assert_int_eq(lock(1, g, 1, CLIENT_LOCK_READ), 0);
@@ -199,7 +160,7 @@ START_TEST(of_a_file_that_was_made_under_a_directory_lease)
     ck_assert_int_eq(lock(0, f, 1, CLIENT_LOCK_WRITE), 0); /* waits until the file is in the log */
     ck_assert(kept_here());
     ck_assert_uint_eq(locks_in_log(), 0);
-    struct place g = open_at(1, f.ino);
+    struct place g = open_file(1, f.ino);
     ck_assert_int_eq(lock(1, g, 1, CLIENT_LOCK_READ), EAGAIN);
 }
 END_TEST
@@ -226,7 +187,7 @@ END_TEST
 
 START_TEST(another_mount_meets_them)
 {
-    struct place g = open_at(1, f.ino);
+    struct place g = open_file(1, f.ino);
     write_by(0, f); /* the lease again */
     ck_assert(kept_here());
     ck_assert_int_eq(lock(0, f, 1, CLIENT_LOCK_WRITE), 0);
@@ -245,7 +206,7 @@ END_TEST
 
 START_TEST(who_asks_is_told_of_them)
 {
-    struct place g = open_at(1, f.ino);
+    struct place g = open_file(1, f.ino);
     write_by(0, f);
     ck_assert_int_eq(lock(0, f, 1, CLIENT_LOCK_WRITE), 0);
     struct client_op ask = range_op(g, 1, CLIENT_LOCK_READ, 50, 60);
@@ -261,7 +222,7 @@ END_TEST
 
 START_TEST(not_while_another_has_one)
 {
-    struct place g = open_at(1, f.ino);
+    struct place g = open_file(1, f.ino);
     ck_assert_int_eq(lock(1, g, 1, CLIENT_LOCK_READ), 0);
     write_by(0, f);
     ck_assert(!kept_here());
@@ -274,7 +235,7 @@ END_TEST
 
 START_TEST(under_a_new_leader)
 {
-    struct place g = open_at(1, f.ino);
+    struct place g = open_file(1, f.ino);
     write_by(0, f);
     ck_assert_int_eq(lock(0, f, 1, CLIENT_LOCK_WRITE), 0);
     world_new_leader(&w, 2, true);
@@ -291,7 +252,7 @@ START_TEST(given_back_while_they_are_written)
 {
     /* Goal: an unlock that comes while the lock is on its way to the log ends it there as well; a
      * close does not wait for that. */
-    struct place g = open_at(1, f.ino);
+    struct place g = open_file(1, f.ino);
     write_by(0, f);
     ck_assert_int_eq(lock(0, f, 1, CLIENT_LOCK_WRITE), 0);
     ck_assert_int_eq(world_do(&w, 0, (struct client_op){.kind = CLIENT_FSYNC, .ino = f.ino})->err,
@@ -327,7 +288,7 @@ START_TEST(two_that_change_places)
 {
     /* Goal: the way from what the log has to what is held never meets itself: each of the two
      * wants, for reading, what the log still shows the other to have for writing. */
-    struct place g = open_at(1, f.ino);
+    struct place g = open_file(1, f.ino);
     ck_assert_int_eq(lock_range(1, CLIENT_LOCK_WRITE, 0, 9), 0);
     ck_assert_int_eq(lock_range(2, CLIENT_LOCK_WRITE, 10, 19), 0);
     ck_assert_uint_eq(locks_in_log(), 2);
@@ -350,7 +311,7 @@ START_TEST(two_that_ask_one_another_for_much)
     /* Goal: RULES B2: what gives a lease back is not held up by what waits for the other's. */
     enum { MANY = SEQ_WINDOW + 6 };
     uint64_t ids[2][MANY];
-    struct place f1 = open_at(1, f.ino), g1 = make_at(1, "g"), g0 = open_at(0, g1.ino);
+    struct place f1 = open_file(1, f.ino), g1 = create(1, "g"), g0 = open_file(0, g1.ino);
     write_by(0, f);
     write_by(1, g1);
     ck_assert_int_eq(lock(0, f, 1, CLIENT_LOCK_WRITE), 0);
@@ -402,7 +363,7 @@ START_TEST(flock_that_wants_more)
     struct client_op op = range_op(f, 1, CLIENT_LOCK_READ, 0, INT64_MAX);
     op.lock.flock = true;
     struct client_op other = op;
-    other.fh = open_at(0, f.ino).fh;
+    other.fh = open_file(0, f.ino).fh;
     other.lock.owner = 2;
     ck_assert_int_eq(world_do(&w, 0, op)->err, 0);
     ck_assert_int_eq(world_do(&w, 0, other)->err, 0);
@@ -417,8 +378,8 @@ END_TEST
 
 START_TEST(a_session_that_ended_takes_them_along)
 {
-    struct place unlocked = open_at(0, f.ino);
-    struct place g = open_at(1, f.ino);
+    struct place unlocked = open_file(0, f.ino);
+    struct place g = open_file(1, f.ino);
     write_by(0, f);
     ck_assert_int_eq(lock(0, f, 1, CLIENT_LOCK_WRITE), 0);
     ck_assert_int_eq(world_do(&w, 0, (struct client_op){.kind = CLIENT_FSYNC, .ino = f.ino})->err,
@@ -463,7 +424,7 @@ static void take_the_lease_away(void)
 START_TEST(a_lease_that_ended_takes_them_along)
 {
     /* Goal: who has a lock that the log has not is told when its mount lost what it rested on. */
-    struct place unlocked = open_at(0, f.ino);
+    struct place unlocked = open_file(0, f.ino);
     ck_assert_int_eq(lock_range(1, CLIENT_LOCK_WRITE, 0, 9), 0);
     write_by(0, f);
     take_the_lease_away();
@@ -481,7 +442,7 @@ int main(void)
 {
     Suite *suite = suite_create("client locks here");
     TCase *t = tcase_create("all");
-    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_checked_fixture(t, setup, no_mounts);
     tcase_add_test(t, the_log_hears_nothing);
     tcase_add_test(t, nor_when_there_is_nothing_left);
     tcase_add_test(t, at_consistency_session_too);

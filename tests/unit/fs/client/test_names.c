@@ -4,28 +4,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "tests/unit/fs/client/world.h"
+#include "tests/unit/fs/client/forms.h"
 #include "tests/unit/lib/run.h"
 
-static struct world w;
-
-static void setup(void)
-{
-    world_open(&w);
-    world_add_mount(&w, 0, CLIENT_LINEARIZABLE);
-    world_add_mount(&w, 1, CLIENT_LINEARIZABLE);
-}
-
-static void teardown(void)
-{
-    world_close(&w);
-}
-
 /* ---- short forms ----------------------------------------------------------------------------- */
-
-struct file {
-    uint64_t ino, fh;
-};
 
 static struct client_op op_tmpfile(void)
 {
@@ -38,25 +20,13 @@ static struct client_op op_tmpfile(void)
                               .flags = O_RDWR | O_TMPFILE};
 }
 
-static struct file nameless(int m)
+static struct place nameless(int m)
 {
     const struct world_answer *a = world_do(&w, m, op_tmpfile());
     ck_assert_int_eq(a->err, 0);
     ck_assert_uint_eq(a->attr.nlink, 0);
     ck_assert_uint_eq(a->entry_valid_us, 0);
-    return (struct file){a->attr.ino, a->fh};
-}
-
-static int simple(int m, enum client_op_kind kind, struct file f)
-{
-    return world_do(&w, m, (struct client_op){.kind = kind, .ino = f.ino, .fh = f.fh})->err;
-}
-
-static void put_text(int m, struct file f, const char *text)
-{
-    struct client_op op = {.kind = CLIENT_WRITE, .ino = f.ino, .fh = f.fh, .size = strlen(text)};
-    op.data = blob_copy(text, strlen(text));
-    ck_assert_int_eq(world_do(&w, m, op)->err, 0);
+    return (struct place){a->attr.ino, a->fh};
 }
 
 static int link_root(int m, uint64_t ino, const char *name)
@@ -65,12 +35,6 @@ static int link_root(int m, uint64_t ino, const char *name)
                     (struct client_op){
                         .kind = CLIENT_LINK, .ino = ino, .newparent = WORLD_ROOT, .newname = name})
         ->err;
-}
-
-static const struct world_answer *lookup(int m, const char *name)
-{
-    return world_do(&w, m,
-                    (struct client_op){.kind = CLIENT_LOOKUP, .parent = WORLD_ROOT, .name = name});
 }
 
 static uint64_t inodes(void)
@@ -84,12 +48,12 @@ START_TEST(gone_when_it_is_closed)
 {
     /* Goal: a nameless file lives while it is open, by whatever descriptor, and leaves nothing. */
     uint64_t before = inodes();
-    struct file f = nameless(0);
-    put_text(0, f, "scratch");
+    struct place f = nameless(0);
+    put_text(0, f, 0, "scratch");
     const struct world_answer *a =
         world_do(&w, 0, (struct client_op){.kind = CLIENT_OPEN, .ino = f.ino, .flags = O_RDONLY});
     ck_assert_int_eq(a->err, 0); /* by /proc/self/fd */
-    struct file again = {f.ino, a->fh};
+    struct place again = {f.ino, a->fh};
     ck_assert_int_eq(simple(0, CLIENT_RELEASE, f), 0);
     world_pass(&w, 3 * TIME_S);
     ck_assert_uint_eq(inodes(), before + 1);
@@ -105,8 +69,8 @@ START_TEST(named_with_what_was_written)
 {
     /* Goal: RULES B11: who sees the name sees all that was written before; the file then lives and
      * dies as any other. */
-    struct file f = nameless(0);
-    put_text(0, f, "whole");
+    struct place f = nameless(0);
+    put_text(0, f, 0, "whole");
     ck_assert_int_eq(lookup(1, "a")->err, ENOENT);
     ck_assert_int_eq(link_root(0, f.ino, "a"), 0);
     const struct world_answer *a = lookup(1, "a");
@@ -130,7 +94,7 @@ END_TEST
 START_TEST(named_while_it_is_closed)
 {
     /* Goal: a close that overtakes the answer to the link takes nothing away. */
-    struct file f = nameless(0);
+    struct place f = nameless(0);
     w.no_commit = true;
     uint64_t link = world_start(
         &w, 0,
@@ -166,8 +130,8 @@ START_TEST(gone_with_its_session)
 {
     /* Goal: RULES L2, L7. */
     uint64_t before = inodes();
-    struct file f = nameless(0);
-    put_text(0, f, "lost");
+    struct place f = nameless(0);
+    put_text(0, f, 0, "lost");
     world_end_session(&w, client_stats(w.mounts[0].client, w.now).session);
     world_pass(&w, 3 * TIME_S);
     ck_assert_uint_eq(inodes(), before);
@@ -186,7 +150,7 @@ START_TEST(found_by_a_create_whose_answer_was_lost)
                              .open = true,
                              .flags = O_RDWR | O_CREAT};
     const struct world_answer *a = world_do(&w, 0, make);
-    struct file f = {a->attr.ino, a->fh};
+    struct place f = {a->attr.ino, a->fh};
     ck_assert_int_eq(simple(0, CLIENT_RELEASE, f), 0);
     world_pass(&w, 3 * TIME_S); /* its lease is back */
     w.mounts[1].held = true;
@@ -205,8 +169,8 @@ START_TEST(found_by_a_create_whose_answer_was_lost)
     ck_assert_ptr_nonnull(a);
     ck_assert_int_eq(a->err, 0);
     ck_assert_uint_ne(a->attr.ino, f.ino);
-    f = (struct file){a->attr.ino, a->fh};
-    put_text(1, f, "new");
+    f = (struct place){a->attr.ino, a->fh};
+    put_text(1, f, 0, "new");
     ck_assert_int_eq(simple(1, CLIENT_FSYNC, f), 0);
     ck_assert_int_eq(lookup(0, "a")->err, 0);
 }
@@ -216,7 +180,7 @@ int main(void)
 {
     Suite *suite = suite_create("client names");
     TCase *t = tcase_create("nameless");
-    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_checked_fixture(t, two_mounts, no_mounts);
     tcase_add_test(t, gone_when_it_is_closed);
     tcase_add_test(t, named_with_what_was_written);
     tcase_add_test(t, named_while_it_is_closed);
@@ -224,7 +188,7 @@ int main(void)
     tcase_add_test(t, gone_with_its_session);
     suite_add_tcase(suite, t);
     t = tcase_create("found");
-    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_checked_fixture(t, two_mounts, no_mounts);
     tcase_add_test(t, found_by_a_create_whose_answer_was_lost);
     suite_add_tcase(suite, t);
     return run_suite(suite);

@@ -1,0 +1,254 @@
+/* Leaders that change and sessions that end in the middle of something. */
+#include <errno.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "tests/unit/fs/client/forms.h"
+#include "tests/unit/lib/run.h"
+
+/* ---- elections ------------------------------------------------------------------------------- */
+
+static void election(bool keep)
+{
+    struct place f = create(0, "a");
+    put_text(0, f, 0, "one");
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    uint32_t before = w.commits_seen;
+    w.no_commit = true;
+    put_text(0, f, 3, " two");
+    ck_assert_int_eq(simple(0, CLIENT_FLUSH, f), 0); /* accepted is enough for close */
+    put_text(0, f, 7, " three");
+    uint64_t sync =
+        world_start(&w, 0, (struct client_op){.kind = CLIENT_FSYNC, .ino = f.ino, .fh = f.fh});
+    world_settle(&w);
+    ck_assert_ptr_null(world_find(&w, 0, sync));
+    ck_assert_uint_eq(w.commits_seen, before);
+    world_new_leader(&w, 2, keep);
+    w.no_commit = false;
+    world_pass(&w, 1 * TIME_S);
+    ck_assert_ptr_nonnull(world_find(&w, 0, sync));
+    ck_assert_int_eq(world_find(&w, 0, sync)->err, 0);
+    expect_text(1, open_name(1, "a"), 0, "one two three");
+    ck_assert_uint_eq(w.mounts[0].logs, 0);
+}
+
+START_TEST(commits_over_an_election_lost)
+{
+    /* Goal: RULES B9: accepted and not committed is sent again, under the same numbers. */
+    election(false);
+}
+END_TEST
+
+START_TEST(commits_over_an_election_kept)
+{
+    election(true);
+}
+END_TEST
+
+START_TEST(make_over_an_election)
+{
+    /* Goal: exactly once: the new leader answers with what the old one's entry did. */
+    for (int keep = 0; keep < 2; keep++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "m%d", keep);
+        w.no_commit = true;
+        uint64_t id = world_start(
+            &w, 0,
+            (struct client_op){
+                .kind = CLIENT_MAKE, .parent = WORLD_ROOT, .name = name, .mode = S_IFDIR | 0755});
+        world_settle(&w);
+        world_new_leader(&w, keep ? 1 : 2, keep);
+        w.no_commit = false;
+        world_pass(&w, 1 * TIME_S);
+        ck_assert_ptr_nonnull(world_find(&w, 0, id));
+        ck_assert_int_eq(world_find(&w, 0, id)->err, 0); /* and not EEXIST */
+        ck_assert_int_eq(lookup(1, name)->err, 0);
+    }
+}
+END_TEST
+
+/* A node that campaigned alone in a high term died with it; the others elected in a lower one. */
+START_TEST(leader_of_a_lower_term_than_heard_of)
+{
+    struct place f = create(0, "a");
+    world_link_down(&w, 0, 1);
+    world_campaigns(&w, 2, w.term + 7);
+    world_pass(&w, 2 * TIME_S);
+    world_link_down(&w, 0, 2);
+    world_new_leader(&w, 1, true);
+    world_link_up(&w, 0, 1, 1);
+    put_text(0, f, 0, "x");
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+}
+END_TEST
+
+START_TEST(links_break)
+{
+    /* Goal: what was under way is sent again over the next link, and nothing is done twice. */
+    struct place f = create(0, "a");
+    put_text(0, f, 0, "x");
+    w.mounts[0].held = true;
+    uint64_t sync =
+        world_start(&w, 0, (struct client_op){.kind = CLIENT_FSYNC, .ino = f.ino, .fh = f.fh});
+    uint64_t made = world_start(
+        &w, 0,
+        (struct client_op){
+            .kind = CLIENT_MAKE, .parent = WORLD_ROOT, .name = "b", .mode = S_IFREG | 0644});
+    world_settle(&w);
+    world_link_down(&w, 0, 1);
+    w.mounts[0].held = false;
+    world_pass(&w, 500 * TIME_MS);
+    ck_assert_ptr_null(world_find(&w, 0, sync));
+    world_link_up(&w, 0, 1, 1);
+    world_pass(&w, 500 * TIME_MS);
+    ck_assert_int_eq(world_find(&w, 0, sync)->err, 0);
+    ck_assert_int_eq(world_find(&w, 0, made)->err, 0);
+    ck_assert_uint_eq(w.commits_seen, 1);
+}
+END_TEST
+
+/* ---- sessions -------------------------------------------------------------------------------- */
+
+START_TEST(session_end_loses_the_buffer)
+{
+    /* Goal: RULES L2: dirty data get EIO once, then everything goes on in a new session. */
+    struct place f = create(0, "a");
+    put_text(0, f, 0, "safe");
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    ck_assert_uint_eq(size_of(0, f), 4);
+    world_pass(&w, 500 * TIME_MS);
+    ck_assert_uint_eq(size_of(0, f), 4); /* the kernel may use that for a while */
+    put_text(0, f, 0, "lost");
+    uint64_t old = client_stats(w.mounts[0].client, w.now).session;
+    world_end_session(&w, old);
+    world_pass(&w, 2 * TIME_S);
+    ck_assert_uint_ne(client_stats(w.mounts[0].client, w.now).session, old);
+    ck_assert_uint_ne(client_stats(w.mounts[0].client, w.now).session, 0);
+    ck_assert_uint_gt(w.mounts[0].logs, 0);
+    ck_assert_uint_gt(w.mounts[0].notified_data, 0);
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), EIO);
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    expect_text(0, f, 0, "safe");
+    put_text(0, f, 0, "more");
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    expect_text(1, open_name(1, "a"), 0, "more");
+}
+END_TEST
+
+START_TEST(session_end_while_attributes_are_asked)
+{
+    /* Goal: the kernel ignores an answer that a notification overtook and reads on with the size it
+     * had, so none is sent to one that asks (simulator seed 300126). */
+    struct place f = create(0, "a");
+    put_text(0, f, 0, "lost");
+    w.mounts[0].silent = w.mounts[0].held = true;
+    world_pass(&w, 5 * TIME_S);
+    uint64_t asked =
+        world_start(&w, 0, (struct client_op){.kind = CLIENT_GETATTR, .ino = f.ino, .fh = f.fh});
+    ck_assert_ptr_null(world_find(&w, 0, asked));
+    unsigned attrs = w.mounts[0].notified_attr;
+    world_end_session(&w, client_stats(w.mounts[0].client, w.now).session);
+    w.mounts[0].silent = w.mounts[0].held = false;
+    world_pass(&w, 2 * TIME_S);
+    ck_assert_uint_eq(world_find(&w, 0, asked)->attr.size, 0);
+    ck_assert_uint_eq(w.mounts[0].notified_attr, attrs);
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), EIO);
+}
+END_TEST
+
+START_TEST(lost_bytes_look_like_what_was_there)
+{
+    /* Goal: the kernel has pages with the lost bytes, and size and time are what it knows: who asks
+     * before a read must not get those pages (simulator seed 500820), and no notification may make
+     * the kernel ignore the answer (seed 207336437819290). */
+    struct place f = create(0, "a");
+    put_text(0, f, 0, "safe");
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    struct client_op stat = {.kind = CLIENT_GETATTR, .ino = f.ino};
+    int64_t mtime = world_do(&w, 0, stat)->attr.mtime;
+    put_text(0, f, 0, "lost");
+    w.mounts[0].silent = w.mounts[0].held = true;
+    world_pass(&w, 5 * TIME_S); /* the lease is over, and no attributes are valid */
+    world_end_session(&w, client_stats(w.mounts[0].client, w.now).session);
+    w.mounts[0].silent = w.mounts[0].held = false;
+    world_pass(&w, 2 * TIME_S);
+    struct client_op read = {.kind = CLIENT_GETATTR, .ino = f.ino, .fh = f.fh};
+    unsigned notified = w.mounts[0].notified_data;
+    ck_assert_int_ne(world_do(&w, 0, read)->attr.mtime, mtime);
+    ck_assert_uint_eq(w.mounts[0].notified_data, notified);
+    ck_assert_int_eq(world_do(&w, 0, stat)->attr.mtime, mtime);
+}
+END_TEST
+
+START_TEST(silent_holder_is_fenced)
+{
+    /* Goal: RULES L2, B2: a holder nobody hears from loses its lease after T; waking up it finds
+     * out. */
+    struct place f = create(0, "a");
+    put_text(0, f, 0, "before");
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    w.mounts[0].silent = w.mounts[0].held = true;
+    put_text(0, f, 0, "ghost!");
+    struct place g = open_name(1, "a");
+    put_text(1, g, 0, "after!");
+    ck_assert_int_eq(simple(1, CLIENT_FSYNC, g), 0);
+    w.mounts[0].silent = w.mounts[0].held = false;
+    world_pass(&w, 2 * TIME_S);
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), EIO);
+    expect_text(0, f, 0, "after!");
+    expect_text(1, g, 0, "after!");
+}
+END_TEST
+
+START_TEST(no_answer_from_old_knowledge)
+{
+    /* Goal: RULES L9: cut off for longer than T nothing is answered from promises. */
+    struct place f = create(1, "a");
+    put_text(1, f, 0, "x");
+    ck_assert_uint_eq(size_of(0, f), 1);
+    w.mounts[0].silent = w.mounts[0].held = true;
+    world_pass(&w, 5 * TIME_S);
+    uint64_t id = world_start(&w, 0, (struct client_op){.kind = CLIENT_GETATTR, .ino = f.ino});
+    world_pass(&w, 1 * TIME_S);
+    ck_assert_ptr_null(world_find(&w, 0, id));
+    put_text(1, f, 1, "y");
+    world_pass(&w, 30 * TIME_S);
+    ck_assert_int_eq(world_find(&w, 0, id)->err, ETIMEDOUT);
+    w.mounts[0].silent = w.mounts[0].held = false;
+    world_pass(&w, 1 * TIME_S);
+    ck_assert_uint_eq(size_of(0, f), 2);
+}
+END_TEST
+
+START_TEST(stop_commits_everything)
+{
+    struct place f = create(0, "a");
+    put_text(0, f, 0, "kept");
+    ck_assert_int_eq(simple(0, CLIENT_RELEASE, f), 0);
+    world_stop(&w, 0);
+    world_pass(&w, 1 * TIME_S);
+    ck_assert(w.mounts[0].stopped);
+    expect_text(1, open_name(1, "a"), 0, "kept");
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("elections");
+    TCase *t = tcase_create("all");
+    tcase_set_timeout(t, 60);
+    tcase_add_checked_fixture(t, two_mounts, no_mounts);
+    tcase_add_test(t, commits_over_an_election_lost);
+    tcase_add_test(t, commits_over_an_election_kept);
+    tcase_add_test(t, make_over_an_election);
+    tcase_add_test(t, leader_of_a_lower_term_than_heard_of);
+    tcase_add_test(t, links_break);
+    tcase_add_test(t, session_end_loses_the_buffer);
+    tcase_add_test(t, session_end_while_attributes_are_asked);
+    tcase_add_test(t, lost_bytes_look_like_what_was_there);
+    tcase_add_test(t, silent_holder_is_fenced);
+    tcase_add_test(t, no_answer_from_old_knowledge);
+    tcase_add_test(t, stop_commits_everything);
+    suite_add_tcase(suite, t);
+    return run_suite(suite);
+}

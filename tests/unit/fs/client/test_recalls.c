@@ -1,0 +1,405 @@
+/* Two mounts at the same names and files: what is recalled, and what is open when its name goes. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "tests/unit/fs/client/forms.h"
+#include "tests/unit/lib/run.h"
+
+START_TEST(recall_while_dirty)
+{
+    /* Goal: RULES B10: another mount sees what was written and not synced, committed first. */
+    struct place f = create(0, "a");
+    put_text(0, f, 0, "dirty");
+    ck_assert_uint_eq(w.commits_seen, 0);
+    struct place g = open_name(1, "a");
+    ck_assert_uint_eq(w.commits_seen, 1);
+    expect_text(1, g, 0, "dirty");
+    put_text(0, f, 5, " again"); /* asks for the lease again */
+    ck_assert_uint_eq(size_of(1, g), 11);
+    expect_text(1, g, 0, "dirty again");
+}
+END_TEST
+
+START_TEST(unlinked_while_open_elsewhere)
+{
+    /* Goal: RULES L7: the data of a removed file live while somebody has it open, anywhere. */
+    struct place f = create(0, "a");
+    put_text(0, f, 0, "kept");
+    struct place g = open_name(1, "a");
+    ck_assert_int_eq(simple(0, CLIENT_RELEASE, f), 0);
+    ck_assert_int_eq(
+        world_do(&w, 0,
+                 (struct client_op){.kind = CLIENT_UNLINK, .parent = WORLD_ROOT, .name = "a"})
+            ->err,
+        0);
+    expect_text(1, g, 0, "kept");
+    uint64_t inodes = fs_state_totals(w.state).inodes;
+    ck_assert_int_eq(simple(1, CLIENT_RELEASE, g), 0);
+    world_pass(&w, 1 * TIME_S);
+    ck_assert_uint_eq(fs_state_totals(w.state).inodes, inodes - 1);
+    ck_assert_uint_eq(w.mounts[0].logs + w.mounts[1].logs, 0);
+}
+END_TEST
+
+START_TEST(attributes_overtaken_by_a_notification)
+{
+    /* Goal: what the kernel takes in although a notification came first has no validity, or is told
+     * again: an inode new to it is not there when the notification comes. */
+    struct client_op make = {.kind = CLIENT_MAKE,
+                             .parent = WORLD_ROOT,
+                             .name = "a",
+                             .mode = S_IFREG | 0644,
+                             .open = true,
+                             .flags = O_RDWR | O_CREAT};
+    const struct world_answer *a = world_do(&w, 0, make);
+    struct place f = {a->attr.ino, a->fh};
+    ck_assert_uint_eq(a->attr_valid_us, 0);
+    ck_assert_int_eq(simple(0, CLIENT_RELEASE, f), 0);
+    world_pass(&w, 3 * TIME_S); /* its lease is back */
+    struct client_op chmod = {
+        .kind = CLIENT_SETATTR, .ino = f.ino, .set = FS_SETATTR_MODE, .mode = 0600};
+    ck_assert_uint_eq(world_do(&w, 0, chmod)->attr_valid_us, 0);
+    (void)lookup(1, "a");
+    ck_assert_uint_gt(lookup(1, "a")->attr_valid_us, 0);
+    struct client_op forget = {.kind = CLIENT_FORGET, .ino = f.ino, .nlookup = 2};
+    (void)world_start(&w, 1, forget);
+    ck_assert_uint_gt(lookup(1, "a")->attr_valid_us, 0); /* new to the kernel again */
+    unsigned attrs = w.mounts[1].notified_attr, names = w.mounts[1].notified_names;
+    ck_assert_int_eq(world_do(&w, 0, chmod)->err, 0);
+    ck_assert_uint_eq(w.mounts[1].notified_attr, attrs + 1);
+    ck_assert_uint_eq(w.mounts[1].notified_names, names + 1);
+    struct client_op open = {.kind = CLIENT_OPEN, .ino = f.ino, .flags = O_RDWR};
+    ck_assert_int_eq(world_do(&w, 1, open)->err, 0);
+    ck_assert_uint_eq(w.mounts[1].notified_attr, attrs + 2);
+    ck_assert_int_eq(world_do(&w, 1, open)->err, 0);
+    ck_assert_uint_eq(w.mounts[1].notified_attr, attrs + 2);
+    /* but not when it asks for just that: it would ignore the answer */
+    (void)world_start(&w, 1, (struct client_op){.kind = CLIENT_FORGET, .ino = f.ino, .nlookup = 1});
+    ck_assert_uint_gt(lookup(1, "a")->attr_valid_us, 0);
+    ck_assert_int_eq(world_do(&w, 0, chmod)->err, 0);
+    attrs = w.mounts[1].notified_attr;
+    struct client_op ask = {.kind = CLIENT_GETATTR, .ino = f.ino};
+    ck_assert_int_eq(world_do(&w, 1, ask)->err, 0);
+    ck_assert_int_eq(world_do(&w, 1, open)->err, 0);
+    ck_assert_uint_eq(w.mounts[1].notified_attr, attrs);
+}
+END_TEST
+
+START_TEST(opened_after_it_was_removed)
+{
+    /* Goal: an open that comes behind the removal of the last name fails, though somebody else
+     * still holds the file: nobody would keep it for this one (simulator seed 17). */
+    struct place f = create(0, "a");
+    put_text(0, f, 0, "kept");
+    struct client_op lookup = {.kind = CLIENT_LOOKUP, .parent = WORLD_ROOT, .name = "a"};
+    ck_assert_int_eq(world_do(&w, 1, lookup)->err, 0);
+    struct client_op unlink = {.kind = CLIENT_UNLINK, .parent = WORLD_ROOT, .name = "a"};
+    ck_assert_int_eq(world_do(&w, 0, unlink)->err, 0);
+    struct client_op open = {.kind = CLIENT_OPEN, .ino = f.ino, .flags = O_RDONLY};
+    ck_assert_int_eq(world_do(&w, 1, open)->err, ESTALE);
+    expect_text(0, f, 0, "kept");
+    open.ino = f.ino; /* who holds it may open it again */
+    ck_assert_int_eq(world_do(&w, 0, open)->err, 0);
+}
+END_TEST
+
+START_TEST(opened_after_its_own_removal)
+{
+    /* Goal: a path walk of the same mount ends behind the removal of the last name; what the mount
+     * may rely on about the file does not mean that the file is there (simulator seed 909). */
+    struct place f = create(0, "a");
+    ck_assert_int_eq(simple(0, CLIENT_RELEASE, f), 0);
+    world_pass(&w, 3 * TIME_S);
+    struct client_op lookup = {.kind = CLIENT_LOOKUP, .parent = WORLD_ROOT, .name = "a"};
+    ck_assert_int_eq(world_do(&w, 1, lookup)->err, 0);
+    struct client_op unlink = {.kind = CLIENT_UNLINK, .parent = WORLD_ROOT, .name = "a"};
+    ck_assert_int_eq(world_do(&w, 1, unlink)->err, 0);
+    struct client_op open = {.kind = CLIENT_OPEN, .ino = f.ino, .flags = O_RDONLY};
+    ck_assert_int_eq(world_do(&w, 1, open)->err, ESTALE);
+}
+END_TEST
+
+START_TEST(opened_while_it_removes_the_name)
+{
+    /* Goal: a removal that was told that the file is not open here stays true: whoever opens it
+     * meanwhile waits, also when the removal is asked for anew (simulator seed 300230). */
+    struct place f = create(0, "a");
+    ck_assert_int_eq(simple(0, CLIENT_RELEASE, f), 0);
+    world_pass(&w, 3 * TIME_S);
+    ck_assert_int_eq(lookup(0, "a")->err, 0);
+    w.no_commit = true;
+    struct client_op unlink = {.kind = CLIENT_UNLINK, .parent = WORLD_ROOT, .name = "a"};
+    uint64_t removal = world_start(&w, 0, unlink);
+    world_settle(&w);
+    struct client_op open = {.kind = CLIENT_OPEN, .ino = f.ino, .flags = O_RDONLY};
+    uint64_t late = world_start(&w, 0, open);
+    world_new_leader(&w, 2, false);
+    world_settle(&w);
+    w.no_commit = false;
+    world_pass(&w, 1 * TIME_S);
+    ck_assert_int_eq(world_find(&w, 0, removal)->err, 0);
+    ck_assert_int_eq(world_find(&w, 0, late)->err, ESTALE);
+}
+END_TEST
+
+START_TEST(cut_while_part_of_a_page_is_written)
+{
+    /* Goal: what was read to complete a page does not outlive the write lease: another mount cuts
+     * the file before the write gets its turn. */
+    struct place f = create(0, "a");
+    uint8_t old[8192], zeros[8192] = {0};
+    fill(old, sizeof old, 1);
+    put_bytes(0, f, 0, old, sizeof old);
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    struct place g = open_name(1, "a");
+    put_bytes(0, f, 0, old, 4096);
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    w.mounts[0].silent = true;
+    uint64_t write = world_start(&w, 0, write_op(f, 4096 + 100, "new", 3));
+    uint64_t cut = world_start(
+        &w, 1, (struct client_op){.kind = CLIENT_SETATTR, .ino = g.ino, .set = CLIENT_SET_SIZE});
+    world_settle(&w);
+    ck_assert_ptr_null(world_find(&w, 0, write));
+    ck_assert_ptr_null(world_find(&w, 1, cut));
+    w.mounts[0].silent = false;
+    world_pass(&w, 1 * TIME_S);
+    ck_assert_int_eq(world_find(&w, 1, cut)->err, 0);
+    ck_assert_int_eq(world_find(&w, 0, write)->err, 0);
+    ck_assert_uint_eq(size_of(1, g), 4096 + 103);
+    const struct blob *b = get_bytes(1, g, 0, 8192);
+    ck_assert_uint_eq(b->size, 4096 + 103);
+    ck_assert_int_eq(memcmp(b->data, zeros, 4096 + 100), 0);
+    ck_assert_int_eq(memcmp(b->data + 4096 + 100, "new", 3), 0);
+}
+END_TEST
+
+START_TEST(silent_copy)
+{
+    /* Goal: a copy that says nothing costs the first who asks it a pause, not everybody. */
+    struct place f = create(0, "a");
+    put_text(0, f, 0, "text");
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    struct place g = open_name(1, "a");
+    world_new_leader(&w, 2, true);
+    world_settle(&w);
+    w.mute = 1;
+    expect_text(1, g, 0, "text");
+    world_pass(&w, 1 * TIME_S);
+    time_us before = w.now;
+    for (int i = 0; i < 3; i++)
+        expect_text(1, g, 0, "text");
+    ck_assert_uint_eq(w.now, before);
+    w.mute = 0;
+}
+END_TEST
+
+START_TEST(written_while_being_read)
+{
+    /* Goal: RULES L6: a READ that waits for a copy is not answered with less than a WRITE that was
+     * answered meanwhile; the kernel would keep it. */
+    struct place f = create(0, "a");
+    uint8_t old[4 * 4096], new[4 * 4096];
+    fill(old, sizeof old, 1);
+    fill(new, sizeof new, 2);
+    put_bytes(0, f, 0, old, sizeof old);
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    w.mounts[0].held = true;
+    uint64_t read = world_start(
+        &w, 0, (struct client_op){.kind = CLIENT_READ, .ino = f.ino, .fh = f.fh, .size = 8 * 4096});
+    world_settle(&w);
+    ck_assert_ptr_null(world_find(&w, 0, read));
+    uint64_t write = world_start(&w, 0, write_op(f, 4096, new, sizeof new));
+    ck_assert_ptr_nonnull(world_find(&w, 0, write));
+    w.mounts[0].held = false;
+    world_settle(&w);
+    const struct world_answer *a = world_find(&w, 0, read);
+    ck_assert_ptr_nonnull(a);
+    ck_assert_int_eq(a->err, 0);
+    ck_assert_uint_ge(a->bytes->size, 4 * 4096);
+    ck_assert_int_eq(memcmp(a->bytes->data, old, 4096), 0);
+    ck_assert_int_eq(memcmp(a->bytes->data + 4096, new, a->bytes->size - 4096), 0);
+}
+END_TEST
+
+START_TEST(unlinked_and_written_by_two)
+{
+    /* Goal: whoever has a removed file open sees what others wrote to it and closed, and is not
+     * kept waiting for the write lease of a descriptor that is gone. */
+    struct place f = create(0, "a");
+    struct place g = open_name(1, "a");
+    put_text(0, f, 0, "old");
+    ck_assert_int_eq(
+        world_do(&w, 1,
+                 (struct client_op){.kind = CLIENT_UNLINK, .parent = WORLD_ROOT, .name = "a"})
+            ->err,
+        0);
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    put_text(0, f, 0, "new");
+    w.no_commit = true;
+    uint64_t read = world_start(
+        &w, 1,
+        (struct client_op){.kind = CLIENT_READ, .ino = g.ino, .fh = g.fh, .offset = 0, .size = 9});
+    world_settle(&w); /* the lease is asked back, what is dirty is on its way */
+    ck_assert_int_eq(simple(0, CLIENT_RELEASE, f), 0);
+    w.no_commit = false;
+    world_pass(&w, 1 * TIME_S);
+    const struct world_answer *a = world_find(&w, 1, read);
+    ck_assert_ptr_nonnull(a);
+    ck_assert_int_eq(a->err, 0);
+    ck_assert_uint_eq(a->bytes->size, 3);
+    ck_assert_int_eq(memcmp(a->bytes->data, "new", 3), 0);
+    uint64_t inodes = fs_state_totals(w.state).inodes;
+    ck_assert_int_eq(simple(1, CLIENT_RELEASE, g), 0);
+    world_pass(&w, 3 * TIME_S);
+    ck_assert_uint_eq(fs_state_totals(w.state).inodes, inodes - 1);
+}
+END_TEST
+
+START_TEST(renamed_onto_a_name_it_was_given_meanwhile)
+{
+    /* Goal: a mount renames a file to a name that another mount has just given to the same file.
+     * Nothing is done then (rename(2)), and the old name is still there for everybody. */
+    struct place f = create(0, "a");
+    ck_assert_int_eq(lookup(0, "b")->err, ENOENT);
+    struct place g = open_name(1, "a");
+    ck_assert_int_eq(
+        world_do(&w, 1,
+                 (struct client_op){
+                     .kind = CLIENT_LINK, .ino = g.ino, .newparent = WORLD_ROOT, .newname = "b"})
+            ->err,
+        0);
+    ck_assert_int_eq(lookup(0, "c")->err, ENOENT); /* the directory is promised to it again */
+    ck_assert_int_eq(world_do(&w, 0,
+                              (struct client_op){.kind = CLIENT_RENAME,
+                                                 .parent = WORLD_ROOT,
+                                                 .name = "a",
+                                                 .newparent = WORLD_ROOT,
+                                                 .newname = "b"})
+                         ->err,
+                     0);
+    ck_assert_int_eq(lookup(0, "a")->err, 0);
+    ck_assert_uint_eq(lookup(0, "a")->attr.ino, f.ino);
+    ck_assert_uint_eq(lookup(0, "b")->attr.ino, f.ino);
+    ck_assert_int_eq(lookup(1, "a")->err, 0);
+}
+END_TEST
+
+START_TEST(both_names_removed_at_once)
+{
+    /* Goal: two mounts remove the two names of a file that one of them has open: whichever comes
+     * second in the log knows of the open file. */
+    struct place f = create(0, "a");
+    put_text(0, f, 0, "kept");
+    ck_assert_int_eq(
+        world_do(&w, 0,
+                 (struct client_op){
+                     .kind = CLIENT_LINK, .ino = f.ino, .newparent = WORLD_ROOT, .newname = "b"})
+            ->err,
+        0);
+    uint64_t there = world_start(
+        &w, 1, (struct client_op){.kind = CLIENT_UNLINK, .parent = WORLD_ROOT, .name = "a"});
+    uint64_t here = world_start(
+        &w, 0, (struct client_op){.kind = CLIENT_UNLINK, .parent = WORLD_ROOT, .name = "b"});
+    world_pass(&w, 1 * TIME_S);
+    ck_assert_int_eq(world_find(&w, 1, there)->err, 0);
+    ck_assert_int_eq(world_find(&w, 0, here)->err, 0);
+    put_text(0, f, 4, " and written");
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    expect_text(0, f, 0, "kept and written");
+    uint64_t inodes = fs_state_totals(w.state).inodes;
+    ck_assert_int_eq(simple(0, CLIENT_RELEASE, f), 0);
+    world_pass(&w, 3 * TIME_S);
+    ck_assert_uint_eq(fs_state_totals(w.state).inodes, inodes - 1);
+}
+END_TEST
+
+START_TEST(unlinked_while_silent)
+{
+    /* Goal: a mount that could not be asked counts as having the file open; when it is back it
+     * gives back what it does not need, and what it has open lives until its close. */
+    struct place opened = create(0, "opened"), closed = create(0, "closed");
+    put_text(0, opened, 0, "kept");
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, opened), 0);
+    ck_assert_int_eq(simple(0, CLIENT_RELEASE, closed), 0);
+    world_pass(&w, 3 * TIME_S); /* the leases are back */
+    uint64_t inodes = fs_state_totals(w.state).inodes;
+    w.mounts[0].silent = w.mounts[0].held = true;
+    struct client_op unlink = {.kind = CLIENT_UNLINK, .parent = WORLD_ROOT, .name = "opened"};
+    ck_assert_int_eq(world_do(&w, 1, unlink)->err, 0);
+    unlink.name = "closed";
+    ck_assert_int_eq(world_do(&w, 1, unlink)->err, 0);
+    ck_assert_uint_eq(fs_state_totals(w.state).inodes, inodes);
+    w.mounts[0].silent = w.mounts[0].held = false;
+    world_pass(&w, 3 * TIME_S);
+    ck_assert_uint_eq(fs_state_totals(w.state).inodes, inodes - 1);
+    expect_text(0, opened, 0, "kept");
+    ck_assert_int_eq(simple(0, CLIENT_RELEASE, opened), 0);
+    world_pass(&w, 3 * TIME_S);
+    ck_assert_uint_eq(fs_state_totals(w.state).inodes, inodes - 2);
+}
+END_TEST
+
+START_TEST(opened_while_its_hold_is_given_back)
+{
+    struct place f = create(0, "a");
+    ck_assert_int_eq(simple(0, CLIENT_RELEASE, f), 0);
+    world_pass(&w, 3 * TIME_S);
+    w.mounts[0].silent = w.mounts[0].held = true;
+    struct client_op unlink = {.kind = CLIENT_UNLINK, .parent = WORLD_ROOT, .name = "a"};
+    ck_assert_int_eq(world_do(&w, 1, unlink)->err, 0);
+    w.mounts[0].silent = w.mounts[0].held = false;
+    w.no_commit = true;
+    world_pass(&w, 3 * TIME_S); /* it has heard, and says that it does not need the file */
+    struct client_op open = {.kind = CLIENT_OPEN, .ino = f.ino, .flags = O_RDWR};
+    uint64_t late = world_start(&w, 0, open);
+    world_pass(&w, 10 * TIME_MS);
+    ck_assert_int_eq(world_find(&w, 0, late)->err, ESTALE);
+    w.no_commit = false;
+}
+END_TEST
+
+START_TEST(unlinked_with_dirty_data)
+{
+    /* Goal: removing a closed file with buffered data loses them silently, and frees it. */
+    struct place f = create(0, "a");
+    put_text(0, f, 0, "never read");
+    ck_assert_int_eq(simple(0, CLIENT_RELEASE, f), 0);
+    uint64_t inodes = fs_state_totals(w.state).inodes;
+    ck_assert_int_eq(
+        world_do(&w, 0,
+                 (struct client_op){.kind = CLIENT_UNLINK, .parent = WORLD_ROOT, .name = "a"})
+            ->err,
+        0);
+    world_pass(&w, 3 * TIME_S);
+    ck_assert_uint_eq(fs_state_totals(w.state).inodes, inodes - 1);
+    ck_assert_uint_eq(w.mounts[0].logs, 0);
+    ck_assert_uint_eq(client_stats(w.mounts[0].client, w.now).dirty_bytes, 0);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("recalls");
+    TCase *t = tcase_create("all");
+    tcase_set_timeout(t, 60);
+    tcase_add_checked_fixture(t, two_mounts, no_mounts);
+    tcase_add_test(t, recall_while_dirty);
+    tcase_add_test(t, unlinked_while_open_elsewhere);
+    tcase_add_test(t, attributes_overtaken_by_a_notification);
+    tcase_add_test(t, opened_after_it_was_removed);
+    tcase_add_test(t, opened_after_its_own_removal);
+    tcase_add_test(t, opened_while_it_removes_the_name);
+    tcase_add_test(t, cut_while_part_of_a_page_is_written);
+    tcase_add_test(t, silent_copy);
+    tcase_add_test(t, written_while_being_read);
+    tcase_add_test(t, unlinked_and_written_by_two);
+    tcase_add_test(t, renamed_onto_a_name_it_was_given_meanwhile);
+    tcase_add_test(t, both_names_removed_at_once);
+    tcase_add_test(t, unlinked_while_silent);
+    tcase_add_test(t, opened_while_its_hold_is_given_back);
+    tcase_add_test(t, unlinked_with_dirty_data);
+    suite_add_tcase(suite, t);
+    return run_suite(suite);
+}
