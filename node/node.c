@@ -124,6 +124,14 @@ static void feed_app_queue(struct node *n)
     vec_clear(&n->app_queue);
 }
 
+static void feed_queues(struct node *n)
+{
+    while (n->replica_queue.count || n->app_queue.count) {
+        feed_replica_queue(n);
+        feed_app_queue(n);
+    }
+}
+
 /* ---- timers ---------------------------------------------------------------------------------- */
 
 void node_timer_due(struct node *n)
@@ -179,14 +187,29 @@ static void feed_ticks(struct node *n)
 
 static void end_when_handed_over(struct node *n);
 
-/* The others write theirs while this node does. */
-static void write_log(struct node *n)
+/* The others write theirs while this node does. True when something became durable, which is queued
+ * now. */
+static bool write_log(struct node *n)
 {
     if (!n->store || !n->host.writes_log)
-        return;
+        return false;
     link_hub_flush(n->hub);
-    if (store_start(n->store))
-        store_poll(n->store); /* what became durable is fed in the next turn */
+    if (!store_start(n->store))
+        return false;
+    store_poll(n->store);
+    return true;
+}
+
+/* A leader waits for what a follower has written and nobody for what it applies, so that comes
+ * last. With a leader it is the other way round: applying is what answers the mounts. */
+static void acknowledge(struct node *n)
+{
+    feed_queues(n);
+    if (!write_log(n))
+        return;
+    read_clocks(n);
+    feed_queues(n);
+    link_hub_flush(n->hub);
 }
 
 void node_turn(struct node *n)
@@ -196,11 +219,10 @@ void node_turn(struct node *n)
     time_us begun = n->now;
     n->pumping = true;
     bool apply_more;
+    if (n->role != REPLICA_LEADER)
+        acknowledge(n);
     do {
-        while (n->replica_queue.count || n->app_queue.count) {
-            feed_replica_queue(n);
-            feed_app_queue(n);
-        }
+        feed_queues(n);
         if (n->tick_due)
             feed_ticks(n);
         apply_more = node_apply_some(n);
@@ -209,7 +231,7 @@ void node_turn(struct node *n)
     n->pumping = false;
     if (apply_more)
         node_wake(n);
-    write_log(n);
+    (void)write_log(n); /* what became durable is fed in the next turn */
     set_timer(n);
     time_us took = time_since(clock_us(n), begun);
     if (took > n->loop_max_us)

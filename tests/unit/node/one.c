@@ -72,6 +72,9 @@ struct link_hub *link_hub_new(uv_loop_t *loop, const struct hello *self,
 void link_hub_flush(struct link_hub *hub)
 {
     (void)hub;
+    if (world->told < world->acked)
+        world->applied_when_told = world->n->applied;
+    world->told = world->acked;
 }
 
 void link_hub_close(struct link_hub *hub)
@@ -116,6 +119,8 @@ void link_send(struct link *link, uint8_t type, const void *control, size_t cont
     if (type != FRAME_REPL || bulks_count)
         return;
     ck_assert_int_eq(message_decode(control, control_size, NULL, &m), 0);
+    if (m.kind == MESSAGE_APPEND_RESP && m.append_resp.match > world->acked)
+        world->acked = m.append_resp.match;
     answer(world, link->peer.node_id, &m);
     message_done(&m);
 }
@@ -187,7 +192,7 @@ static void host_fall(void *ctx)
 
 /* ---- the world ------------------------------------------------------------------------------- */
 
-void one_open(struct one *o, uint32_t self)
+static void open_one(struct one *o, uint32_t self, bool writes_log)
 {
     static const struct node_member members[ONE_NODES] = {
         {.id = 1, .name = "n1", .address = "-"},
@@ -214,6 +219,7 @@ void one_open(struct one *o, uint32_t self)
                              .wake = host_wake,
                              .wake_at = host_wake_at,
                              .store_ready = host_store_ready,
+                             .writes_log = writes_log,
                              .ended = host_ended,
                              .fall = host_fall};
     o->n = node_open(&config, &host);
@@ -221,6 +227,16 @@ void one_open(struct one *o, uint32_t self)
     o->woken = true;
     one_turns(o);
     one_store(o);
+}
+
+void one_open(struct one *o, uint32_t self)
+{
+    open_one(o, self, false);
+}
+
+void one_open_writing(struct one *o, uint32_t self)
+{
+    open_one(o, self, true);
 }
 
 void one_close(struct one *o)

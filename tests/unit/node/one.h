@@ -30,12 +30,16 @@ struct one {
     bool votes;                            /* the other nodes vote for this one */
     bool acks;                             /* ... and acknowledge what it sends */
     bool held;                             /* what they answer waits */
+    uint64_t acked, told;                  /* the highest entry it acknowledged; that went out */
+    uint64_t applied_when_told;            /* what it had applied then */
     uint8_t snapshot_ack;                  /* kind of the last answer to a piece of a snapshot */
     vec_of(struct block_name) asked;       /* for, of the other nodes */
     vec_of(struct one_message) to_deliver; /* what they answer */
 };
 
 void one_open(struct one *o, uint32_t self);
+/* One whose loop writes its log. */
+void one_open_writing(struct one *o, uint32_t self);
 void one_close(struct one *o);
 void one_link_up(struct one *o, uint32_t id);
 /* Something comes over the link of `id`; it is fed in the next turn. */
