@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "repl/base/kv_cache.h"
 #include "repl/base/mem.h"
 #include "repl/io/log.h"
 
@@ -230,7 +231,7 @@ int kv_rocks_open(const char *dir, int tables, bool create, struct kv **ret, cha
         rocks_close(&r->kv);
         return -EIO;
     }
-    *ret = &r->kv;
+    *ret = kv_cache_new(&r->kv);
     return 0;
 }
 

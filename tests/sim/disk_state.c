@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "repl/base/bytes.h"
+#include "repl/base/kv_cache.h"
 #include "repl/base/kv_mem.h"
 #include "repl/base/list.h"
 #include "repl/base/mutant.h"
@@ -83,12 +84,17 @@ static struct kv *copy_kv(struct kv *from)
     return to;
 }
 
-void disk_open_kv(struct store *s)
+static void open_view(struct store *s)
 {
     struct view *v = xcalloc(1, sizeof *v);
     v->kv.ops = &view_ops;
     v->store = s;
-    s->kv = &v->kv;
+    s->kv = kv_cache_new(&v->kv);
+}
+
+void disk_open_kv(struct store *s)
+{
+    open_view(s);
     s->inner = s->disk->kv ? copy_kv(s->disk->kv) : kv_mem_new();
 }
 
@@ -296,8 +302,10 @@ static void finish_switch(struct store *s, struct disk_job *job)
     kv_close(d->kv);
     d->kv = s->aside;
     s->aside = NULL;
+    kv_close(s->kv);
     kv_close(s->inner);
     s->inner = copy_kv(d->kv);
+    open_view(s);
     d->applied = job->index;
     rebase(d, job->index, job->term);
     disk_drops_flushed(d);
