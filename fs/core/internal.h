@@ -6,11 +6,19 @@
 #include "fs/core/keys.h"
 #include "fs/core/state.h"
 
+/* From `page` on file `ino` has no extents. Known of files that were empty once, in memory only:
+ * who does not know looks. */
+struct file_end {
+    uint64_t ino, page;
+};
+enum { FILE_ENDS = 64 }; /* one place for each inode number */
+
 struct fs_state {
     struct kv *kv;
     int table;
     struct fs_hash hash;
     struct fs_totals totals;
+    struct file_end ends[FILE_ENDS];
 };
 
 /* One operation being applied. Changes gather in `txn`; a refusal drops them all. */

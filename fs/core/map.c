@@ -364,12 +364,41 @@ static void charge(struct apply *a, struct fs_session *s, uint64_t cost, uint64_
     session_store(a, s);
 }
 
+static struct file_end *file_end(struct apply *a, const struct inode *inode)
+{
+    return &a->s->ends[inode->ino % FILE_ENDS];
+}
+
+/* No extent reaches behind `first`: what most COMMITs find, of new files and of those that grow,
+ * and would learn from an iterator. */
+static bool is_end(struct apply *a, const struct inode *inode, uint64_t first)
+{
+    const struct file_end *known = file_end(a, inode);
+    return inode->pages == 0 || (known->ino == inode->ino && first >= known->page);
+}
+
+/* What is undone later leaves an end that is too far behind, which is as true. */
+static void note_end(struct apply *a, const struct inode *inode, bool was_empty,
+                     const extents *edited)
+{
+    struct file_end *known = file_end(a, inode);
+    if (was_empty)
+        *known = (struct file_end){inode->ino, 0};
+    if (known->ino != inode->ino || edited->count == 0)
+        return;
+    const struct extent *last = &edited->items[edited->count - 1];
+    if (last->first_page + last->pages > known->page)
+        known->page = last->first_page + last->pages;
+}
+
 static int edit_map(struct apply *a, struct inode *inode, const Fs__Commit *m)
 {
     uint64_t first, end;
     extents old = {0}, new = {0};
     touched_range(m, inode->size, &first, &end);
-    int err = end > first && extents_load(a->s, inode->ino, first, end, &old) < 0 ? EIO : 0;
+    const bool was_empty = inode->pages == 0;
+    bool look = end > first && !is_end(a, inode, first);
+    int err = look && extents_load(a->s, inode->ino, first, end, &old) < 0 ? EIO : 0;
     if (!err) {
         vec_reserve(&new, old.count + 1);
         if (old.count)
@@ -379,6 +408,8 @@ static int edit_map(struct apply *a, struct inode *inode, const Fs__Commit *m)
     }
     if (!err)
         err = write_back(a, inode, &old, &new);
+    if (!err)
+        note_end(a, inode, was_empty, &new);
     vec_done(&old);
     vec_done(&new);
     return err;

@@ -413,12 +413,20 @@ START_TEST(what_is_written_again_is_found_at_once)
     plain = w.kv->ops;
     counted.iter = counted_iter;
     w.kv->ops = &counted;
-    ck_assert_uint_eq(iterators_of_write(8, 8), 1);
+    ck_assert_uint_eq(iterators_of_write(8, 8), 0); /* the file was empty */
     ck_assert_uint_eq(iterators_of_write(8, 8), 0);
     ck_assert_uint_eq(iterators_of_write(8, 1), 0);
     ck_assert_uint_eq(iterators_of_write(9, 7), 0); /* what was left of it */
     ck_assert_uint_eq(iterators_of_write(8, 2), 1); /* more than the one that begins there */
     ck_assert_uint_eq(iterators_of_write(12, 1), 1);
+    ck_assert_uint_eq(iterators_of_write(16, 1), 0); /* behind all */
+    ck_assert_uint_eq(iterators_of_write(20, 4), 0);
+    ck_assert_uint_eq(iterators_of_write(18, 1), 1); /* in between */
+    ck_assert_uint_eq(iterators_of_write(22, 4), 1);
+    ck_assert_uint_eq(iterators_of_write(26, 1), 0);
+    fs_state_free(w.state); /* who comes back has to look */
+    w.state = fs_state_new(w.kv, 0);
+    ck_assert_uint_eq(iterators_of_write(27, 1), 1);
     w.kv->ops = plain;
 }
 END_TEST
