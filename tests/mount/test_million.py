@@ -14,6 +14,7 @@ from tests.posix.dirs import Dir
 
 NIGHTLY = bool(os.environ.get('TALLY_NIGHTLY'))
 NAMES = int(os.environ.get('NAMES', '1000000' if NIGHTLY else '20000'))
+REMOVED = 1 if NIGHTLY else 10  # each so-manieth name is removed in the end
 MEMORY_MIB = 160  # of a mount, whatever the directory's size
 MOUNTS = ('m1', 'm2')
 
@@ -23,24 +24,39 @@ def memory_kib(pid, field='VmRSS'):
         return next(int(line.split()[1]) for line in f if line.startswith(field + ':'))
 
 
-def fill(lab):
-    """NAMES names by four processes at one mount: two mounts would spend the time on recalls."""
-    def work(part):
-        top = lab.path('m1', 'big')
-        for i in range(part, NAMES, 4):
-            os.close(os.open(f'{top}/kept-{i}', os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
-    pids = []
+def by_four(count, function):
+    """Calls function(i) for each i below count in four processes; how many a second."""
+    start, pids = time.monotonic(), []
     for part in range(4):
         pid = os.fork()
         if pid == 0:
             code = 1
             try:
-                work(part)
+                for i in range(part, count, 4):
+                    function(i)
                 code = 0
             finally:
                 os._exit(code)
         pids.append(pid)
-    assert all(os.waitpid(pid, 0)[1] == 0 for pid in pids)
+    assert all([os.waitpid(pid, 0)[1] == 0 for pid in pids])
+    return count / (time.monotonic() - start)
+
+
+def fill(lab):
+    """NAMES names at one mount: two would spend the time on recalls."""
+    top = lab.path('m1', 'big')
+    return by_four(NAMES, lambda i: os.close(os.open(f'{top}/kept-{i}', os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)))
+
+
+def remove(lab):
+    """Each so-manieth at the mount that made them; what is left is the same at both."""
+    top, gone = lab.path('m1', 'big'), range(0, NAMES, REMOVED)
+    rate = by_four(len(gone), lambda i: os.unlink(f'{top}/kept-{gone[i]}'))
+    figure(f'{len(gone)} removed: {rate:.0f} names/s')
+    left = {f'kept-{i}' for i in range(NAMES)} - {f'kept-{i}' for i in gone}
+    for mount in MOUNTS:
+        seen = [name for name in os.listdir(lab.path(mount, 'big')) if name.startswith('kept-')]
+        assert len(seen) == len(left) and set(seen) == left, f'{len(seen)} names at {mount}, not {len(left)}'
 
 
 class Churn:
@@ -115,10 +131,9 @@ def from_places(lab, mount):
 def _():
     with Lab() as lab:
         os.mkdir(lab.path('m1', 'big'))
-        pids = {m['name']: m['pid'] for m in lab.status()['mounts']}
-        start = time.monotonic()
-        fill(lab)
-        figure(f'{NAMES / (time.monotonic() - start):.0f} names made per second by four processes')
+        status = lab.status()
+        pids = {m['name']: m['pid'] for m in status['mounts']}
+        figure(f'{fill(lab):.0f} names made per second by four processes')
         before = {m: memory_kib(pid) for m, pid in pids.items()}
         with Churn(lab) as churn:
             start = time.monotonic()
@@ -133,7 +148,9 @@ def _():
             after, peak = memory_kib(pid), memory_kib(pid, 'VmHWM')
             figure(f'memory of {m}: {before[m] / 1024:.0f} MiB before the listings, {after / 1024:.0f} after, {peak / 1024:.0f} at most')
             assert peak < MEMORY_MIB * 1024, (m, peak)
-        lab.settle()
+        remove(lab)
+        lab.settle(NAMES // 1000 + 60)
+        figure('at most, MiB: ' + ', '.join(f'{p["name"]} {memory_kib(p["pid"], "VmHWM") / 1024:.0f}' for p in status['nodes'] + status['mounts']))
 
 
 @test('a directory that grows while it is listed: the listing ends')
