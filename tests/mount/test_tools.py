@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 from tests.lib.lab import ROOT, Lab, process, tree_digest, wait_until
@@ -12,7 +13,7 @@ from tests.lib.tap import figure, main, test
 
 NIGHTLY = bool(os.environ.get('TALLY_NIGHTLY'))
 TREE = os.environ.get('TREE', os.path.join(ROOT, 'fs'))  # a real tree of some hundred kilobytes
-UNITS, PARTS = (200, 10) if NIGHTLY else (60, 6)  # C files, in so many directories
+UNITS, PARTS = (400, 10) if NIGHTLY else (60, 6)  # C files, in so many directories
 VIM = shutil.which('vim') or shutil.which('vim.tiny') or 'vim'
 
 
@@ -192,7 +193,43 @@ def _():
         write_file(f'{a}/p2/u1.c', b'int f_2_1(void) { return 0; }\n')
         assert run('make', '-j4', cwd=b).count('CC ') == 1
         assert tree_digest(a) == tree_digest(b)
+        local = f'{lab.dir}/project'  # the same sources built beside the mount
+        shutil.copytree(a, local)
+        run('sh', '-c', "rm prog; find . -name '*.[oa]' -delete; make -j4", cwd=local, timeout=300)
+        assert tree_digest(a) == tree_digest(local)
         figure(f'{UNITS} C files')
+
+
+TARGETS = ('tools/cli/tally',) if NIGHTLY else ('repl/wire/librepl_wire.a',)
+
+
+def build_tally(source):
+    """Every object, without debug information, which names directories."""
+    run('meson', 'setup', 'build', '-Dbuildtype=plain', cwd=source, timeout=600)
+    run('ninja', '-C', 'build', '-j2', *TARGETS, cwd=source, timeout=3000)
+    built = {path: what for path, what in tree_digest(f'{source}/build').items() if path.endswith(('.o', '.a', '.c', '.h')) or path in TARGETS}
+    assert len(built) > (150 if NIGHTLY else 5), len(built)
+    return built
+
+
+@test('meson and ninja build this project on a mount: every object as beside it, nothing left to do, the same at the other mount')
+def _():
+    with Lab() as lab:
+        mounted, beside = lab.path('m1', 'source'), f'{lab.dir}/source'
+        for top in (mounted, beside):
+            for path in run('git', 'ls-files', cwd=ROOT).split():
+                os.makedirs(os.path.dirname(f'{top}/{path}'), exist_ok=True)
+                shutil.copy2(f'{ROOT}/{path}', f'{top}/{path}')
+        start = time.monotonic()
+        built = build_tally(mounted)
+        took = time.monotonic() - start
+        start = time.monotonic()
+        want = build_tally(beside)
+        figure(f'{len(built)} objects on the mount in {took:.0f} s, beside it in {time.monotonic() - start:.0f} s')
+        assert built == want, [path for path in {*built, *want} if built.get(path) != want.get(path)][:5]
+        assert 'no work to do' in run('ninja', '-C', 'build', '-n', *TARGETS, cwd=mounted)
+        assert tree_digest(mounted) == tree_digest(lab.path('m2', 'source'))
+        lab.settle()
 
 
 if __name__ == '__main__':
