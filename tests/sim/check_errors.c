@@ -1,11 +1,12 @@
 /* Errors that must not be.
  *
  * Model. What is open stays readable and writable until it is closed, whoever removes its name
- * (RULES L7), for as long as the session lives. So READ, WRITE, TRUNCATE, FSYNC, APPEND, CLOSE and
- * STAT of an open descriptor never end with ENOENT, ESTALE or EIO, unless the mount has lost a
- * session in that life by then (RULES L2: "its descriptors get EIO once"); and nothing at all ends
- * with an error that no application can make sense of. At consistency=session, and before the mount
- * has a session, an open may be answered by a late copy: then the file may turn out to be gone. */
+ * (RULES L7), for as long as the session lives. So READ, WRITE, TRUNCATE, FSYNC, APPEND, CLOSE,
+ * STAT and what sets attributes of an open descriptor never end with ENOENT, ESTALE or EIO, unless
+ * the mount has lost a session in that life by then (RULES L2: "its descriptors get EIO once"); and
+ * nothing at all ends with an error that no application can make sense of. At consistency=session,
+ * and before the mount has a session, an open may be answered by a late copy: then the file may
+ * turn out to be gone. */
 #include <errno.h>
 
 #include "tests/sim/check_history.h"
@@ -28,6 +29,11 @@ static bool on_descriptor(const struct history_op *op)
     case H_READ_ALL:
         return true;
     case H_STAT:
+    case H_SETXATTR:
+    case H_GETXATTR:
+    case H_CHMOD:
+    case H_CHOWN:
+    case H_UTIMENS:
         return op->path == NULL;
     case H_CREATE:
     case H_UNLINK:
@@ -36,8 +42,6 @@ static bool on_descriptor(const struct history_op *op)
     case H_MKDIR:
     case H_RMDIR:
     case H_LIST:
-    case H_SETXATTR:
-    case H_GETXATTR:
     case H_MOUNT_KILLED:
     case H_MOUNT_STARTED:
     case H_OPEN:

@@ -36,10 +36,10 @@ bool op_undivided(const struct history_op *op)
 const char *op_text(const struct history_op *op, char text[HISTORY_TEXT])
 {
     static const char *const words[] = {
-        "create", "write",    "read",     "fsync",  "close",   "truncate", "stat",
-        "append", "readall",  "unlink",   "rename", "link",    "mkdir",    "rmdir",
-        "list",   "setxattr", "getxattr", "killed", "started", "open",     "session-lost",
-        "named",  "symlink",  "readlink", "lock",   "unlock",  "punch",    "copy"};
+        "create",   "write",  "read",    "fsync", "close",        "truncate", "stat",    "append",
+        "readall",  "unlink", "rename",  "link",  "mkdir",        "rmdir",    "list",    "setxattr",
+        "getxattr", "killed", "started", "open",  "session-lost", "named",    "symlink", "readlink",
+        "lock",     "unlock", "punch",   "copy",  "chmod",        "chown",    "utimens"};
     (void)snprintf(text, HISTORY_TEXT, "%s(%llu) m%u.%u/a%u %llu..%llu err=%d", words[op->kind],
                    (unsigned long long)op->stamp, op->mount, op->life, op->app,
                    (unsigned long long)op->start, (unsigned long long)op->end, op->err);

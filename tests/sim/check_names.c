@@ -236,6 +236,9 @@ static void take_in(struct names *n, const struct history_op *op)
     case H_UNLOCK:
     case H_PUNCH:
     case H_COPY:
+    case H_CHMOD:
+    case H_CHOWN:
+    case H_UTIMENS:
         break;
     }
 }

@@ -1,8 +1,9 @@
 /* Times: RULES L9, "mtime = max(old + 1 ns, ...)".
  *
- * Model. Applications set no times. So of two STATs of one file, the second beginning after the
- * first ended, the second never has the lesser mtime, and it has a greater one when a WRITE of some
- * bytes lies wholly between them. What a mount saw of its own changes before it died or lost its
+ * Model. Where an application may have set the mtime between two STATs, they are not compared
+ * (check_attrs.c judges that). Of others of one file, the second beginning after the first ended,
+ * the second never has the lesser mtime, and it has a greater one when a WRITE of some bytes lies
+ * wholly between them. What a mount saw of its own changes before it died or lost its
  * session may be gone after that: such a STAT bounds only those of its own life up to then. At
  * consistency=session STATs of different mounts are not compared. */
 #include "tests/sim/check_history.h"
@@ -15,6 +16,7 @@ struct stat_seen {
 struct times {
     const struct view *view;
     bool session;
+    vec_of(const struct history_op *) sets; /* UTIMENS of mtimes */
 };
 
 static const struct history_op *write_between(const struct view *v, const struct history_op *a,
@@ -35,9 +37,22 @@ static const struct history_op *write_between(const struct view *v, const struct
     return NULL;
 }
 
+static bool set_between(const struct times *t, const struct history_op *a,
+                        const struct history_op *b)
+{
+    for (size_t i = 0; i < t->sets.count; i++) {
+        const struct history_op *u = t->sets.items[i];
+        bool gone = u->reverted || op_unknown(u) || view_later_loss(t->view, u);
+        if ((u->file == b->file || u->file == 0) && u->start <= b->end &&
+            (gone || u->end >= a->start))
+            return true;
+    }
+    return false;
+}
+
 static bool comparable(const struct times *t, const struct stat_seen *a, const struct history_op *b)
 {
-    if (t->session && a->op->mount != b->mount)
+    if ((t->session && a->op->mount != b->mount) || set_between(t, a->op, b))
         return false;
     return !a->loss || (same_life(a->op, b) && b->end < a->loss->at && a->loss->killed);
 }
@@ -90,6 +105,8 @@ void check_times(const struct history *h)
         const struct history_op *op = &h->ops.items[i];
         if (op->kind == H_STAT && op_ok(op) && op->file && op->mtime)
             vec_push(&stats, (struct stat_seen){op, view_later_loss(&v, op)});
+        if (op->kind == H_UTIMENS && op->sets & SETS_MTIME && (op_ok(op) || op_unknown(op)))
+            vec_push(&t.sets, op);
     }
     if (stats.count)
         qsort(stats.items, stats.count, sizeof stats.items[0], by_file);
@@ -100,5 +117,6 @@ void check_times(const struct history *h)
         begin = i + 1;
     }
     vec_done(&stats);
+    vec_done(&t.sets);
     view_done(&v);
 }

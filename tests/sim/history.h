@@ -25,7 +25,7 @@ enum history_kind {
     H_FSYNC,  /* file */
     H_CLOSE,  /* file: flush; the descriptor is gone whatever it answers */
     H_TRUNCATE, /* file, to `pages` pages */
-    H_STAT,     /* path or file -> ino, size, nlink, mtime */
+    H_STAT,     /* path or file -> ino, size, nlink, mtime, atime, mode (07777), uid */
     H_APPEND,   /* file, record `stamp` of `bytes` bytes, by O_APPEND */
     H_READ_ALL, /* append-only file -> the records found, in order, `torn` when bytes fit no record;
                    several read(2), each atomic, so what is appended meanwhile may be there in part:
@@ -50,9 +50,14 @@ enum history_kind {
     H_LOCK,     /* file, units page .. page + pages - 1, of bytes; exclusive: for writing */
     H_UNLOCK,   /* the same */
     H_PUNCH,    /* file, units page .. page + pages - 1 become zeros; the size stays */
-    H_COPY, /* file, page, pages -> `bytes`: they went to a file of the application's own. Once it
-               has read them there this is a READ: it tells what they were meanwhile */
+    H_COPY,  /* file, page, pages -> `bytes`: they went to a file of the application's own. Once it
+                has read them there this is a READ: it tells what they were meanwhile */
+    H_CHMOD, /* path or file -> file; `mode` */
+    H_CHOWN, /* ... `uid` */
+    H_UTIMENS, /* ... `sets` and the times given */
 };
+/* What a UTIMENS sets; a time that is not given is the time of day. */
+enum { SETS_MTIME = 1, SETS_ATIME = 2, GIVEN_MTIME = 4, GIVEN_ATIME = 8 };
 
 struct history_op {
     enum history_kind kind;
@@ -66,7 +71,8 @@ struct history_op {
     uint64_t stamp, bytes; /* stamps are unique over the run, never 0 */
     uint64_t size, nlink;
     uint64_t links; /* STAT: the names that only its application has given it; 0: not known */
-    int64_t mtime;
+    int64_t mtime, atime;
+    uint32_t mode, uid, sets;
     uint64_t q,
         q_session; /* done by the mount alone, at this place of this session's queue; 0: no */
     bool reverted; /* it never got into the log: to be set by check_queue */
@@ -83,6 +89,7 @@ struct history_op {
 struct history {
     vec_of(struct history_op) ops; /* in order of their starts */
     bool session_consistency;
+    time_us settled; /* from here on nothing changes, and everybody knows it; 0: never */
 };
 
 void history_done(struct history *h);
@@ -104,6 +111,7 @@ void check_sessions(const struct history *h);   /* RYW, MR, MW, WFR at consisten
 void check_sizes(const struct history *h);      /* no size that nobody made, none too old */
 void check_errors(const struct history *h);     /* open files stay, errors make sense */
 void check_times(const struct history *h);      /* mtime never goes back while bytes change */
+void check_attrs(const struct history *h);      /* modes, owners and times that were set stay */
 void check_locks(const struct history *h);      /* no two locks that exclude each other */
 /* What mounts did ahead of the log is lost only with them, and not what an fsync covered. Before
  * all others: says what was lost. */

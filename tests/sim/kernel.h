@@ -16,14 +16,20 @@ struct mount;
 struct sys_result {
     int err;                          /* 0 or a positive errno */
     uint64_t ino, size, nlink, value; /* value: bytes read or written, fd, entries */
-    int64_t mtime;
+    int64_t mtime, atime;
     uint64_t q, q_session; /* as in struct client_result */
-    uint32_t mode;
+    uint32_t mode, uid;
     struct blob *data;        /* READ, READLINK, GETXATTR: borrowed for the callback */
     const char *const *names; /* READDIR: borrowed for the callback */
     size_t names_count;
 };
 typedef void sys_done(void *ctx, const struct sys_result *result);
+
+/* What is set: mask FS_SETATTR_*. */
+struct sys_attr {
+    uint32_t set, mode, uid;
+    int64_t atime, mtime;
+};
 
 struct kernel *kernel_new(struct mount *m);
 void kernel_free(struct kernel *k); /* calls nobody back */
@@ -41,6 +47,11 @@ void sys_write(struct kernel *k, uint64_t fd, uint64_t offset, struct blob *data
 void sys_fsync(struct kernel *k, uint64_t fd, sys_done *done, void *ctx);
 void sys_fstat(struct kernel *k, uint64_t fd, sys_done *done, void *ctx);
 void sys_ftruncate(struct kernel *k, uint64_t fd, uint64_t size, sys_done *done, void *ctx);
+/* fchmod(2), chmod(2) and their kin. */
+void sys_fsetattr(struct kernel *k, uint64_t fd, const struct sys_attr *attr, sys_done *done,
+                  void *ctx);
+void sys_setattr(struct kernel *k, const char *path, const struct sys_attr *attr, sys_done *done,
+                 void *ctx);
 /* fallocate(2): a hole, or zeros that keep the size. */
 void sys_punch(struct kernel *k, uint64_t fd, uint64_t offset, uint64_t size, bool zero,
                sys_done *done, void *ctx);
@@ -63,6 +74,9 @@ void sys_readdir(struct kernel *k, const char *path, sys_done *done, void *ctx);
 void sys_setxattr(struct kernel *k, const char *path, const char *name, struct blob *data,
                   sys_done *done, void *ctx);
 void sys_getxattr(struct kernel *k, const char *path, const char *name, sys_done *done, void *ctx);
+void sys_fsetxattr(struct kernel *k, uint64_t fd, const char *name, struct blob *data,
+                   sys_done *done, void *ctx);
+void sys_fgetxattr(struct kernel *k, uint64_t fd, const char *name, sys_done *done, void *ctx);
 /* A signal for whoever made the call with this `ctx`: if it waits for the daemon, it ends with
  * EINTR.
  */

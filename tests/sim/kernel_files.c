@@ -1,5 +1,6 @@
 /* The kernel's side of a mount: open files (fs/fuse/file.c). */
 #include <assert.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 
@@ -145,7 +146,7 @@ static void end_ok(struct call *c)
 }
 
 /* fuse_do_setattr(): its attributes count whatever was notified meanwhile. */
-static void truncated(struct call *c)
+static void attributes_set(struct call *c)
 {
     struct knode *n = node_find(c->k, c->ino);
     if (c->a.err) {
@@ -153,14 +154,9 @@ static void truncated(struct call *c)
         return;
     }
     uint64_t before = n->size;
-    const struct Fs__Attr *a = &c->a.attr;
-    n->mtime = a->mtime;
-    n->nlink = a->nlink;
-    n->mode = a->mode;
-    n->invalid = 0;
-    n->valid_until = c->a.attr_valid ? process_clock(c->k->process) + c->a.attr_valid : 0;
+    node_take_attributes(c->k, n, &c->a.attr, c->a.attr_valid);
     node_changed_here(c->k, n);
-    n->size = a->size;
+    n->size = c->a.attr.size;
     if (before != n->size)
         node_drop_pages(n);
     if (node_dropping(n))
@@ -176,7 +172,7 @@ static void truncate_locked(struct call *c)
                            .fh = call_file(c)->fh,
                            .set = CLIENT_SET_SIZE | FS_SETATTR_MTIME_NOW,
                            .size = c->size};
-    call_submit(c, &op, truncated);
+    call_submit(c, &op, attributes_set);
 }
 
 static void truncate_lock(struct call *c)
@@ -191,14 +187,50 @@ void sys_ftruncate(struct kernel *k, uint64_t fd, uint64_t size, sys_done *done,
     call_wake(c, truncate_lock);
 }
 
+/* notify_change(). fchmod(2) names no descriptor: ATTR_FILE is ftruncate(2)'s. */
+static void set_locked(struct call *c)
+{
+    struct client_op op = {.kind = CLIENT_SETATTR,
+                           .ino = c->ino,
+                           .set = c->attr.set,
+                           .mode = c->attr.mode,
+                           .uid = c->attr.uid,
+                           .atime = c->attr.atime,
+                           .mtime = c->attr.mtime};
+    c->result.ino = c->ino;
+    call_submit(c, &op, attributes_set);
+}
+
+static void set_lock(struct call *c)
+{
+    if (c->ino == 0)
+        call_end(c, ENOENT);
+    else
+        call_lock(c, c->ino, set_locked);
+}
+
+static void set_begin(struct call *c)
+{
+    names_walk(c, c->path, set_lock);
+}
+
+void sys_fsetattr(struct kernel *k, uint64_t fd, const struct sys_attr *attr, sys_done *done,
+                  void *ctx)
+{
+    struct call *c = call_on_file(k, fd, done, ctx);
+    c->attr = *attr;
+    call_wake(c, set_lock);
+}
+
+void sys_setattr(struct kernel *k, const char *path, const struct sys_attr *attr, sys_done *done,
+                 void *ctx)
+{
+    call_on_path(k, path, NULL, done, ctx, set_begin)->attr = *attr;
+}
+
 static void fstat_end(struct call *c)
 {
-    const struct knode *n = node_find(c->k, c->ino);
-    bool asked = c->update_applied; /* the caller gets what the answer says */
-    c->result.size = asked ? c->a.attr.size : n->size;
-    c->result.nlink = asked ? c->a.attr.nlink : n->nlink;
-    c->result.mtime = asked ? c->a.attr.mtime : n->mtime;
-    c->result.mode = asked ? c->a.attr.mode : n->mode;
+    call_tell_attributes(c);
     call_end(c, c->a.err);
 }
 

@@ -118,6 +118,18 @@ void node_changed_here(struct kernel *k, struct knode *n)
     n->attr_version = n->own_version = ++k->attr_version;
 }
 
+void node_take_attributes(struct kernel *k, struct knode *n, const struct Fs__Attr *attr,
+                          time_us valid)
+{
+    n->mtime = attr->mtime;
+    n->atime = attr->atime;
+    n->nlink = attr->nlink;
+    n->mode = attr->mode;
+    n->uid = attr->uid;
+    n->invalid = 0;
+    n->valid_until = valid ? process_clock(k->process) + valid : 0;
+}
+
 void node_change_attributes(struct kernel *k, struct knode *n, const struct Fs__Attr *attr,
                             time_us valid, uint64_t version)
 {
@@ -125,14 +137,23 @@ void node_change_attributes(struct kernel *k, struct knode *n, const struct Fs__
         return;
     bool stale = n->size != attr->size || n->mtime != attr->mtime;
     n->size = attr->size;
-    n->mtime = attr->mtime;
-    n->nlink = attr->nlink;
-    n->mode = attr->mode;
-    n->invalid = 0;
-    n->valid_until = valid ? process_clock(k->process) + valid : 0;
+    node_take_attributes(k, n, attr, valid);
     n->attr_version = ++k->attr_version;
     if (stale && S_ISREG(n->mode))
         node_drop_pages(n);
+}
+
+void call_tell_attributes(struct call *c)
+{
+    const struct knode *n = node_find(c->k, c->ino);
+    const struct Fs__Attr *a = c->update_applied ? &c->a.attr : NULL;
+    c->result.ino = c->ino;
+    c->result.size = a ? a->size : n->size;
+    c->result.nlink = a ? a->nlink : n->nlink;
+    c->result.mtime = a ? a->mtime : n->mtime;
+    c->result.atime = a ? a->atime : n->atime;
+    c->result.mode = a ? a->mode : n->mode;
+    c->result.uid = a ? a->uid : n->uid;
 }
 
 static void on_attributes(struct call *c);

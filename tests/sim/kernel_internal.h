@@ -45,8 +45,8 @@ struct kpage {
 struct knode {
     uint64_t ino, nlookup;
     uint64_t size, nlink;
-    int64_t mtime;
-    uint32_t mode;
+    int64_t mtime, atime;
+    uint32_t mode, uid;
     uint32_t invalid;
     time_us valid_until; /* i_time, by the machine's clock */
     uint64_t attr_version;
@@ -128,6 +128,7 @@ struct call {
     struct answer a;
     int flags;
     uint32_t mode;
+    struct sys_attr attr; /* SETATTR */
     uint64_t fd, offset, size, progress;
     uint64_t to_ino, to_fh, to_offset; /* copy_file_range(2) */
     struct blob *data, *chunk;         /* WRITE: all, and the part that is on its way */
@@ -212,6 +213,11 @@ struct knode *node_find(struct kernel *k, uint64_t ino);
 struct knode *node_get(struct kernel *k, uint64_t ino);
 /* Forgets it when nothing refers to it. */
 void node_settle(struct kernel *k, struct knode *n);
+/* fuse_change_attributes_common(), but for the size. */
+void node_take_attributes(struct kernel *k, struct knode *n, const struct Fs__Attr *attr,
+                          time_us valid);
+/* What stat(2) tells: of the answer, if it asked, else of the inode. */
+void call_tell_attributes(struct call *c);
 /* fuse_change_attributes(); version 0: whatever happened meanwhile. */
 void node_change_attributes(struct kernel *k, struct knode *n, const struct Fs__Attr *attr,
                             time_us valid, uint64_t version);

@@ -1,6 +1,7 @@
 /* The kernel's side of a mount: stat(2), links, extended attributes, listings
  * (fs/fuse/dir.c, readdir.c). */
 #include <errno.h>
+#include <stdio.h>
 
 #include "tests/sim/kernel_internal.h"
 
@@ -10,13 +11,7 @@ enum { XATTR_SPACE = 256 };
 
 static void stat_end(struct call *c)
 {
-    const struct knode *n = node_find(c->k, c->ino);
-    bool asked = c->update_applied;
-    c->result.ino = c->ino;
-    c->result.size = asked ? c->a.attr.size : n->size;
-    c->result.nlink = asked ? c->a.attr.nlink : n->nlink;
-    c->result.mtime = asked ? c->a.attr.mtime : n->mtime;
-    c->result.mode = asked ? c->a.attr.mode : n->mode;
+    call_tell_attributes(c);
     call_end(c, c->a.err);
 }
 
@@ -82,6 +77,26 @@ void sys_setxattr(struct kernel *k, const char *path, const char *name, struct b
 void sys_getxattr(struct kernel *k, const char *path, const char *name, sys_done *done, void *ctx)
 {
     (void)call_on_path(k, path, name, done, ctx, ask_begin);
+}
+
+static struct call *ask_file(struct kernel *k, uint64_t fd, const char *name, sys_done *done,
+                             void *ctx)
+{
+    struct call *c = call_on_file(k, fd, done, ctx);
+    (void)snprintf(c->path2, sizeof c->path2, "%s", name);
+    call_wake(c, ask_walked);
+    return c;
+}
+
+void sys_fsetxattr(struct kernel *k, uint64_t fd, const char *name, struct blob *data,
+                   sys_done *done, void *ctx)
+{
+    ask_file(k, fd, name, done, ctx)->data = blob_ref(data);
+}
+
+void sys_fgetxattr(struct kernel *k, uint64_t fd, const char *name, sys_done *done, void *ctx)
+{
+    (void)ask_file(k, fd, name, done, ctx);
 }
 
 /* ---- listings -------------------------------------------------------------------------------- */

@@ -97,6 +97,7 @@ static void judge(struct history *h)
     check_sessions(h);
     check_times(h);
     check_sizes(h);
+    check_attrs(h);
     check_errors(h);
     check_locks(h);
 }
@@ -110,10 +111,10 @@ struct sim_result sim_run(const struct sim_options *options)
     sim_run_until(sim_now() + options->length, NULL);
     if (!sim_failed())
         heal_and_settle();
-    time_us settled = sim_now();
+    history.settled = sim_now();
     if (!sim_failed())
         read_everything_back();
-    check_reads_succeed(&history, settled);
+    check_reads_succeed(&history, history.settled);
     if (!sim_failed())
         judge(&history);
     process_free_all();

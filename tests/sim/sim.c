@@ -303,6 +303,8 @@ void sim_begin(const struct sim_options *options)
         sim->swarm.locks = false;
     if (options->no_ranges)
         sim->swarm.ranges = false;
+    if (options->no_attrs)
+        sim->swarm.attrs = false;
     if (options->mounts_max && sim->swarm.mounts > options->mounts_max)
         sim->swarm.mounts = options->mounts_max;
     if (options->apps_max && sim->swarm.apps > options->apps_max)

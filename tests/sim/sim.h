@@ -77,6 +77,7 @@ struct sim_options {
     uint32_t mounts_max; /* 0: as drawn */
     bool no_locks;       /* applications lock nothing: as seeds from before there were locks */
     bool no_ranges;      /* ... punch no holes and copy nothing by reference */
+    bool no_attrs;       /* ... set no modes, owners and times */
     uint32_t apps_max;   /* 0: as drawn */
     bool trace;          /* to stderr: faults, log lines of all processes, operations */
 };
@@ -89,6 +90,7 @@ struct sim_swarm {
     bool ranges;      /* ... punch holes, and copy by reference */
     bool hot_ranges;  /* ... mostly of one file that changes all the time */
     bool local_names; /* mounts change names ahead of the log */
+    bool attrs;       /* applications set modes, owners and times */
     bool leader_lease;
     char election[16];     /* strategy of election/ */
     uint32_t faults;       /* mask of enum sim_fault */
@@ -117,6 +119,7 @@ enum sim_stream {
     RND_HEIR,
     RND_RANGES,
     RND_NAMES,
+    RND_ATTRS,
     RND_COUNT
 };
 

@@ -129,4 +129,5 @@ void sim_draw_swarm(uint64_t seed, struct sim_swarm *ret)
     ret->ranges = sim_below(RND_RANGES, 2) == 0;
     ret->hot_ranges = ret->ranges && sim_below(RND_RANGES, 4) == 0;
     ret->local_names = sim_below(RND_NAMES, 2) == 0;
+    ret->attrs = sim_below(RND_ATTRS, 2) == 0;
 }

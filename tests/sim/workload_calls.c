@@ -80,7 +80,7 @@ static void on_open(void *ctx, const struct sys_result *r)
         a->fds[a->slot] = a->opening;
     } else {
         a->then = a->number == READER_APP ? app_read_back_next : NULL;
-        a->replacing = a->copying = a->linking = 0;
+        a->replacing = a->copying = a->linking = a->setting = 0;
     }
     app_next(a);
 }
@@ -90,7 +90,7 @@ bool app_open_path(struct app *a, const char *path, int flags)
 {
     if (free_slot(a) == FDS) {
         a->then = NULL;
-        a->copying = a->linking = 0;
+        a->copying = a->linking = a->setting = 0;
         app_close_fd(a, (unsigned)work_below(FDS));
         return false;
     }
@@ -157,6 +157,9 @@ void app_on_stat(void *ctx, const struct sys_result *r)
         op->size = r->size;
         op->nlink = r->nlink;
         op->mtime = r->mtime;
+        op->atime = r->atime;
+        op->mode = r->mode & 07777;
+        op->uid = r->uid;
         sim_mix(r->size, (uint64_t)r->mtime);
         if (workload.reading_back && (S_ISDIR(r->mode) || S_ISLNK(r->mode)))
             op->bytes = S_ISDIR(r->mode) ? WALK_DIR : WALK_LINK;

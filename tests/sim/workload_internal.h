@@ -6,6 +6,7 @@
  *     workload_locks.c   byte-range locks
  *     workload_ranges.c  holes, and copies by reference
  *     workload_links.c   files with two names
+ *     workload_attrs.c   modes, owners and times
  *     workload_steps.c   what is done next */
 #ifndef TALLY_TESTS_SIM_WORKLOAD_INTERNAL_H
 #define TALLY_TESTS_SIM_WORKLOAD_INTERNAL_H
@@ -57,6 +58,7 @@ struct app {
     unsigned replacing; /* step of a replace by rename, 0: none */
     unsigned linking;   /* step of what it does to a file with two names, 0: none */
     uint64_t links;     /* ... the names that it has, 0: not known */
+    unsigned setting;   /* step of what it does to a file that loses its name, 0: none */
     char target[PATH_SPACE];
     struct blob *read; /* READ_ALL so far */
     uint32_t reads;
@@ -132,6 +134,11 @@ void app_range_step(struct app *a);
 
 /* Makes a file, gives it a second name and takes one away. */
 void app_link_step(struct app *a);
+
+/* ---- workload_attrs.c ------------------------------------------------------------------------ */
+
+/* Sets something, or opens what it could be set of. */
+void app_attr_step(struct app *a);
 
 /* ---- workload_steps.c ------------------------------------------------------------------------ */
 

@@ -73,10 +73,10 @@ struct history_op *app_begin_path(struct app *a, enum history_kind kind, const c
 }
 
 const char *const app_kind_names[] = {
-    "create", "write",    "read",     "fsync",  "close",   "truncate", "stat",
-    "append", "readall",  "unlink",   "rename", "link",    "mkdir",    "rmdir",
-    "list",   "setxattr", "getxattr", "killed", "started", "open",     "lost",
-    "named",  "symlink",  "readlink", "lock",   "unlock",  "punch",    "copy"};
+    "create",   "write",  "read",    "fsync", "close", "truncate", "stat",    "append",
+    "readall",  "unlink", "rename",  "link",  "mkdir", "rmdir",    "list",    "setxattr",
+    "getxattr", "killed", "started", "open",  "lost",  "named",    "symlink", "readlink",
+    "lock",     "unlock", "punch",   "copy",  "chmod", "chown",    "utimens"};
 
 /* "7*3 0*2": runs of equal stamps. */
 static void stamps_text(const struct history_op *op, char *text, size_t size)
