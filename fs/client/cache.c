@@ -108,7 +108,8 @@ static void learn_data(const struct client *c, struct inode *i, const struct Fs_
     }
     i->attr.size = attr->size;
     i->attr.pages = attr->pages;
-    if (queue_reached(c, i->times_q)) { /* else who answered does not know them yet */
+    /* Else who answered does not know them yet. */
+    if (queue_reached(c, i->times_q) || MUTANT(times_put_back)) {
         i->attr.atime = attr->atime;
         i->attr.mtime = attr->mtime;
     }
