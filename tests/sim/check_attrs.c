@@ -39,6 +39,13 @@ struct change {
     bool moves; /* a WRITE that is there for good */
 };
 
+typedef vec_of(const struct history_op *) op_list;
+
+struct attrs {
+    const struct view *view;
+    op_list fsyncs; /* that returned 0, by file */
+};
+
 /* Of one file: all that is about one register, in the order of their starts. */
 struct file_attrs {
     const struct view *view;
@@ -112,35 +119,49 @@ static bool reads(const struct history_op *op)
            op->kind == H_OPEN || op->kind == H_CREATE;
 }
 
-/* An FSYNC covers it, so a COMMIT that it went with was there before the loss. */
-static bool synced(const struct view *v, const struct history_op *op, const struct loss *l)
+static size_t first_of_file(const op_list *l, uint64_t file)
 {
-    for (size_t i = 0; i < v->h->ops.count; i++) {
-        const struct history_op *s = &v->h->ops.items[i];
-        if (s->kind == H_FSYNC && s->file == op->file && op_ok(s) && same_life(s, op) &&
-            s->start >= op->end && s->end <= l->at && s->session == op->session)
+    size_t low = 0, high = l->count;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (l->items[mid]->file < file)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+/* An FSYNC covers it, so a COMMIT that it went with was there before the loss. */
+static bool synced(const struct attrs *a, const struct history_op *op, const struct loss *l)
+{
+    for (size_t i = first_of_file(&a->fsyncs, op->file);
+         i < a->fsyncs.count && a->fsyncs.items[i]->file == op->file; i++) {
+        const struct history_op *s = a->fsyncs.items[i];
+        if (same_life(s, op) && s->start >= op->end && s->end <= l->at && s->session == op->session)
             return true;
     }
     return false;
 }
 
-static const struct loss *loss_of(const struct view *v, const struct history_op *op)
+static const struct loss *loss_of(const struct attrs *a, const struct history_op *op)
 {
     if (op->q) /* check_queue.c knows it for certain */
-        return op->reverted ? view_later_loss(v, op) : NULL;
+        return op->reverted ? view_later_loss(a->view, op) : NULL;
     if (op->kind != H_UTIMENS)
         return NULL; /* it is in the log */
-    const struct loss *l = view_later_loss(v, op);
-    return l && synced(v, op, l) ? NULL : l;
+    const struct loss *l = view_later_loss(a->view, op);
+    return l && synced(a, op, l) ? NULL : l;
 }
 
-static bool change_of(const struct view *v, enum reg reg, const struct history_op *op,
+static bool change_of(const struct attrs *a, enum reg reg, const struct history_op *op,
                       struct change *ret)
 {
+    const struct view *v = a->view;
     *ret = (struct change){.op = op, .latest = op_unknown(op) ? TIME_NEVER : op->end};
     if (sets(reg, op, &ret->value)) {
         ret->sets = true;
-        ret->loss = loss_of(v, op);
+        ret->loss = loss_of(a, op);
         return op_unknown(op) || op_ok(op);
     }
     ret->value = SOME_TIME;
@@ -276,21 +297,18 @@ static void check_stat(struct file_attrs *f, size_t at)
 
 /* ---- one file -------------------------------------------------------------------------------- */
 
-static void check_register(const struct view *v, uint64_t file, enum reg reg,
+static void check_register(const struct attrs *a, uint64_t file, enum reg reg,
                            const struct history_op *const *ops, size_t count)
 {
-    struct file_attrs f = {.view = v, .file = file, .reg = reg};
+    struct file_attrs f = {.view = a->view, .file = file, .reg = reg};
     struct change c;
-    bool set = false;
     for (size_t i = 0; i < count; i++) {
-        if (ops[i]->kind == H_STAT) {
+        if (ops[i]->kind == H_STAT)
             vec_push(&f.stats, ops[i]);
-        } else if (change_of(v, reg, ops[i], &c)) {
+        else if (change_of(a, reg, ops[i], &c))
             vec_push(&f.changes, c);
-            set |= c.sets && ops[i]->file == file;
-        }
     }
-    for (size_t i = 0; set && i < f.stats.count && !sim_failed(); i++)
+    for (size_t i = 0; i < f.stats.count && !sim_failed(); i++)
         check_stat(&f, i);
     vec_done(&f.changes);
     vec_done(&f.stats);
@@ -343,31 +361,46 @@ static int by_start(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-typedef vec_of(const struct history_op *) op_list;
+static bool is_set(enum reg reg, const struct history_op *const *ops, size_t count)
+{
+    uint64_t value;
+    for (size_t i = 0; i < count; i++)
+        if (sets(reg, ops[i], &value) && (op_unknown(ops[i]) || op_ok(ops[i])))
+            return true;
+    return false;
+}
 
-static void check_file(const struct view *v, const struct history_op *const *ops, size_t count,
+static void check_file(const struct attrs *a, const struct history_op *const *ops, size_t count,
                        const op_list *strays)
 {
     op_list all = {0};
-    for (size_t i = 0; i < count; i++)
-        vec_push(&all, ops[i]);
-    for (size_t i = 0; i < strays->count; i++)
-        vec_push(&all, strays->items[i]);
-    qsort(all.items, all.count, sizeof all.items[0], by_start);
-    for (enum reg reg = 0; reg < REGS && !sim_failed(); reg++)
-        check_register(v, ops[0]->file, reg, all.items, all.count);
+    for (enum reg reg = 0; reg < REGS && !sim_failed(); reg++) {
+        if (!is_set(reg, ops, count)) /* like most files */
+            continue;
+        if (!all.count) {
+            for (size_t i = 0; i < count; i++)
+                vec_push(&all, ops[i]);
+            for (size_t i = 0; i < strays->count; i++)
+                vec_push(&all, strays->items[i]);
+            qsort(all.items, all.count, sizeof all.items[0], by_start);
+        }
+        check_register(a, ops[0]->file, reg, all.items, all.count);
+    }
     if (!sim_failed())
-        check_settled(v, ops, count);
+        check_settled(a->view, ops, count);
     vec_done(&all);
 }
 
 void check_attrs(const struct history *h)
 {
     struct view v;
+    struct attrs a = {.view = &v};
     op_list ops = {0}, strays = {0};
     view_init(&v, h);
     for (size_t i = 0; i < h->ops.count; i++) {
         const struct history_op *op = &h->ops.items[i];
+        if (op->kind == H_FSYNC && op_ok(op))
+            vec_push(&a.fsyncs, op);
         if (!concerns(op))
             continue;
         if (op->file)
@@ -375,15 +408,18 @@ void check_attrs(const struct history *h)
         else
             vec_push(&strays, op);
     }
+    if (a.fsyncs.count)
+        qsort(a.fsyncs.items, a.fsyncs.count, sizeof a.fsyncs.items[0], by_file);
     if (ops.count)
         qsort(ops.items, ops.count, sizeof ops.items[0], by_file);
     for (size_t i = 0, begin = 0; i < ops.count && !sim_failed(); i++) {
         if (i + 1 < ops.count && ops.items[i + 1]->file == ops.items[i]->file)
             continue;
-        check_file(&v, ops.items + begin, i + 1 - begin, &strays);
+        check_file(&a, ops.items + begin, i + 1 - begin, &strays);
         begin = i + 1;
     }
     vec_done(&ops);
     vec_done(&strays);
+    vec_done(&a.fsyncs);
     view_done(&v);
 }
