@@ -43,8 +43,9 @@ static bool set_between(const struct times *t, const struct history_op *a,
     for (size_t i = 0; i < t->sets.count; i++) {
         const struct history_op *u = t->sets.items[i];
         bool gone = u->reverted || op_unknown(u) || view_later_loss(t->view, u);
+        bool late = t->session && u->mount != b->mount; /* comes when it comes */
         if ((u->file == b->file || u->file == 0) && u->start <= b->end &&
-            (gone || u->end >= a->start))
+            (gone || late || u->end >= a->start))
             return true;
     }
     return false;

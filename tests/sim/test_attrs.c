@@ -198,6 +198,22 @@ START_TEST(times_as_they_should_be)
 }
 END_TEST
 
+START_TEST(times_that_come_late)
+{
+    /* At consistency=session a copy may not have it yet (simulator seed 300000968). */
+    mtime_to(1, 10, 20, AHEAD);
+    saw_mtime(2, 21, 22, AHEAD);
+    mtime_to(1, 30, 40, PAST);
+    saw_mtime(2, 50, 51, AHEAD);
+    saw_mtime(2, 60, 61, PAST);
+    judge();
+    expect_silence();
+    saw_mtime(1, 70, 71, AHEAD);
+    judge();
+    expect_complaint("attrs", "what was before: mtime");
+}
+END_TEST
+
 START_TEST(old_time)
 {
     mtime_to(1, 10, 20, PAST);
@@ -333,6 +349,7 @@ int main(void)
     tcase_add_checked_fixture(tc, setup_session, teardown);
     tcase_add_test(tc, of_one_session_only_its_own);
     tcase_add_test(tc, own_mode_of_a_session);
+    tcase_add_test(tc, times_that_come_late);
     suite_add_tcase(suite, tc);
     tc = tcase_create("times");
     tcase_add_checked_fixture(tc, setup, teardown);
