@@ -26,26 +26,38 @@ static bool overlaps(const struct step *s, const struct history_op *move)
     return s->start <= (op_unknown(move) ? TIME_NEVER : move->end) && s->end >= move->start;
 }
 
-/* What walked through the directory's old name before it was moved may change `name` in it later,
- * under the new one. */
-static time_us unsettled_until(const struct names *n, const struct history_op *move,
-                               const char *name)
+static bool has_open_step(const struct path *p, const struct history_op *op)
 {
-    time_us until = op_unknown(move) ? TIME_NEVER : move->end;
-    for (size_t i = 0; i < n->paths.count; i++) {
-        const struct path *p = &n->paths.items[i];
-        const char *a = name_in(p->name, move->path), *b = name_in(p->name, move->path2);
-        if (!(a && strcmp(a, name) == 0) && !(b && strcmp(b, name) == 0))
-            continue;
-        for (size_t k = 0; k < p->steps.count; k++)
-            if (p->steps.items[k].puts && overlaps(&p->steps.items[k], move))
-                until = time_max(until, p->steps.items[k].end);
+    for (size_t i = 0; i < p->steps.count; i++)
+        if (p->steps.items[i].op == op && p->steps.items[i].value == VALUE_OPEN)
+            return true;
+    return false;
+}
+
+static void add_open_step(struct path *p, time_us start, time_us end, const struct history_op *op)
+{
+    vec_push(&p->steps, (struct step){.start = start,
+                                      .end = end,
+                                      .wants = WANTS_NOTHING,
+                                      .puts = true,
+                                      .may_stay = true,
+                                      .value = VALUE_OPEN,
+                                      .op = op});
+}
+
+/* What walked through one of the directory's names before it was moved may change `name` in it
+ * later, under the other: `from` has it, `p` gets it as well. */
+static void take_in_walkers(struct path *p, const struct path *from, const struct history_op *move)
+{
+    for (size_t i = 0; i < from->steps.count; i++) {
+        const struct step *s = &from->steps.items[i];
+        if (s->puts && overlaps(s, move) && !has_open_step(p, s->op))
+            add_open_step(p, time_max(s->start, move->start), s->end, s->op);
     }
-    return until;
 }
 
 /* Everything under a moved directory, and what walked through its names meanwhile. */
-static void unsettle(struct path *p, const struct history_op *move, time_us until)
+static void unsettle(struct path *p, const struct history_op *move)
 {
     for (size_t i = 0; i < p->steps.count; i++) {
         struct step *s = &p->steps.items[i];
@@ -56,13 +68,18 @@ static void unsettle(struct path *p, const struct history_op *move, time_us unti
         if (s->puts)
             s->value = VALUE_OPEN;
     }
-    vec_push(&p->steps, (struct step){.start = move->start,
-                                      .end = until,
-                                      .wants = WANTS_NOTHING,
-                                      .puts = true,
-                                      .may_stay = true,
-                                      .value = VALUE_OPEN,
-                                      .op = move});
+    bool later = op_unknown(move) || move->reverted;
+    add_open_step(p, move->start, later ? TIME_NEVER : move->end, move);
+}
+
+static struct path *find_in(struct names *n, const char *dir, const char *name)
+{
+    for (size_t i = 0; i < n->paths.count; i++) {
+        const char *in = name_in(n->paths.items[i].name, dir);
+        if (in && strcmp(in, name) == 0)
+            return &n->paths.items[i];
+    }
+    return NULL;
 }
 
 void names_take_in_move(struct names *n, const struct history_op *op)
@@ -70,12 +87,17 @@ void names_take_in_move(struct names *n, const struct history_op *op)
     if (!may_have_moved(op))
         return;
     for (size_t i = 0; i < n->paths.count; i++) {
-        const char *path = n->paths.items[i].name, *name = name_in(path, op->path);
-        if (!name)
-            name = name_in(path, op->path2);
-        if (name)
-            unsettle(&n->paths.items[i], op,
-                     op->reverted ? TIME_NEVER : unsettled_until(n, op, name));
+        struct path *p = &n->paths.items[i], *other;
+        const char *name = name_in(p->name, op->path);
+        if (name && (other = find_in(n, op->path2, name)) != NULL) {
+            take_in_walkers(other, p, op);
+            take_in_walkers(p, other, op);
+        }
+    }
+    for (size_t i = 0; i < n->paths.count; i++) {
+        struct path *p = &n->paths.items[i];
+        if (name_in(p->name, op->path) || name_in(p->name, op->path2))
+            unsettle(p, op);
     }
 }
 

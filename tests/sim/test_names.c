@@ -76,6 +76,24 @@ START_TEST(renamed_into_a_directory_that_moves)
 }
 END_TEST
 
+START_TEST(removed_in_a_directory_that_moves)
+{
+    /* Simulator seed 300002377: seen after the move, removed by what had walked before it. */
+    on_path(H_MKDIR, 1, 1, 2, "/d", 0)->file = 5;
+    on_path(H_CREATE, 1, 3, 4, "/d/x", 0)->file = 7;
+    on_path(H_UNLINK, 1, 10, 60, "/d/x", 0); /* walked through /d at 11 */
+    on_path(H_RENAME, 2, 20, 30, "/d", 0)->path2 = xstrdup("/e");
+    on_path(H_STAT, 2, 40, 41, "/e/x", 0)->file = 7;
+    on_path(H_STAT, 2, 70, 71, "/e/x", ENOENT);
+    check_names(&h);
+    expect_silence();
+    on_path(H_CREATE, 2, 72, 73, "/e/x", 0)->file = 8;
+    on_path(H_STAT, 2, 80, 81, "/e/x", ENOENT);
+    check_names(&h);
+    expect_complaint("names", "ENOENT, and it was there");
+}
+END_TEST
+
 START_TEST(two_winners)
 {
     on_path(H_CREATE, 1, 10, 20, "/a", 0)->file = 7;
@@ -334,6 +352,7 @@ int main(void)
     tcase_add_test(tc, two_winners);
     tcase_add_test(tc, eexist_of_its_own_success);
     tcase_add_test(tc, enoent_of_its_own_success);
+    tcase_add_test(tc, removed_in_a_directory_that_moves);
     tcase_add_test(tc, removed_twice);
     tcase_add_test(tc, stale_name);
     tcase_add_test(tc, stale_absence);
