@@ -22,7 +22,7 @@ struct committed {
 
 /* As of the node's last turn. */
 struct log_seen {
-    uint64_t commit, durable, last;
+    uint64_t base, commit, durable, last;
     uint64_t led_term;           /* 0: it did not lead */
     uint64_t match[CHECK_NODES]; /* of this leadership */
     uint64_t match_term;
@@ -175,7 +175,8 @@ static void see_commits(uint32_t node, struct log_seen *seen, const struct repli
     seen->led_term = r->role == REPLICA_LEADER ? r->role_term : 0;
     if (r->commit == seen->commit)
         return;
-    if (led)
+    bool installed = r->log.base_index > seen->base && r->commit == r->log.base_index;
+    if (led && !installed) /* a snapshot tells of commits that another leader made */
         check_log_counted(node, r->commit, log_term(&r->log, r->commit), r->role_term);
     uint64_t from = seen->commit > r->log.base_index ? seen->commit : r->log.base_index;
     for (uint64_t i = from + 1; i <= r->commit && !sim_failed(); i++) {
@@ -260,5 +261,6 @@ void check_log_turn(struct process *p)
         see_undrafted(p->id, seen, r);
     if (r->role == REPLICA_LEADER || r->role == REPLICA_RESCUE_LEADER)
         see_matches(seen, r);
+    seen->base = r->log.base_index;
     seen->last = r->log.last;
 }

@@ -258,6 +258,22 @@ START_TEST(entry_of_an_older_term_counted)
 }
 END_TEST
 
+START_TEST(snapshot_under_a_leader)
+{
+    /* It was elected while one became its state (simulator seed 300004113). */
+    append(2, 1, "a", 0);
+    lead(2, 1);
+    commit(2, 1);
+    append(1, 1, "a", 0);
+    append(1, 3, "b", 0);
+    lead(1, 3);
+    turn(1);
+    log_forget(&made[1].replica.log, 1);
+    commit(1, 1);
+    expect_silence();
+}
+END_TEST
+
 START_TEST(entry_of_an_older_term_follows)
 {
     append(1, 1, "a", 0);
@@ -766,6 +782,7 @@ int main(void)
     tcase_add_test(tc, leader_lacks_a_committed_entry);
     tcase_add_test(tc, deposed_leader_need_not_know);
     tcase_add_test(tc, entry_of_an_older_term_counted);
+    tcase_add_test(tc, snapshot_under_a_leader);
     tcase_add_test(tc, entry_of_an_older_term_follows);
     tcase_add_test(tc, leaders_one_after_another);
     tcase_add_test(tc, two_leaders_in_a_term);
