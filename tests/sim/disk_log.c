@@ -293,48 +293,51 @@ static bool entries_on_their_way(const struct store *s)
     return false;
 }
 
+/* By name, the last entry of the log that names it. */
+static void note_entries(struct disk *d, struct map *ret_named)
+{
+    for (size_t i = 0; i < d->log.count; i++)
+        for (uint32_t k = 0; k < d->log.items[i]->blocks_count; k++)
+            (void)map_put(ret_named, disk_key(d->log.items[i]->blocks[k].name), d->log.items[i]);
+}
+
 /* What no entry above names goes, if the log has it. Bytes that came later than their entry are not
  * in the log: the node drops them. */
-static void demote_blocks(struct disk *d, const struct map *kept)
+static void demote_blocks(struct disk *d, uint64_t index)
 {
     vec_of(uint64_t) gone = {0};
+    struct map named = {0};
     size_t cursor = 0;
     uint64_t key;
     void *value;
-    while (map_next(&d->blocks, &cursor, &key, &value))
-        if (((struct disk_block *)value)->state == BLOCK_DURABLE && !map_get(kept, key))
-            vec_push(&gone, key);
+    note_entries(d, &named);
+    while (map_next(&d->blocks, &cursor, &key, &value)) {
+        const struct disk_block *b = value;
+        const struct entry *e = map_get(&named, key);
+        if (b->state != BLOCK_DURABLE || (e && e->index > index))
+            continue;
+        if (disk_held(b)) /* its entry may have left the log */
+            check_blocks_demote(d->node, &b->ref, e ? e->index : d->base_index);
+        vec_push(&gone, key);
+    }
     for (size_t i = 0; i < gone.count; i++)
         disk_forget_block(d, gone.items[i]);
     vec_done(&gone);
-}
-
-static void check_demotion(const struct disk *d, const struct entry *e, const struct map *kept)
-{
-    for (uint32_t k = 0; k < e->blocks_count; k++) {
-        const struct block_ref *ref = &e->blocks[k];
-        if (!map_get(kept, disk_key(ref->name)) && disk_written_block(d, ref))
-            check_blocks_demote(d->node, ref, e->index);
-    }
+    map_done(&named);
 }
 
 /* RULES B6: bytes up to `index` go, unless an entry above names them too. */
 void store_demote(struct store *s, uint64_t index)
 {
     struct disk *d = s->disk;
-    struct map kept = {0};
     if (s->config.kind != STORE_WITNESS || entries_on_their_way(s))
         return; /* asked for again */
     sim_count(COUNT_DEMOTIONS, 1);
-    for (size_t i = 0; i < d->log.count; i++)
-        for (uint32_t k = 0; d->log.items[i]->index > index && k < d->log.items[i]->blocks_count;
-             k++)
-            (void)map_put(&kept, disk_key(d->log.items[i]->blocks[k].name), d);
+    demote_blocks(d, index);
     for (size_t i = 0; i < d->log.count; i++) {
         struct entry *e = d->log.items[i];
         if (e->index > index)
             break;
-        check_demotion(d, e, &kept);
         if (!e->inline_bytes)
             continue;
         d->log_bytes -= entry_size(e);
@@ -342,8 +345,6 @@ void store_demote(struct store *s, uint64_t index)
         d->log_bytes += entry_size(d->log.items[i]);
         entry_unref(e);
     }
-    demote_blocks(d, &kept);
-    map_done(&kept);
 }
 
 /* Rides with the next record; at the latest it is noted when the store closes. */
