@@ -45,7 +45,8 @@ enum replica_effect_kind {
                              SNAPSHOT_DONE */
     EFFECT_DRAFT,  /* `mask`: the witnesses that hold bytes now; mounts send large blocks there too
                     */
-    EFFECT_DEMOTE, /* witness: bytes of entries at or below `index` may be dropped (RULES B6) */
+    EFFECT_DEMOTE, /* witness: bytes of entries at or below `index` may be dropped (RULES B6), 0: no
+                      more, for that would be before the log's base */
     EFFECT_TRUNCATE,        /* the journal may forget entries at or below `index` (RULES E6) */
     EFFECT_STOPPED_LEADING, /* answer to STOP: leadership handed over, or given up, or we had none
                              */

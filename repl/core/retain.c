@@ -38,6 +38,15 @@ static void truncate_to(struct replica *r, uint64_t index)
     emit_at(r, EFFECT_TRUNCATE, 0, index);
 }
 
+/* B6: up to where bytes may go, 0: nowhere. The store drops what no entry above names, and knows no
+ * better of bytes whose entries have left the log: they were cut, or a leader whose log begins
+ * later made ours begin there. Those go when every copy has whole all that is below our base. */
+static uint64_t demotable(const struct replica *r, uint64_t known)
+{
+    uint64_t index = least(r->demote_index, known);
+    return index >= r->log.base_index || MUTANT(demoted_below_base) ? index : 0;
+}
+
 /* E6: "A witness keeps entries above the slowest copy": it may be the only one to rescue them. */
 static void retain_witness(struct replica *r)
 {
@@ -48,8 +57,8 @@ static void retain_witness(struct replica *r)
     if (worth && upto > r->log.base_index && !r->base_writing) {
         truncate_to(r, upto);
     }
-    uint64_t demote = least(r->demote_index, known);
-    if (demote > r->demote_told && !r->base_writing) {
+    uint64_t demote = demotable(r, known);
+    if (demote == 0 ? r->demote_told > 0 : demote > r->demote_told && !r->base_writing) {
         r->demote_told = demote;
         emit_at(r, EFFECT_DEMOTE, 0, demote);
     }

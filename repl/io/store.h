@@ -141,8 +141,9 @@ void store_truncate(struct store *s, uint64_t index);
 
 /* EFFECT_DEMOTE, witness only: the bytes of entries at or below `index` go, from the raw files too
  * (RULES B6, S5). The live entries move to fresh segments. May be put off to gather work, but ends
- * without further calls. `index` must be durable here. Bytes put after their entry was written are
- * none of the log's: the caller drops them. */
+ * without further calls. `index` must be durable here, and not below the log's base: bytes that no
+ * entry of the log names go, too. Bytes put after their entry was written are none of the log's:
+ * the caller drops them. */
 void store_demote(struct store *s, uint64_t index);
 
 /* Notes the replica's whole_index and the highest index known to be committed, to ride with the

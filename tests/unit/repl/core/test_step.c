@@ -804,6 +804,63 @@ START_TEST(rebase_after_a_rebase_waits_for_its_own_write)
 }
 END_TEST
 
+/* Bytes whose entries have left a witness's log may be all that is left of them: they go when every
+ * copy has whole what the log begins above, and not with any demotion (RULES B6). Where it begins
+ * moves with a leader whose own log begins later, and when it is cut. */
+START_TEST(bytes_of_entries_before_the_log_outlast_a_demotion)
+{
+    struct lone l;
+    lone_new(&l, 3);
+    lone_start(&l, 4);
+    struct message m = append(4, 0, 0, 4, 5, BYTES_INLINE, 5);
+    hear(&l, 1, &m);
+    written(&l, find(&l, EFFECT_WRITE_ENTRIES)->write_entries.write_seq);
+    m = append(4, 5, 4, 4, 0, BYTES_NONE, 5);
+    m.append.demote_index = 2;
+    hear(&l, 1, &m);
+    ck_assert_uint_eq(find(&l, EFFECT_DEMOTE)->at.index, 2);
+    m = append(4, 20, 4, 4, 0, BYTES_NONE, 20);
+    m.append.rebase = true;
+    m.append.demote_index = 2;
+    hear(&l, 1, &m);
+    ck_assert_uint_eq(find(&l, EFFECT_DEMOTE)->at.index, 0); /* the store is told ever again */
+    written(&l, find(&l, EFFECT_WRITE_BASE)->write_base.write_seq);
+    m = append(4, 20, 4, 4, 0, BYTES_NONE, 20);
+    m.append.demote_index = 19;
+    hear(&l, 1, &m);
+    ck_assert_ptr_null(find(&l, EFFECT_DEMOTE));
+    m = append(4, 20, 4, 4, 0, BYTES_NONE, 20);
+    m.append.demote_index = 20;
+    hear(&l, 1, &m);
+    ck_assert_uint_eq(find(&l, EFFECT_DEMOTE)->at.index, 20);
+    lone_free(&l);
+}
+END_TEST
+
+START_TEST(bytes_of_entries_cut_from_the_log_outlast_a_demotion)
+{
+    struct lone l;
+    lone_new(&l, 3);
+    l.r->config.witness_log_bytes = 1;
+    lone_start(&l, 4);
+    struct message m = append(4, 0, 0, 4, 10, BYTES_INLINE, 10);
+    hear(&l, 1, &m);
+    written(&l, find(&l, EFFECT_WRITE_ENTRIES)->write_entries.write_seq);
+    m = append(4, 10, 4, 4, 0, BYTES_NONE, 10);
+    m.append.keep_index = 8; /* all copies have applied that, and one of them lacks bytes */
+    m.append.demote_index = 3;
+    hear(&l, 1, &m);
+    ck_assert_uint_eq(find(&l, EFFECT_TRUNCATE)->at.index, 8);
+    ck_assert_ptr_null(find(&l, EFFECT_DEMOTE));
+    m = append(4, 10, 4, 4, 0, BYTES_NONE, 10);
+    m.append.keep_index = 8;
+    m.append.demote_index = 9;
+    hear(&l, 1, &m);
+    ck_assert_uint_eq(find(&l, EFFECT_DEMOTE)->at.index, 9);
+    lone_free(&l);
+}
+END_TEST
+
 /* Its last entry contradicts ours, or lies beyond our log: ours is void. */
 START_TEST(snapshot_that_contradicts_the_log)
 {
@@ -866,6 +923,8 @@ int main(void)
     tcase_add_test(tc, journal_that_does_not_continue_is_refused);
     tcase_add_test(tc, snapshot_in_the_middle_of_a_write);
     tcase_add_test(tc, rebase_after_a_rebase_waits_for_its_own_write);
+    tcase_add_test(tc, bytes_of_entries_before_the_log_outlast_a_demotion);
+    tcase_add_test(tc, bytes_of_entries_cut_from_the_log_outlast_a_demotion);
     tcase_add_test(tc, snapshot_that_contradicts_the_log);
     tcase_add_test(tc, unseen_effects_leak_nothing);
     suite_add_tcase(suite, tc);
