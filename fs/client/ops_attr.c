@@ -110,6 +110,14 @@ static void on_attr(struct client *c, struct rpc *r, const struct Fs__Reply *rep
     (void)bulk;
     struct op *op = r->op;
     int err = op_inode_error(r, reply);
+    struct inode *i = inode_find(c, op->a.ino);
+    if (rpc_error(r, reply) == ENOENT && i != NULL && i->known && S_ISDIR(i->attr.mode)) {
+        /* Removed at another mount: who has it open, or stands in it, sees it go on without a name,
+         * as if it had been removed here. */
+        i->attr.nlink = 0;
+        op_answer_attr(c, op, i);
+        return;
+    }
     if (err == 0 && (reply->body_case != FS__REPLY__BODY_ATTR || reply->attr == NULL ||
                      handle_lost_locks(c, op->a.fh))) {
         err = EIO;

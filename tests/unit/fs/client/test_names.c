@@ -176,6 +176,35 @@ START_TEST(found_by_a_create_whose_answer_was_lost)
 }
 END_TEST
 
+/* ---- directories that are gone --------------------------------------------------------------- */
+
+START_TEST(a_directory_removed_elsewhere_is_empty)
+{
+    /* Goal: who has a directory open that another mount removes finds it without names and links,
+     * as on a local disk, and not an error that no program expects; nothing is made in it. */
+    struct client_op make = {
+        .kind = CLIENT_MAKE, .parent = WORLD_ROOT, .name = "d", .mode = S_IFDIR | 0755};
+    uint64_t ino = world_do(&w, 0, make)->attr.ino;
+    ck_assert_int_eq(lookup(1, "d")->err, 0);
+    struct client_op list = {.kind = CLIENT_READDIR, .ino = ino, .size = 10};
+    ck_assert_int_eq(world_do(&w, 1, list)->err, 0);
+    struct client_op remove = {.kind = CLIENT_RMDIR, .parent = WORLD_ROOT, .name = "d"};
+    ck_assert_int_eq(world_do(&w, 0, remove)->err, 0);
+    ck_assert_int_eq(world_do(&w, 1, list)->err, ENOENT); /* to readdir(3) the end */
+    const struct world_answer *a =
+        world_do(&w, 1, (struct client_op){.kind = CLIENT_GETATTR, .ino = ino});
+    ck_assert_int_eq(a->err, 0);
+    ck_assert_uint_eq(a->attr.nlink, 0);
+    ck_assert(S_ISDIR(a->attr.mode));
+    ck_assert_uint_eq(a->attr_valid_us, 0);
+    make.parent = ino;
+    ck_assert_int_eq(world_do(&w, 1, make)->err, ENOENT);
+    make.mode = S_IFREG | 0644;
+    ck_assert_int_eq(world_do(&w, 1, make)->err, ENOENT);
+    ck_assert_int_eq(lookup(1, "d")->err, ENOENT);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("client names");
@@ -190,6 +219,10 @@ int main(void)
     t = tcase_create("found");
     tcase_add_checked_fixture(t, two_mounts, no_mounts);
     tcase_add_test(t, found_by_a_create_whose_answer_was_lost);
+    suite_add_tcase(suite, t);
+    t = tcase_create("removed");
+    tcase_add_checked_fixture(t, two_mounts, no_mounts);
+    tcase_add_test(t, a_directory_removed_elsewhere_is_empty);
     suite_add_tcase(suite, t);
     return run_suite(suite);
 }
