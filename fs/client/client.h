@@ -142,6 +142,7 @@ struct client_result {
     time_us attr_valid_us, entry_valid_us;
     uint64_t fh;
     bool keep_cache, direct_io;
+    uint64_t moved, moved_back; /* RENAME: the inode; exchanged with this one */
     bool nothing_done; /* RENAME: both names were of one file (only its maker's history asks) */
     /* Not committed yet: done here, at this place of this session's queue (its history asks). For
      * FLUSH: the place of what made the file. */

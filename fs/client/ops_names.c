@@ -419,6 +419,11 @@ static void on_renamed(struct client *c, struct rpc *r, const struct Fs__Reply *
     }
     struct client_result result = {.err = err,
                                    .nothing_done = err == 0 && nothing_renamed(reply->op)};
+    if (err == 0 && !result.nothing_done) {
+        bool exchange = (op->a.flags & RENAME_FLAG_EXCHANGE) != 0 && reply->op->other != NULL;
+        result.moved = reply->op->attr->ino;
+        result.moved_back = exchange ? reply->op->other->ino : 0;
+    }
     op_finish(c, op, &result);
 }
 

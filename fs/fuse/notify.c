@@ -84,8 +84,13 @@ bool notifier_stop(struct notifier *n)
 
 void kernel_notify_attr(struct kernel *k, uint64_t ino)
 {
-    if (k->init_done && !k->ended)
+    if (!k->init_done || k->ended)
+        return;
+    const struct place *at = places_of(&k->places, ino);
+    if (!at)
         (void)fuse_lowlevel_notify_inval_inode(k->session, ino, -1, 0);
+    for (; at; at = at->older)
+        (void)fuse_lowlevel_notify_inval_inode(k->session, at->node, -1, 0);
 }
 
 void kernel_notify_data(struct kernel *k, uint64_t ino)
@@ -109,11 +114,8 @@ void kernel_notify_names(struct kernel *k)
     (void)!writev(fuse_session_fd(k->session), &iov, 1);
 }
 
-/* An older kernel refuses it, and forgets the inode when it needs the memory. */
-void kernel_notify_prune(struct kernel *k, uint64_t ino)
+static void prune(struct kernel *k, uint64_t node)
 {
-    if (!k->init_done || k->ended)
-        return;
     struct {
         uint32_t len;
         int32_t error;
@@ -121,8 +123,20 @@ void kernel_notify_prune(struct kernel *k, uint64_t ino)
         uint32_t count, padding;
         uint64_t spare;
         uint64_t ino;
-    } message = {.len = sizeof message, .error = NOTIFY_PRUNE, .count = 1, .ino = ino};
+    } message = {.len = sizeof message, .error = NOTIFY_PRUNE, .count = 1, .ino = node};
     _Static_assert(sizeof message == 40, "fuse_out_header, fuse_notify_prune_out, one nodeid");
     struct iovec iov = {.iov_base = &message, .iov_len = sizeof message};
     (void)!writev(fuse_session_fd(k->session), &iov, 1);
+}
+
+/* An older kernel refuses it, and forgets the inode when it needs the memory. */
+void kernel_notify_prune(struct kernel *k, uint64_t ino)
+{
+    if (!k->init_done || k->ended)
+        return;
+    const struct place *at = places_of(&k->places, ino);
+    if (!at)
+        prune(k, ino);
+    for (; at; at = at->older)
+        prune(k, at->node);
 }

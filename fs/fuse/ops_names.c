@@ -18,7 +18,9 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 static void forget(struct kernel *k, fuse_ino_t ino, uint64_t nlookup)
 {
-    struct client_op op = {.kind = CLIENT_FORGET, .ino = ino, .nlookup = nlookup};
+    struct client_op op = {
+        .kind = CLIENT_FORGET, .ino = places_ino(&k->places, ino), .nlookup = nlookup};
+    places_forget(&k->places, ino, nlookup);
     request_submit_silent(k, &op);
 }
 

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/uio.h>
 
@@ -22,14 +23,22 @@ enum {
     STATFS_BLOCK = 4096,
 };
 
-static double attr_seconds(const struct request *r, time_us valid)
+/* Of a directory that Linux has several inodes of, what was done by one of them does not end what
+ * Linux remembers at another: places.h. */
+static bool has_many_nodes(const struct request *r, uint64_t ino)
 {
-    return (double)time_min(valid, r->kernel->attr_valid_max) / 1e6;
+    return places_many(&r->kernel->places, ino);
+}
+
+static double attr_seconds(const struct request *r, uint64_t ino, time_us valid)
+{
+    return has_many_nodes(r, ino) ? 0 : (double)time_min(valid, r->kernel->attr_valid_max) / 1e6;
 }
 
 static double entry_seconds(const struct request *r, time_us valid)
 {
-    return (double)time_min(valid, r->kernel->entry_valid_max) / 1e6;
+    uint64_t dir = places_ino(&r->kernel->places, r->dir);
+    return has_many_nodes(r, dir) ? 0 : (double)time_min(valid, r->kernel->entry_valid_max) / 1e6;
 }
 
 /* The kernel never heard of what it was given (the caller was killed meanwhile): take it back. */
@@ -39,17 +48,35 @@ static void take_back_open(struct request *r, uint64_t ino, uint64_t fh)
     request_submit_silent(r->kernel, &op);
 }
 
+/* One that Linux was not given, or not by a node. */
 static void take_back_lookup(struct request *r, uint64_t ino)
 {
     struct client_op op = {.kind = CLIENT_FORGET, .ino = ino, .nlookup = 1};
     request_submit_silent(r->kernel, &op);
 }
 
-static struct fuse_entry_param entry_param(const struct request *r, const struct Fs__Attr *attr,
-                                           time_us attr_valid_us, time_us entry_valid_us)
+/* The inode's number here and in Linux are two things for a directory. */
+static uint64_t entry_node(struct request *r, const struct Fs__Attr *attr)
 {
-    struct fuse_entry_param e = {.ino = attr->ino,
-                                 .attr_timeout = attr_seconds(r, attr_valid_us),
+    struct kernel *k = r->kernel;
+    if (!S_ISDIR(attr->mode) || attr->ino == FUSE_ROOT_ID)
+        return attr->ino;
+    bool new = false;
+    uint64_t node = places_found(&k->places, attr->ino, r->dir, r->pid, uv_now(k->loop), &new);
+    if (!new)
+        return node;
+    kernel_notify_names(k); /* those that it remembers of the directory's other nodes */
+    kernel_notify_attr(k, attr->ino);
+    kernel_notify_prune(k, attr->ino);
+    return node;
+}
+
+static struct fuse_entry_param entry_param(const struct request *r, uint64_t node,
+                                           const struct Fs__Attr *attr, time_us attr_valid_us,
+                                           time_us entry_valid_us)
+{
+    struct fuse_entry_param e = {.ino = node,
+                                 .attr_timeout = attr_seconds(r, attr->ino, attr_valid_us),
                                  .entry_timeout = entry_seconds(r, entry_valid_us)};
     attr_to_stat(attr, &e.attr);
     return e;
@@ -57,10 +84,13 @@ static struct fuse_entry_param entry_param(const struct request *r, const struct
 
 static void reply_entry(struct request *r, const struct client_result *result)
 {
+    uint64_t node = entry_node(r, &result->attr);
     struct fuse_entry_param e =
-        entry_param(r, &result->attr, result->attr_valid_us, result->entry_valid_us);
-    if (fuse_reply_entry(r->req, &e) == -ENOENT)
-        take_back_lookup(r, result->attr.ino);
+        entry_param(r, node, &result->attr, result->attr_valid_us, result->entry_valid_us);
+    if (fuse_reply_entry(r->req, &e) != -ENOENT)
+        return;
+    places_forget(&r->kernel->places, node, 1);
+    take_back_lookup(r, result->attr.ino);
 }
 
 /* A name that is known not to exist may be remembered as such. */
@@ -75,7 +105,7 @@ static void reply_attr(struct request *r, const struct client_result *result)
 {
     struct stat st;
     attr_to_stat(&result->attr, &st);
-    (void)fuse_reply_attr(r->req, &st, attr_seconds(r, result->attr_valid_us));
+    (void)fuse_reply_attr(r->req, &st, attr_seconds(r, result->attr.ino, result->attr_valid_us));
 }
 
 static struct fuse_file_info file_info(const struct client_result *result)
@@ -94,8 +124,8 @@ static void reply_open(struct request *r, const struct client_result *result)
 static void reply_create(struct request *r, const struct client_result *result)
 {
     struct fuse_file_info fi = file_info(result);
-    struct fuse_entry_param e =
-        entry_param(r, &result->attr, result->attr_valid_us, result->entry_valid_us);
+    struct fuse_entry_param e = entry_param(r, result->attr.ino, &result->attr,
+                                            result->attr_valid_us, result->entry_valid_us);
     if (fuse_reply_create(r->req, &e, &fi) != -ENOENT)
         return;
     take_back_open(r, result->attr.ino, result->fh);
@@ -246,12 +276,23 @@ static bool listing_add_name(struct listing *l, const char *name, uint64_t ino, 
     return listing_add(l, name, &e, offset);
 }
 
+/* 0: only its name is told. */
+static uint64_t dirent_node(const struct request *r, const struct client_dirent *d)
+{
+    if (!d->has_attr)
+        return 0;
+    return S_ISDIR(d->attr.mode) ? places_listed(&r->kernel->places, d->attr.ino, r->dir)
+                                 : d->attr.ino;
+}
+
 static bool listing_add_entry(struct listing *l, const struct client_dirent *d)
 {
     off_t offset = dir_offset_of_cookie(d->cookie);
-    if (!l->plus || !d->has_attr)
+    uint64_t node = dirent_node(l->r, d);
+    if (!l->plus || node == 0)
         return listing_add_name(l, d->name, d->ino, d->type, offset);
-    struct fuse_entry_param e = entry_param(l->r, &d->attr, d->attr_valid_us, d->entry_valid_us);
+    struct fuse_entry_param e =
+        entry_param(l->r, node, &d->attr, d->attr_valid_us, d->entry_valid_us);
     return listing_add(l, d->name, &e, offset);
 }
 
@@ -277,9 +318,13 @@ static void reply_listing(struct request *r, const struct client_result *result)
     if (fuse_reply_buf(r->req, l.buf, l.used) == -ENOENT)
         sent = 0;
     free(l.buf);
-    for (size_t i = sent; l.plus && i < result->entries_count; i++)
-        if (result->entries[i].has_attr)
-            take_back_lookup(r, result->entries[i].attr.ino);
+    for (size_t i = 0; l.plus && i < result->entries_count; i++) {
+        const struct client_dirent *d = &result->entries[i];
+        if (d->has_attr && (i >= sent || dirent_node(r, d) == 0))
+            take_back_lookup(r, d->attr.ino);
+        else if (d->has_attr && S_ISDIR(d->attr.mode))
+            places_count_listed(&r->kernel->places, d->attr.ino, r->dir);
+    }
 }
 
 /* ---- locks ----------------------------------------------------------------------------------- */
@@ -302,9 +347,22 @@ static void reply_lock(struct request *r, const struct client_lock *lock)
 /* ---- all --------------------------------------------------------------------------------------
  */
 
+/* What the kernel does with its tree after this answer. */
+static void note_place(struct request *r, const struct client_result *result)
+{
+    struct places *p = &r->kernel->places;
+    if (result->err == ESTALE)
+        places_walk_again(p, r->pid, uv_now(r->kernel->loop));
+    if (result->moved)
+        places_renamed(p, result->moved, r->dir, r->newdir);
+    if (result->moved_back)
+        places_renamed(p, result->moved_back, r->newdir, r->dir);
+}
+
 void reply_send(struct request *r, const struct client_result *result)
 {
     assert(result->err >= 0);
+    note_place(r, result);
     if (result->err == ENOENT && r->form == REPLY_ENTRY && result->entry_valid_us) {
         reply_no_entry(r, result);
         return;

@@ -80,6 +80,7 @@ void requests_close(struct kernel *k)
     map_done(&k->requests);
     map_init(&k->requests);
     list_init(&k->interrupted);
+    places_done(&k->places);
 }
 
 void request_free(struct request *r)
@@ -94,16 +95,32 @@ void request_submit(fuse_req_t req, struct client_op *op, enum reply_form form, 
     request_submit_listing(req, op, form, size, 0);
 }
 
+/* The kernel speaks of nodes. */
+static void turn_nodes_to_inos(const struct kernel *k, struct client_op *op)
+{
+    op->ino = places_ino(&k->places, op->ino);
+    op->parent = places_ino(&k->places, op->parent);
+    op->newparent = places_ino(&k->places, op->newparent);
+    op->to_ino = places_ino(&k->places, op->to_ino);
+}
+
 void request_submit_listing(fuse_req_t req, struct client_op *op, enum reply_form form, size_t size,
                             off_t offset)
 {
     struct kernel *k = fuse_req_userdata(req);
+    uint64_t dir = op->kind == CLIENT_READDIR ? op->ino
+                   : op->kind == CLIENT_LINK  ? op->newparent
+                                              : op->parent;
+    uint64_t newdir = op->newparent;
+    turn_nodes_to_inos(k, op);
     struct request *r = xmalloc(sizeof *r);
     *r = (struct request){.id = ++k->last_id,
                           .req = req,
                           .kernel = k,
                           .form = form,
                           .ino = op->ino,
+                          .dir = dir,
+                          .newdir = newdir,
                           .size = size,
                           .offset = offset,
                           .pid = fuse_req_ctx(req)->pid,

@@ -9,6 +9,7 @@
 
 #include "fs/fuse/kernel.h"
 #include "fs/fuse/notify.h"
+#include "fs/fuse/places.h"
 #include "repl/base/list.h"
 #include "repl/base/map.h"
 
@@ -39,8 +40,10 @@ struct request {
     struct kernel *kernel;
     enum reply_form form;
     uint64_t ino;
-    size_t size;  /* room the caller has: READ, READDIR, xattrs */
-    off_t offset; /* READDIR: as the kernel counts (dir_offset.h) */
+    uint64_t dir; /* node (places.h) of the directory that is listed, or whose name is asked for */
+    uint64_t newdir; /* RENAME */
+    size_t size;     /* room the caller has: READ, READDIR, xattrs */
+    off_t offset;    /* READDIR: as the kernel counts (dir_offset.h) */
     pid_t pid;
     uid_t uid;
     uint64_t since_ms;
@@ -58,6 +61,7 @@ struct kernel {
     uv_poll_t poll;
     struct fuse_buf buf;
     struct map requests; /* id -> struct request */
+    struct places places;
     uint64_t last_id;
     struct list interrupted;
     uv_timer_t interrupt_timer;
