@@ -722,6 +722,8 @@ void change_commit(struct client *c, struct file *f, struct op *op);
 /* Answers with the inode's attributes; the second one as an entry of `dir`. */
 void op_answer_attr(struct client *c, struct op *op, struct inode *i);
 void op_answer_entry(struct client *c, struct op *op, uint64_t dir, struct inode *i, uint64_t fh);
+/* A LOOKUP that may belong to a path walk which Linux makes once more after ESTALE. */
+bool op_walks_again(const struct client *c, const struct op *op);
 /* How long the kernel may remember names of the directory, which is noted. */
 time_us op_entry_valid(struct client *c, uint64_t dir);
 /* A question: to the leader, or with consistency=session to the nearest copy. */

@@ -81,6 +81,11 @@ time_us op_entry_valid(struct client *c, uint64_t ino)
     return valid;
 }
 
+bool op_walks_again(const struct client *c, const struct op *op)
+{
+    return op->a.kind == CLIENT_LOOKUP && op->since < c->walk_again_until;
+}
+
 void op_answer_entry(struct client *c, struct op *op, uint64_t dir, struct inode *i, uint64_t fh)
 {
     struct client_result result = {.fh = fh, .direct_io = fh != 0 && handle_is_direct(op->a.flags)};
@@ -88,7 +93,7 @@ void op_answer_entry(struct client *c, struct op *op, uint64_t dir, struct inode
         result.entry_valid_us = op_entry_valid(c, dir);
         inode_answer_lookup(c, i, &result.attr, &result.attr_valid_us);
     }
-    if (op->a.kind == CLIENT_LOOKUP && c->now < c->walk_again_until) {
+    if (op_walks_again(c, op)) {
         /* Linux walks a path once more after ESTALE and then gives up, which no program expects:
          * what this walk finds must not be gone again when the call comes to it. */
         i->wanted_until = c->now + WALK_AGAIN;

@@ -54,7 +54,72 @@ static void settle_busy(struct client *c, struct op *op)
     }
 }
 
+/* ---- still there ------------------------------------------------------------------------------
+ */
+
+static void on_still_there(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
+                           struct blob *bulk)
+{
+    (void)bulk;
+    struct op *op = r->op;
+    struct inode *i = op->opening;
+    int err = rpc_error(r, reply);
+    if (err == ENOENT) { /* its name is free again, or another's */
+        op->opening = NULL;
+        i->opening--;
+        inode_settle(c, i);
+        op_run(c, op);
+        return;
+    }
+    if (err == 0 && (reply->body_case != FS__REPLY__BODY_ATTR || reply->attr == NULL)) {
+        err = EIO;
+    }
+    if (err != 0) {
+        op_fail(c, op, err);
+        return;
+    }
+    (void)op_learn(c, r, reply, reply->attr);
+    bool made = op->a.kind == CLIENT_MAKE;
+    uint64_t fh = made && !op->answered ? handle_new(c, i, op->a.flags)->fh : 0;
+    op_answer_entry(c, op, made ? op->a.parent : 0, i, fh); /* found some time ago */
+}
+
+/* RULES L7: CREATE, or the LOOKUP of a second walk, has found the file, but its answer carries no
+ * promise, so a removal may have asked since whether it is open here: an answer that was lost with
+ * a link is given once more as it was. */
+static void ask_still_there(struct client *c, struct op *op, struct inode *i)
+{
+    op->opening = i;
+    i->opening++;
+    op->why = "the leader, who knows whether the file is being unlinked";
+    struct rpc *r = rpc_new(RPC_LEADER, op, on_still_there);
+    r->req->body_case = FS__REQUEST__BODY_GETATTR;
+    r->req->getattr = xmalloc(sizeof(*r->req->getattr));
+    fs__getattr__init(r->req->getattr);
+    r->req->getattr->ino = i->ino;
+    r->req->getattr->open = true;
+    rpc_start(c, r);
+}
+
 /* ---- lookup ---------------------------------------------------------------------------------- */
+
+/* What a second walk finds must not be under removal already: there is no third one. False: the
+ * operation waits until that is known, and looks again if it was. */
+static bool found_to_stay(struct client *c, struct op *op, struct inode *i, bool promised)
+{
+    bool asks = c->config.consistency != CLIENT_SESSION || session_leader_usable(c);
+    if (!op_walks_again(c, op) || op->answered || S_ISDIR(i->attr.mode) || !asks) {
+        return true;
+    }
+    if (promised && i->denied == 0) {
+        return true;
+    }
+    settle_busy(c, op);
+    if (!op_open_waits(c, op, i, NULL)) {
+        ask_still_there(c, op, i);
+    }
+    return false;
+}
 
 static void on_lookup(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
                       struct blob *bulk)
@@ -86,7 +151,9 @@ static void on_lookup(struct client *c, struct rpc *r, const struct Fs__Reply *r
         return;
     }
     struct inode *i = op_learn(c, r, reply, reply->attr);
-    op_answer_entry(c, op, fact ? dir->ino : 0, i, 0);
+    if (found_to_stay(c, op, i, grant_counts(c, r, reply, FS__OBJECT__KIND__ATTR, i->ino))) {
+        op_answer_entry(c, op, fact ? dir->ino : 0, i, 0);
+    }
 }
 
 void op_lookup(struct client *c, struct op *op)
@@ -156,49 +223,6 @@ static void take_lease(struct client *c, const struct rpc *r, const struct Fs__R
         }
     }
     file_settle(c, f);
-}
-
-static void on_still_there(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
-                           struct blob *bulk)
-{
-    (void)bulk;
-    struct op *op = r->op;
-    struct inode *i = op->opening;
-    int err = rpc_error(r, reply);
-    if (err == ENOENT) { /* its name is free again */
-        op->opening = NULL;
-        i->opening--;
-        inode_settle(c, i);
-        op_run(c, op);
-        return;
-    }
-    if (err == 0 && (reply->body_case != FS__REPLY__BODY_ATTR || reply->attr == NULL)) {
-        err = EIO;
-    }
-    if (err != 0) {
-        op_fail(c, op, err);
-        return;
-    }
-    (void)op_learn(c, r, reply, reply->attr);
-    uint64_t fh = op->answered ? 0 : handle_new(c, i, op->a.flags)->fh;
-    op_answer_entry(c, op, op->a.parent, i, fh);
-}
-
-/* RULES L7: CREATE has found the file, but its answer carries no promise, so a removal may have
- * asked since whether it is open here: an answer that was lost with a link is given once more as it
- * was. */
-static void ask_still_there(struct client *c, struct op *op, struct inode *i)
-{
-    op->opening = i;
-    i->opening++;
-    op->why = "the leader, who knows whether the file is being unlinked";
-    struct rpc *r = rpc_new(RPC_LEADER, op, on_still_there);
-    r->req->body_case = FS__REQUEST__BODY_GETATTR;
-    r->req->getattr = xmalloc(sizeof(*r->req->getattr));
-    fs__getattr__init(r->req->getattr);
-    r->req->getattr->ino = i->ino;
-    r->req->getattr->open = true;
-    rpc_start(c, r);
 }
 
 static void on_made(struct client *c, struct rpc *r, const struct Fs__Reply *reply,

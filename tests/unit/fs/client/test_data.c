@@ -759,6 +759,37 @@ START_TEST(second_walk_finds_it_still_there)
 }
 END_TEST
 
+START_TEST(second_walk_meets_a_removal_under_way)
+{
+    /* Goal: what is being removed when the second walk comes, by another mount or by this one, is
+     * no answer for it: who removes has been told that it is not open here, so it would be gone
+     * when the open comes. It waits, and looks again. */
+    for (int remover = 0; remover < WORLD_MOUNTS; remover++) {
+        struct place old = create(0, "a"), new = create(0, "b");
+        ck_assert_int_eq(world_do(&w, 0, op_of(CLIENT_RELEASE, old))->err, 0);
+        ck_assert_int_eq(world_do(&w, 0, op_of(CLIENT_RELEASE, new))->err, 0);
+        ck_assert_int_eq(look_up(1, "b")->err, 0);
+        ck_assert_int_eq(remove_name(0, "a"), 0);
+        w.no_commit = true;
+        struct client_op remove = {.kind = CLIENT_UNLINK, .parent = WORLD_ROOT, .name = "b"};
+        uint64_t removal = world_start(&w, remover, remove);
+        world_settle(&w);
+        struct client_op open = {.kind = CLIENT_OPEN, .ino = old.ino, .flags = O_RDWR};
+        ck_assert_int_eq(world_do(&w, 1, open)->err, ESTALE);
+        struct client_op find = {.kind = CLIENT_LOOKUP, .parent = WORLD_ROOT, .name = "b"};
+        uint64_t walk = world_start(&w, 1, find);
+        world_settle(&w);
+        ck_assert_ptr_null(world_find(&w, remover, removal));
+        ck_assert_ptr_null(world_find(&w, 1, walk));
+        w.no_commit = false;
+        world_settle(&w);
+        ck_assert_int_eq(world_find(&w, remover, removal)->err, 0);
+        ck_assert_int_eq(world_find(&w, 1, walk)->err, ENOENT);
+        world_pass(&w, 5 * TIME_S); /* no walk is a second one any more */
+    }
+}
+END_TEST
+
 START_TEST(fifo_removed_while_it_may_be_open)
 {
     /* Goal: Linux opens a fifo without asking. It lives on without a name as long as some mount's
@@ -823,6 +854,7 @@ int main(void)
     tcase_add_loop_test(t, layers_agree_with_a_table, 0, 3);
     tcase_add_test(t, nobody_else_to_ask);
     tcase_add_test(t, second_walk_finds_it_still_there);
+    tcase_add_test(t, second_walk_meets_a_removal_under_way);
     tcase_add_test(t, fifo_removed_while_it_may_be_open);
     tcase_add_test(t, created_over_a_fifo);
     suite_add_tcase(suite, t);
