@@ -113,6 +113,8 @@ void check_queue_start(void);
 /* Facts, in the order of the log. */
 void check_queue_entry(uint64_t session, uint64_t q);
 void check_queue_ended(uint64_t session);
+/* The directory's lease ends by itself; operation `q` under it is on its way, as its mount says. */
+void check_queue_released(uint64_t session, uint64_t dir, uint64_t q);
 /* The state of a node, as of the last entry. */
 void check_queue_state(uint64_t session, uint64_t next, uint32_t error);
 
@@ -130,6 +132,10 @@ void check_promises_locked(uint64_t ino, uint64_t author, uint64_t index);
 /* Fact: this mount does. */
 void check_promises_kept_locks(uint32_t mount, uint64_t session, uint64_t author, uint64_t ino,
                                uint64_t index);
+
+/* The session's lease of the inode was given back: nothing that was done under it is still on its
+ * way to the log. */
+void check_promises_released(uint64_t ino, uint64_t session);
 
 /* A mount relies on nothing that its leader does not know of. */
 void check_promises_sweep(const struct process *p, const struct client *c);

@@ -147,6 +147,12 @@ static void see_set_lock(const struct node *n, uint64_t index, const Fs__Op *op)
         check_promises_locked(op->set_lock->ino, op->session, index);
 }
 
+static void see_release(uint64_t ino, const Fs__Op *op, uint64_t at)
+{
+    check_promises_released(ino, op->session);
+    touch(ino, op, at, false);
+}
+
 static void see_entry(const struct node *n, const struct entry *e)
 {
     Fs__Op *op = fs__op__unpack(NULL, e->payload->size, e->payload->data);
@@ -183,7 +189,7 @@ static void see_entry(const struct node *n, const struct entry *e)
         break;
     case FS__OP__BODY_RELEASE:
         for (size_t i = 0; i < op->release->n_leases; i++)
-            touch(op->release->leases[i]->ino, op, at, false);
+            see_release(op->release->leases[i]->ino, op, at);
         break;
     case FS__OP__BODY_COMMIT:
         see_commit(n, at, op);

@@ -5,7 +5,7 @@
  * changes an inode, no mount but its author's believes in a promise of what the inode was before,
  * by its own clock and its own lease, whoever leads and however late or many the messages are. A
  * frozen mount counts as well: it would answer when it goes on, its clock has gone on with it. */
-#include "fs/client/internal.h"
+#include "fs/client/local.h"
 #include "tests/sim/check_internal.h"
 #include "tests/sim/mount.h"
 
@@ -71,10 +71,43 @@ void check_promises_changed(uint64_t ino, uint64_t author, uint64_t index)
     for (uint32_t id = process_nodes() + 1; id <= process_count(); id++) {
         const struct client *c = relying(id);
         const struct inode *i = c ? inode_find(c, ino) : NULL;
-        if (i && i->promised && i->known)
+        /* What only it can know, since it has a directory's lease, nobody else changes (D1). */
+        if (i && i->known && (i->promised || (i->attr.nlink && inode_private(c, i))))
             check_promises_relied(id, c->session, author, ino, i->attr.version, index);
         else if (i && i->names_promised)
             check_promises_relied(id, c->session, author, ino, 0, index);
+    }
+}
+
+/* Was it done under the lease of directory `ino`: in it, or was that removed? */
+static bool done_under(const struct queued *e, uint64_t ino)
+{
+    const Fs__Op *op = e->rpc ? e->rpc->req->op : NULL;
+    switch (op ? (int)op->body_case : 0) {
+    case FS__OP__BODY_MAKE:
+        return op->make->parent == ino;
+    case FS__OP__BODY_UNLINK:
+        return op->unlink->parent == ino || (op->unlink->directory && e->touched[1]->ino == ino);
+    case FS__OP__BODY_RENAME:
+        return op->rename->parent == ino || op->rename->newparent == ino;
+    case FS__OP__BODY_LINK:
+        return op->link->parent == ino;
+    default:
+        return false;
+    }
+}
+
+void check_promises_released(uint64_t ino, uint64_t session)
+{
+    for (uint32_t id = process_nodes() + 1; id <= process_count(); id++) {
+        const struct client *c = relying(id);
+        if (!c || c->session != session)
+            continue;
+        list_each(it, &c->queued) {
+            const struct queued *e = container_of(it, struct queued, link);
+            if (done_under(e, ino))
+                check_queue_released(session, ino, e->q - c->queue_base);
+        }
     }
 }
 

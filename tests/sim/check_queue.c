@@ -33,6 +33,16 @@ void check_queue_entry(uint64_t session, uint64_t q)
         (void)map_put(&state.next, session, (void *)(uintptr_t)(q + 1));
 }
 
+/* "A directory's lease goes back when everything done under it is committed." */
+void check_queue_released(uint64_t session, uint64_t dir, uint64_t q)
+{
+    if (q >= next_of(session) && !map_get(&state.ended, session))
+        sim_complain("queue",
+                     "session %llu gave the lease of directory %llu back before operation %llu, "
+                     "which it did under it, was in the log (RULES D1, B10)",
+                     (unsigned long long)session, (unsigned long long)dir, (unsigned long long)q);
+}
+
 void check_queue_ended(uint64_t session)
 {
     if (session)

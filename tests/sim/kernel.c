@@ -231,6 +231,8 @@ void kernel_close_all(struct kernel *k)
             data_close(k, files.items[i], true);
     }
     vec_done(&files);
+    while (k->stood_in.count)
+        sys_leave(k, k->stood_in.items[0]);
 }
 
 /* Calls under way: each in `pending` or in an inode's queue, never in both. */
@@ -272,6 +274,7 @@ void kernel_free(struct kernel *k)
         free(value);
     map_done(&k->files);
     vec_done(&k->queue);
+    vec_done(&k->stood_in);
     vec_done(&k->notify_data);
     free(k);
 }

@@ -77,6 +77,11 @@ void sys_getxattr(struct kernel *k, const char *path, const char *name, sys_done
 void sys_fsetxattr(struct kernel *k, uint64_t fd, const char *name, struct blob *data,
                    sys_done *done, void *ctx);
 void sys_fgetxattr(struct kernel *k, uint64_t fd, const char *name, sys_done *done, void *ctx);
+/* Somebody stands in the directory from now on, as in a working directory: the result's inode. He
+ * asks for its attributes by that, and leaves. */
+void sys_stand(struct kernel *k, const char *path, sys_done *done, void *ctx);
+void sys_stat_here(struct kernel *k, uint64_t ino, sys_done *done, void *ctx);
+void sys_leave(struct kernel *k, uint64_t ino);
 /* A signal for whoever made the call with this `ctx`: if it waits for the daemon, it ends with
  * EINTR.
  */

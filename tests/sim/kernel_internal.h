@@ -169,6 +169,7 @@ struct kernel {
     uint64_t next_id, next_fd, next_dentry;
     struct map nodes, files;
     struct map names; /* hash of directory and name -> struct dentry */
+    vec_of(uint64_t) stood_in;
     uint64_t attr_version, epoch;
     bool has_epoch, closing;
     vec_of(uint64_t) notify_data; /* the helper's queue */

@@ -2,6 +2,7 @@
  * (fs/fuse/dir.c, readdir.c). */
 #include <errno.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "tests/sim/kernel_internal.h"
 
@@ -32,6 +33,58 @@ void sys_stat(struct kernel *k, const char *path, sys_done *done, void *ctx)
 {
     (void)call_on_path(k, path, NULL, done, ctx, stat_begin);
 }
+
+/* ---- directories that somebody stands in ----------------------------------------------------- */
+
+static void stand_walked(struct call *c)
+{
+    struct knode *n = c->ino ? node_find(c->k, c->ino) : NULL;
+    bool there = n && S_ISDIR(n->mode);
+    if (there && c->done) {
+        n->busy++;
+        vec_push(&c->k->stood_in, n->ino);
+        c->result.ino = n->ino;
+    }
+    call_end(c, there ? 0 : n ? ENOTDIR : ENOENT);
+}
+
+static void stand_begin(struct call *c)
+{
+    names_walk(c, c->path, stand_walked);
+}
+
+void sys_stand(struct kernel *k, const char *path, sys_done *done, void *ctx)
+{
+    (void)call_on_path(k, path, NULL, done, ctx, stand_begin);
+}
+
+static void stat_here(struct call *c)
+{
+    call_update_attributes(c, c->ino, 0, INVALID_ALL, stat_end);
+}
+
+void sys_stat_here(struct kernel *k, uint64_t ino, sys_done *done, void *ctx)
+{
+    struct call *c = call_new(k, done, ctx);
+    c->ino = ino;
+    call_hold(c, node_find(k, ino));
+    call_wake(c, stat_here);
+}
+
+void sys_leave(struct kernel *k, uint64_t ino)
+{
+    for (size_t i = 0; i < k->stood_in.count; i++) {
+        if (k->stood_in.items[i] != ino)
+            continue;
+        vec_remove(&k->stood_in, i);
+        struct knode *n = node_find(k, ino);
+        n->busy--;
+        node_settle(k, n);
+        return;
+    }
+}
+
+/* ---- extended attributes, links -------------------------------------------------------------- */
 
 static void end_with_data(struct call *c)
 {

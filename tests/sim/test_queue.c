@@ -272,6 +272,24 @@ START_TEST(close_that_waited_is_one)
 }
 END_TEST
 
+START_TEST(lease_back_too_early)
+{
+    logged(1, 1);
+    check_queue_released(SESSION, 7, 1);
+    expect_silence();
+    check_queue_released(SESSION, 7, 2);
+    expect_complaint("queue", "gave the lease of directory 7 back");
+}
+END_TEST
+
+START_TEST(lease_that_ends_with_its_session)
+{
+    check_queue_ended(SESSION);
+    check_queue_released(SESSION, 7, 1);
+    expect_silence();
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("sim/queue");
@@ -283,6 +301,8 @@ int main(void)
     tcase_add_test(tc, entry_of_an_ended_session_does_not_count);
     tcase_add_test(tc, refused);
     tcase_add_test(tc, counted_by_a_snapshot);
+    tcase_add_test(tc, lease_back_too_early);
+    tcase_add_test(tc, lease_that_ends_with_its_session);
     suite_add_tcase(suite, tc);
     tc = tcase_create("what was lost");
     tcase_add_checked_fixture(tc, setup_queue, teardown);

@@ -131,7 +131,7 @@ bool workload_drained(void)
             const struct app *a = &workload.apps[m][i];
             if (!a->alive)
                 continue;
-            if (a->op != NONE || a->then)
+            if (a->op != NONE || a->then || a->asking)
                 return false;
             for (unsigned s = 0; s < FDS; s++)
                 if (a->fds[s].fd)

@@ -75,7 +75,7 @@ static void set_times(struct app *a, unsigned slot, const char *path)
     send(a, path, &attr);
 }
 
-static void set_mode(struct app *a, unsigned slot, const char *path)
+void app_chmod(struct app *a, unsigned slot, const char *path)
 {
     struct history_op *op = begin(a, H_CHMOD, slot, path);
     op->mode = (uint32_t)attr_below(01000);
@@ -120,7 +120,7 @@ static void set_some(struct app *a, unsigned slot, const char *path)
 {
     uint64_t what = attr_below(16);
     if (what < 5)
-        set_mode(a, slot, path);
+        app_chmod(a, slot, path);
     else if (what < 7)
         set_owner(a, slot, path);
     else if (what == 7 && !path)

@@ -80,7 +80,7 @@ static void on_open(void *ctx, const struct sys_result *r)
         a->fds[a->slot] = a->opening;
     } else {
         a->then = a->number == READER_APP ? app_read_back_next : NULL;
-        a->replacing = a->copying = a->linking = a->setting = 0;
+        a->replacing = a->copying = a->linking = a->setting = a->knowing = 0;
     }
     app_next(a);
 }

@@ -6,6 +6,7 @@
  *     workload_locks.c   byte-range locks
  *     workload_ranges.c  holes, and copies by reference
  *     workload_links.c   files with two names
+ *     workload_known.c   what others know by its number only
  *     workload_attrs.c   modes, owners and times
  *     workload_steps.c   what is done next */
 #ifndef TALLY_TESTS_SIM_WORKLOAD_INTERNAL_H
@@ -58,6 +59,9 @@ struct app {
     unsigned replacing; /* step of a replace by rename, 0: none */
     unsigned linking;   /* step of what it does to a file with two names, 0: none */
     uint64_t links;     /* ... the names that it has, 0: not known */
+    unsigned knowing;   /* step of what it does to what others have open, 0: none */
+    uint64_t stands_in; /* a directory; 0: none */
+    bool asking;        /* a call that the history does not have is under way */
     unsigned setting;   /* step of what it does to a file that loses its name, 0: none */
     char target[PATH_SPACE];
     struct blob *read; /* READ_ALL so far */
@@ -135,10 +139,17 @@ void app_range_step(struct app *a);
 /* Makes a file, gives it a second name and takes one away. */
 void app_link_step(struct app *a);
 
+/* ---- workload_known.c ------------------------------------------------------------------------ */
+
+/* Makes, changes and removes what others know by number; or is one of the others. */
+void app_known_step(struct app *a);
+
 /* ---- workload_attrs.c ------------------------------------------------------------------------ */
 
 /* Sets something, or opens what it could be set of. */
 void app_attr_step(struct app *a);
+/* A mode, of the descriptor or, if it is not NULL, of the path. */
+void app_chmod(struct app *a, unsigned slot, const char *path);
 
 /* ---- workload_steps.c ------------------------------------------------------------------------ */
 

@@ -294,7 +294,7 @@ static bool close_next(struct app *a)
 void app_turn(void *ctx, uint64_t generation)
 {
     struct app *a = ctx;
-    if (!a->alive || a->generation != generation || a->op != NONE)
+    if (!a->alive || a->generation != generation || a->op != NONE || a->asking)
         return;
     if (workload.draining)
         (void)close_next(a);
@@ -304,6 +304,8 @@ void app_turn(void *ctx, uint64_t generation)
         app_range_step(a);
     else if (sim_swarm()->local_names && sim_below(RND_NAMES, 10) == 0)
         app_link_step(a);
+    else if (sim_swarm()->local_names && sim_below(RND_NAMES, 10) == 0)
+        app_known_step(a);
     else if (sim_swarm()->attrs && sim_below(RND_ATTRS, 8) == 0)
         app_attr_step(a);
     else
