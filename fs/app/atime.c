@@ -1,15 +1,17 @@
 /* What mounts tell of reads changes nothing that others rely on, so nothing is recalled for it. Who
- * was promised the attributes hears of the new time, unasked, and answers nothing. */
+ * was promised the attributes, or may know them alone (RULES D1), hears of the new time, unasked,
+ * and answers nothing. */
 #include <stdlib.h>
 
 #include "fs/app/internal.h"
 
-static bool was_promised(const struct object *o, const struct session *s)
+static bool relies(const struct fs_app *app, const struct session *s, const Fs__Attr *attr)
 {
-    for (size_t i = 0; o && i < o->promised.count; i++)
-        if (o->promised.items[i] == s)
-            return true;
-    return false;
+    Fs__Attr home = FS__ATTR__INIT;
+    const struct object *o = object_find(app, OBJECT_ATTR, attr->ino);
+    return (o && object_promised(o, s)) ||
+           (attr->home && fs_get_attr(app->config.state, attr->home, &home) == 0 &&
+            home.lease_session == s->id);
 }
 
 static void add(Fs__Atimes *news, const Fs__Attr *attr)
@@ -29,8 +31,7 @@ static Fs__Atimes *news_for(const struct fs_app *app, const Fs__Atimes *m, const
     for (size_t i = 0; i < m->n_atimes; i++) {
         Fs__Attr attr = FS__ATTR__INIT;
         uint64_t ino = m->atimes[i]->ino;
-        if (!was_promised(object_find(app, OBJECT_ATTR, ino), s) ||
-            fs_get_attr(app->config.state, ino, &attr) < 0)
+        if (fs_get_attr(app->config.state, ino, &attr) < 0 || !relies(app, s, &attr))
             continue;
         if (!news) {
             news = xmalloc(sizeof *news);

@@ -174,10 +174,12 @@ static bool inode_is_free(struct fs_app *app, struct request *r, const struct se
                           uint64_t ino)
 {
     Fs__Attr attr = FS__ATTR__INIT;
-    if (!ino || fs_get_attr(app->config.state, ino, &attr) < 0 || lease_is_free(app, s, &attr))
+    if (!ino || fs_get_attr(app->config.state, ino, &attr) < 0)
         return true;
-    request_wait_object(app, r, object_get(app, OBJECT_LEASE, ino));
-    return false;
+    struct object *o = lease_in_the_way(app, s, &attr);
+    if (o)
+        request_wait_object(app, r, o);
+    return !o;
 }
 
 /* RULES D1: what is there in the directory is known when its lease has come back, so before

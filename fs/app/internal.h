@@ -66,6 +66,7 @@ void object_wake(struct fs_app *app, struct object *o);
 /* No change under way, nobody asked to give it back: a promise may be granted (RULES L5). */
 bool object_calm(const struct object *o);
 void object_promise(struct fs_app *app, struct object *o, struct session *s);
+bool object_promised(const struct object *o, const struct session *s);
 void object_unpromise(struct fs_app *app, struct object *o, struct session *s);
 void objects_forget_session(struct fs_app *app, struct session *s);
 void objects_free(struct fs_app *app);
@@ -124,6 +125,12 @@ void recalls_free(struct fs_app *app, struct session *s);
 /* True when nobody but `s` has the write lease of `attr`; else it is being recalled, wait for the
  * LEASE object. */
 bool lease_is_free(struct fs_app *app, const struct session *s, const Fs__Attr *attr);
+/* The same of what `s` may be told of the inode, or do to it: also a lease of the directory that
+ * has all its names keeps it to that session (RULES D1). NULL: none is out; else what to wait for.
+ */
+struct object *lease_in_the_way(struct fs_app *app, const struct session *s, const Fs__Attr *attr);
+/* Has nobody but `s` been promised anything about the inode, and is nobody about to change it? */
+bool knows_alone(struct fs_app *app, const struct session *s, uint64_t ino);
 
 /* ---- request.c: what a mount asked ----------------------------------------------------------- */
 

@@ -63,6 +63,14 @@ bool object_calm(const struct object *o)
     return (!o->shared && !o->exclusive && !o->asked.count) || MUTANT(promise_during_recall);
 }
 
+bool object_promised(const struct object *o, const struct session *s)
+{
+    for (size_t i = 0; i < o->promised.count; i++)
+        if (o->promised.items[i] == s)
+            return true;
+    return false;
+}
+
 void object_promise(struct fs_app *app, struct object *o, struct session *s)
 {
     if (list_linked(&o->lru))
@@ -70,10 +78,8 @@ void object_promise(struct fs_app *app, struct object *o, struct session *s)
     else
         app->promises_count++;
     list_push_back(&app->promises, &o->lru);
-    for (size_t i = 0; i < o->promised.count; i++)
-        if (o->promised.items[i] == s)
-            return;
-    vec_push(&o->promised, s);
+    if (!object_promised(o, s))
+        vec_push(&o->promised, s);
 }
 
 void object_unpromise(struct fs_app *app, struct object *o, struct session *s)

@@ -56,10 +56,8 @@ static void promise_names(struct answer *a, uint64_t dir)
 /* RULES L4: true when nobody else may be writing it. */
 static bool settled(struct answer *a, const Fs__Attr *attr)
 {
-    if (!a->session || lease_is_free(a->app, a->session, attr))
-        return true;
-    a->wait = object_get(a->app, OBJECT_LEASE, attr->ino);
-    return false;
+    a->wait = a->session ? lease_in_the_way(a->app, a->session, attr) : NULL;
+    return !a->wait;
 }
 
 static void put_attr(struct answer *a, const Fs__Attr *attr)
@@ -91,9 +89,17 @@ static bool told_by_leader(struct answer *a, uint64_t dir)
     return true;
 }
 
+/* The epoch of the asker's lease of `dir`, when it knows alone what has all its names there; 0: it
+ * does not. */
+static uint64_t alone(struct answer *a, const Fs__Attr *dir, const Fs__Attr *attr)
+{
+    bool own = a->session && dir->lease_session == a->session->id && attr->home == dir->ino;
+    return own && knows_alone(a->app, a->session, attr->ino) ? dir->lease_epoch : 0;
+}
+
 static int lookup(struct answer *a, const Fs__Lookup *m)
 {
-    Fs__Attr attr = FS__ATTR__INIT;
+    Fs__Attr attr = FS__ATTR__INIT, dir = FS__ATTR__INIT;
     if (!names_settled(a, m->parent))
         return 0;
     int r = fs_lookup(a->app->config.state, m->parent, m->name.data, m->name.len, &attr);
@@ -105,6 +111,8 @@ static int lookup(struct answer *a, const Fs__Lookup *m)
         promise_names(a, m->parent);
     if (r == 0)
         put_attr(a, &attr);
+    if (r == 0 && fs_get_attr(a->app->config.state, m->parent, &dir) == 0)
+        a->reply->alone = alone(a, &dir, &attr);
     return r;
 }
 
@@ -133,6 +141,7 @@ struct listing {
     struct answer *a;
     Fs__ReaddirReply *reply;
     size_t max;
+    Fs__Attr dir;
 };
 
 static bool list_entry_of(void *ctx, const Fs__Entry *entry)
@@ -144,12 +153,14 @@ static bool list_entry_of(void *ctx, const Fs__Entry *entry)
     copy->name.data = xmemdup(entry->name.data, entry->name.len);
     copy->attr = NULL;
     copy->promised = false;
+    copy->alone = 0;
     const Fs__Attr *attr = entry->attr;
     const struct session *s = l->a->session;
     /* RULES L4: no attributes of what somebody else may be writing */
     if (attr && (!s || !attr->lease_session || attr->lease_session == s->id)) {
         copy->attr = attr_copy(attr);
         copy->promised = promise(l->a, OBJECT_ATTR, attr->ino);
+        copy->alone = alone(l->a, &l->dir, attr);
     }
     l->reply->entries[l->reply->n_entries++] = copy;
     return true;
@@ -161,7 +172,8 @@ static int readdir(struct answer *a, const Fs__Readdir *m)
         return 0;
     if (told_by_leader(a, m->ino))
         return -EAGAIN;
-    struct listing l = {a, xmalloc(sizeof(Fs__ReaddirReply)), m->max};
+    struct listing l = {a, xmalloc(sizeof(Fs__ReaddirReply)), m->max, FS__ATTR__INIT};
+    (void)fs_get_attr(a->app->config.state, m->ino, &l.dir);
     if (l.max == 0 || l.max > READDIR_MAX)
         l.max = READDIR_MAX;
     fs__readdir_reply__init(l.reply);

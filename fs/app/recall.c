@@ -270,3 +270,30 @@ bool lease_is_free(struct fs_app *app, const struct session *s, const Fs__Attr *
         recall_ask(app, holder, o);
     return false;
 }
+
+/* Who has the lease of a directory takes what it was told to know alone there for its own, and does
+ * things to it before the log has them (knows_alone()). So the lease comes back before anybody else
+ * is told of such an inode, or does anything to it, however he came to know its number; but for
+ * those that have a promise of it: then nobody knows it alone. */
+struct object *lease_in_the_way(struct fs_app *app, const struct session *s, const Fs__Attr *attr)
+{
+    Fs__Attr home = FS__ATTR__INIT;
+    const struct object *o = attr->home ? object_find(app, OBJECT_ATTR, attr->ino) : NULL;
+    bool shared = o && s && object_promised(o, s);
+    if (attr->home && !shared && !MUTANT(home_read_around) &&
+        fs_get_attr(app->config.state, attr->home, &home) == 0 && !lease_is_free(app, s, &home))
+        return object_get(app, OBJECT_LEASE, attr->home);
+    return lease_is_free(app, s, attr) ? NULL : object_get(app, OBJECT_LEASE, attr->ino);
+}
+
+/* Of what has all its names in a directory that `s` has the lease of. Whoever has a promise had it
+ * before that lease, whatever is about to change it was let through before. */
+bool knows_alone(struct fs_app *app, const struct session *s, uint64_t ino)
+{
+    const struct object *o = object_find(app, OBJECT_ATTR, ino);
+    if (sessions_unsure(app, s) && !MUTANT(alone_after_election))
+        return false;
+    if (!o || MUTANT(alone_ignores_promises))
+        return true;
+    return object_calm(o) && o->promised.count == object_promised(o, s);
+}

@@ -297,7 +297,7 @@ struct client_stats client_stats(const struct client *c, time_us now)
         .leader = c->leader,
         .dirty_bytes = c->dirty_bytes,
         .inflight_bytes = c->inflight_bytes,
-        .leases = c->leases_count,
+        .leases = c->leases_count + c->dir_leases_count,
         .cached_attrs = c->inodes.count,
         .cached_names = c->names_count,
         .open_files = c->handles.count,

@@ -53,7 +53,7 @@ static void granted(struct client *c, struct dir *d, uint64_t epoch)
     d->epoch = epoch;
     d->next_cookie = 0;
     d->since = d->used_at = c->now;
-    d->used = false;
+    d->used = d->removed = false;
     d->inode->ahead = (struct look_ahead){.asked = d->inode->ahead.asked}; /* with new questions */
     list_push_back(&c->dir_leases, &d->lru);
     c->dir_leases_count++;
@@ -72,6 +72,7 @@ static void over(struct client *c, struct inode *i)
 {
     struct dir *d = i->dir;
     d->lease = LEASE_NONE;
+    d->removed = false;
     dir_forgets(i);
     list_remove(&d->lru);
     c->dir_leases_count--;
@@ -107,6 +108,22 @@ void inode_make_private(struct inode *i, const struct inode *dir)
     i->home = dir->ino;
     i->home_epoch = dir->dir->epoch;
     i->home_strangers = dir->dir->strangers;
+}
+
+/* The epoch ties it to the lease that it was told under, whichever leader did: the lease is in the
+ * log, and while it lasts nobody else comes to know the inode. What was changed here since the
+ * answer was made is still under way when it comes, since answers come in the order in which they
+ * were given and none comes of a leader that was left; it may have taken the inode elsewhere. */
+void inode_told_alone(const struct client *c, struct inode *i, const struct inode *dir,
+                      uint64_t epoch)
+{
+    bool changing = dir->busy[BUSY_NAMES] != 0 || i->busy[BUSY_ATTR] != 0 || i->queued != 0;
+    if (epoch == 0 || !dir_leased(dir) || dir->dir->epoch != epoch || changing ||
+        inode_private(c, i)) {
+        return;
+    }
+    i->home = i->from = 0;
+    inode_make_private(i, dir);
 }
 
 void inode_changes_inside(struct client *c, const struct inode *i, uint64_t q)
@@ -231,6 +248,31 @@ enum dir_answer dir_ready(struct client *c, struct inode *i, struct op *op, bool
         return DIR_WAITS;
     }
     return d->lease == LEASE_HELD ? DIR_LEASED : DIR_SHARED;
+}
+
+/* A list of its names was read, which `rm -r` does, or this is not the first that goes. */
+bool dir_worth_leasing(const struct inode *i)
+{
+    return i->listed || i->removals >= 2;
+}
+
+void dir_page_came(struct client *c, struct inode *i)
+{
+    if (i->dir != NULL && i->dir->lease != LEASE_ASKING) {
+        run_waiters(c, i->dir);
+        settle(c, i);
+    }
+}
+
+bool dir_page_awaited(struct client *c, struct inode *i, struct op *op)
+{
+    if (i->dir->complete || !look_ahead_for_removal(c, i)) {
+        return false;
+    }
+    op->why = "the leader, for the directory's names";
+    list_remove(&op->wait);
+    list_push_back(&i->dir->waiters, &op->wait);
+    return true;
 }
 
 static void made(struct client *c, struct inode *i, uint64_t epoch)

@@ -281,6 +281,8 @@ struct inode {
     uint32_t from_strangers;
     int lost;           /* changes of it: the error to tell once */
     time_us dir_banned; /* its lease is not asked for until then */
+    bool listed;        /* a program read its names here */
+    uint32_t removals;  /* of names of it */
     uint64_t nlookup;
     time_us kernel_until; /* the kernel may use attributes it was given until then ... */
     time_us names_until;  /* ... and names of this directory */
@@ -467,6 +469,8 @@ int64_t file_next_mtime(const struct client *c, const struct file *f);
 
 /* A look-up in the directory had to ask. */
 void look_ahead(struct client *c, uint64_t dir);
+/* Names go from a directory that is leased here: true when a page of them is under way. */
+bool look_ahead_for_removal(struct client *c, struct inode *dir);
 
 /* ---- atime.c --------------------------------------------------------------------------------- */
 

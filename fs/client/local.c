@@ -218,13 +218,23 @@ static bool empty(const struct inode *dir)
     return dir->dir->complete;
 }
 
-static struct inode *private_empty_dir(const struct client *c, uint64_t ino)
+/* Its own lease keeps all others from knowing what it is: whoever asks comes for that first, and it
+ * goes back when the removal is committed. */
+static struct inode *empty_dir(const struct client *c, uint64_t ino)
 {
     struct inode *i = ino != 0 ? inode_find(c, ino) : NULL;
     return i != NULL && i->known && !busy(i) && S_ISDIR(i->attr.mode) && i->opening == 0 &&
-                   dir_leased(i) && empty(i) && inode_private(c, i)
+                   dir_leased(i) && empty(i)
                ? i
                : NULL;
+}
+
+/* A file of a leased directory that others may know, as far as is known here: whether they do comes
+ * with the names. */
+static bool may_be_alone(const struct client *c, uint64_t ino)
+{
+    const struct inode *i = ino != 0 ? inode_find(c, ino) : NULL;
+    return i == NULL || !i->known || (!S_ISDIR(i->attr.mode) && !inode_private(c, i));
 }
 
 bool local_unlink(struct client *c, struct op *op)
@@ -232,16 +242,19 @@ bool local_unlink(struct client *c, struct op *op)
     uint64_t ino;
     bool directory = op->a.kind == CLIENT_RMDIR;
     struct inode *dir = inode_get(c, op->a.parent), *i = NULL;
-    enum dir_answer answer = ready(c, op, dir, false);
+    enum dir_answer answer = ready(c, op, dir, dir_worth_leasing(dir));
     if (answer != DIR_LEASED) {
         return answer == DIR_WAITS;
     }
-    if (dir->known && known_name(c, dir, op->a.name, &ino)) {
-        i = directory ? private_empty_dir(c, ino) : private_victim(c, ino);
+    bool there = known_name(c, dir, op->a.name, &ino);
+    if (dir->known && there) {
+        i = directory ? empty_dir(c, ino) : private_victim(c, ino);
     }
     if (i == NULL) {
-        return not_here(c);
+        (void)not_here(c);
+        return !directory && may_be_alone(c, ino) && dir_page_awaited(c, dir, op);
     }
+    dir->removals++;
     struct rpc *r = queue_rpc(c);
     struct Fs__Unlink *m = xmalloc(sizeof(*m));
     fs__unlink__init(m);
@@ -260,7 +273,10 @@ bool local_unlink(struct client *c, struct op *op)
         touch(c, i, false);
         i->attr.nlink = 0;
         i->home = 0;
-        dir_removed(c, i);
+        i->dir->removed = true;
+        if (MUTANT(removed_dir_lets_go)) {
+            dir_removed(c, i);
+        }
     } else {
         lose_name(c, i);
     }

@@ -31,6 +31,7 @@ struct dir {
      * names came by way of the leader. As long as it is, `names` are in the order of cookies. */
     uint64_t next_cookie;
     uint32_t strangers; /* goes up when something unknown left it: nothing is private before that */
+    bool removed;       /* ahead of the log: the lease stays until that is committed */
     uint64_t inside_q;  /* the last change in the queue of what is private to it */
     struct list lru;    /* client.dir_leases: held, least recently used first */
     struct list waiters; /* operations that wait for the grant */
@@ -58,8 +59,14 @@ void dir_granted(struct client *c, const struct rpc *r, struct inode *i,
 void dir_listed(struct inode *i, uint64_t after, const struct Fs__ReaddirReply *page);
 /* A name of it was forgotten. */
 void dir_forgets(struct inode *i);
-/* It is gone, and its lease with it. */
+/* Its removal is committed, and its lease is gone with it. */
 void dir_removed(struct client *c, struct inode *i);
+/* The pages of names that `op` waits for came, or will not. */
+void dir_page_came(struct client *c, struct inode *i);
+/* Is it worth to hold the lease of a directory in which names are removed? */
+bool dir_worth_leasing(const struct inode *i);
+/* True: its names are being asked for under its lease, and `op` runs again when they came. */
+bool dir_page_awaited(struct client *c, struct inode *i, struct op *op);
 /* The leader asks for it: when everything about the directory is committed. */
 void dir_recalled(struct client *c, struct inode *i, struct recall *k);
 /* More of the queue is committed: leases that are waited for may go. */
@@ -76,6 +83,10 @@ bool inode_private(const struct client *c, const struct inode *i);
  * has the leader recall the lease of that one. Two are remembered. */
 bool inode_may_move(const struct inode *i, const struct inode *to);
 void inode_make_private(struct inode *i, const struct inode *dir);
+/* An answer says that as long as this mount has lease `epoch` of `dir`, nobody else can know `i`,
+ * all of whose names are there; 0: it does not. */
+void inode_told_alone(const struct client *c, struct inode *i, const struct inode *dir,
+                      uint64_t epoch);
 /* Its place in the queue is `q`: the leases that make it private stay until that is committed. */
 void inode_changes_inside(struct client *c, const struct inode *i, uint64_t q);
 /* What `name` of `dir` stands for is about to get a name elsewhere, by way of the leader. */

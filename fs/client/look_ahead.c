@@ -10,7 +10,8 @@ enum {
     PAGE_MIN = 32,     /* and each page is twice the one before */
     PAGE_MAX = 512,
     USE_SHARE = 4, /* of the entries that came a fourth must be wanted, or no more are asked for */
-    LEASED_SHARE = 16, /* under the directory's lease: so many a look-up, until all are known */
+    REMOVAL_SHARE = 64, /* while names go: so many for each that went */
+    LEASED_SHARE = 16,  /* under the directory's lease: so many a look-up, until all are known */
 };
 
 static void learn_page(struct client *c, const struct rpc *r, const struct Fs__Reply *reply,
@@ -22,7 +23,8 @@ static void learn_page(struct client *c, const struct rpc *r, const struct Fs__R
     for (size_t i = 0; i < page->n_entries; i++) {
         const struct Fs__Entry *e = page->entries[i];
         if (e->attr != NULL && e->attr->ino == e->ino) {
-            (void)cache_learn(c, e->attr, grant_counts_entry(c, r, reply, e));
+            struct inode *of = cache_learn(c, e->attr, grant_counts_entry(c, r, reply, e));
+            inode_told_alone(c, of, dir, e->alone);
         }
         if (fact) {
             name_learn(c, dir, (const char *)e->name.data, e->name.len, e->ino);
@@ -46,6 +48,7 @@ static void on_page(struct client *c, struct rpc *r, const struct Fs__Reply *rep
     } else {
         dir->ahead.over = true;
     }
+    dir_page_came(c, dir);
     dir->opening--;
     inode_settle(c, dir);
 }
@@ -74,6 +77,22 @@ static bool worth_it(const struct inode *dir)
                             : a->hits >= a->came / USE_SHARE);
 }
 
+static void ask_next_page(struct client *c, struct inode *dir)
+{
+    uint32_t page = dir->ahead.page * 2;
+    dir->ahead.page = page < PAGE_MIN ? PAGE_MIN : page > PAGE_MAX ? PAGE_MAX : page;
+    ask_page(c, dir);
+}
+
+bool look_ahead_for_removal(struct client *c, struct inode *dir)
+{
+    struct look_ahead *a = &dir->ahead;
+    if (!a->asked && !a->over && a->came <= PAGE_MIN + REMOVAL_SHARE * dir->removals) {
+        ask_next_page(c, dir);
+    }
+    return a->asked;
+}
+
 void look_ahead(struct client *c, uint64_t ino)
 {
     struct inode *dir = inode_find(c, ino);
@@ -81,10 +100,7 @@ void look_ahead(struct client *c, uint64_t ino)
         return;
     }
     dir->ahead.misses++;
-    if (!worth_it(dir)) {
-        return;
+    if (worth_it(dir)) {
+        ask_next_page(c, dir);
     }
-    uint32_t page = dir->ahead.page * 2;
-    dir->ahead.page = page < PAGE_MIN ? PAGE_MIN : page > PAGE_MAX ? PAGE_MAX : page;
-    ask_page(c, dir);
 }

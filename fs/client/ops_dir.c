@@ -175,6 +175,7 @@ static void add_entry(struct client *c, const struct rpc *r, const struct Fs__Re
         return;
     }
     struct inode *i = cache_learn(c, e->attr, grant_counts_entry(c, r, reply, e));
+    inode_told_alone(c, i, inode_get(c, op->a.ino), e->alone);
     if (op->a.plus && !op->answered) {
         to->has_attr = true;
         inode_answer_lookup(c, i, &to->attr, &to->attr_valid_us);
@@ -236,6 +237,9 @@ static void on_readdir(struct client *c, struct rpc *r, const struct Fs__Reply *
 void op_readdir(struct client *c, struct op *op)
 {
     struct inode *dir = inode_find(c, op->a.ino);
+    if (dir != NULL) {
+        dir->listed = true;
+    }
     if (dir != NULL && listed_here(c, dir)) {
         list_here(c, op, dir);
         return;

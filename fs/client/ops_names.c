@@ -151,6 +151,7 @@ static void on_lookup(struct client *c, struct rpc *r, const struct Fs__Reply *r
         return;
     }
     struct inode *i = op_learn(c, r, reply, reply->attr);
+    inode_told_alone(c, i, dir, reply->alone);
     if (found_to_stay(c, op, i, grant_counts(c, r, reply, FS__OBJECT__KIND__ATTR, i->ino))) {
         op_answer_entry(c, op, fact ? dir->ino : 0, i, 0);
     }
@@ -359,6 +360,7 @@ static void on_unlinked(struct client *c, struct rpc *r, const struct Fs__Reply 
     }
     if (err == 0) {
         learn_plain(c, reply->op->parent);
+        inode_get(c, op->a.parent)->removals++;
         set_name(c, op->a.parent, op->a.name, 0);
         lost_name(c, reply->op->attr, reply->op->orphan);
     }

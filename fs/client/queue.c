@@ -71,7 +71,13 @@ static void entry_free(struct client *c, struct queued *e)
         for (size_t later = k + 1; later < e->touched_count; later++) {
             again |= e->touched[later] == e->touched[k];
         }
-        if (!again) {
+        if (again) {
+            continue;
+        }
+        if (dir_leased(e->touched[k]) && e->touched[k]->dir->removed &&
+            e->touched[k]->queued == 0) {
+            dir_removed(c, e->touched[k]);
+        } else {
             inode_settle(c, e->touched[k]);
         }
     }

@@ -151,7 +151,7 @@ static int new_inode(struct apply *a, const Fs__Make *m, const struct inode *par
                           .btime = a->time,
                           .version = a->index,
                           .data_version = a->index,
-                          .parent = S_ISDIR(m->mode) ? m->parent : 0,
+                          .parent = m->nameless ? 0 : m->parent,
                           .next_cookie = FS_COOKIE_FIRST,
                           .nameless = m->nameless};
     inherit_group(parent, ret);
@@ -235,6 +235,7 @@ static void lose_name(struct apply *a, struct inode *inode, const uint64_t *hold
         inode_store(a, inode);
         return;
     }
+    inode->parent = 0;
     bool held = false;
     for (size_t i = 0; i < count; i++) {
         struct key k = key_of2(KEY_HOLD, inode->ino, holders[i]);
@@ -299,6 +300,10 @@ int apply_link(struct apply *a, const Fs__Link *m)
         return r < 0 ? EIO : EEXIST;
     if (inode.nameless)
         holds_free(a, inode.ino);
+    if (inode.nameless)
+        inode.parent = m->parent;
+    else if (inode.parent != m->parent)
+        inode.parent = 0;
     inode.nameless = false;
     inode.nlink++;
     inode_touch(a, &inode, false);
@@ -393,12 +398,13 @@ static int check_rename(struct apply *a, const struct rename *x)
     return x->target.entries ? ENOTEMPTY : 0;
 }
 
-/* A directory's ".." follows it. */
-static void move_parent(struct rename *x, struct inode *moved, struct inode *to)
+/* A directory's ".." follows it, and so does what says where all names of a file are. */
+static void move_parent(struct inode *moved, const struct inode *to)
 {
-    (void)x;
-    if (inode_is_dir(moved))
+    if (inode_is_dir(moved) || moved->nlink == 1)
         moved->parent = to->ino;
+    else if (moved->parent != to->ino)
+        moved->parent = 0;
 }
 
 static void exchange(struct apply *a, struct rename *x)
@@ -415,8 +421,8 @@ static void exchange(struct apply *a, struct rename *x)
     inode_touch(a, &x->from, true);
     if (x->to != &x->from)
         inode_touch(a, x->to, true);
-    move_parent(x, &x->source, x->to);
-    move_parent(x, &x->target, &x->from);
+    move_parent(&x->source, x->to);
+    move_parent(&x->target, &x->from);
     inode_touch(a, &x->target, false);
     inode_store(a, &x->target);
     a->reply->other = attr_new(&x->target);
@@ -428,7 +434,7 @@ static void replace(struct apply *a, struct rename *x)
         remove_name(a, x->to, x->m->newname, &x->target_entry);
     remove_name(a, &x->from, x->m->name, &x->source_entry);
     add_name(a, x->to, x->m->newname, x->source.ino, x->source.mode);
-    move_parent(x, &x->source, x->to);
+    move_parent(&x->source, x->to);
     if (x->has_target) {
         lose_name(a, &x->target, x->m->holders, x->m->n_holders);
         a->reply->other = attr_new(&x->target);

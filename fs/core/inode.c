@@ -85,4 +85,5 @@ void inode_attr(const struct inode *i, Fs__Attr *ret)
     ret->lease_session = i->lease_session;
     ret->lease_epoch = i->lease_epoch;
     ret->has_xattrs = i->xattrs != 0;
+    ret->home = inode_is_dir(i) ? 0 : i->parent;
 }

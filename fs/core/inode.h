@@ -18,7 +18,7 @@ struct inode {
     int64_t atime, mtime, ctime, btime;
     uint64_t version, data_version; /* log indexes */
     uint64_t lease_session, lease_epoch, last_c;
-    uint64_t parent;      /* directories: who holds it; root: itself */
+    uint64_t parent;      /* directories: who holds it; root: itself. Else Attr.home */
     uint64_t entries;     /* directories: names in it */
     uint64_t next_cookie; /* directories: never used again (RULES L10) */
     uint32_t xattrs;      /* how many */

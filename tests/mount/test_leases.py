@@ -1,5 +1,7 @@
 """Mounts that change names ahead of the log, under directory leases (-o namespace=lease): what their death leaves, what
 an fsync keeps, and what the other mount sees."""
+import errno
+import mmap
 import os
 import random
 import struct
@@ -363,6 +365,84 @@ def _():
         expected = tree_digest(top)
         assert tree_digest(lab.path('m2', 'tree')) == expected
         assert tree_digest(lab.path('m1', 'tree')) == expected
+
+
+def remounted(lab, mount):
+    """What a mount knew is gone; what it made is any file to it from now on."""
+    lab.kill(mount, 'TERM')
+    lab.start(mount)
+    os.listdir(lab.path(mount))
+
+
+@test('files of an earlier mount are removed ahead of the log, and the other mount sees each as gone')
+def _():
+    with lab_of() as lab:
+        for i in range(6):
+            os.mkdir(lab.path('m1', f'd{i}'))
+            for k in range(20):
+                put(lab.path('m1', f'd{i}', f'f{k}'), content(k))
+        remounted(lab, 'm1')
+        for i in range(6):
+            here, there = lab.path('m1', f'd{i}'), lab.path('m2', f'd{i}')
+            assert len(os.listdir(here)) == 20
+            for k in range(20):
+                os.unlink(os.path.join(here, f'f{k}'))
+                assert k % 7 or not os.path.exists(os.path.join(there, f'f{k}'))
+            assert os.listdir(there) == []
+            os.rmdir(here)
+            assert not os.path.exists(there)
+
+
+@test('files that the other mount has open, mapped, or under another name are removed')
+def _():
+    with lab_of() as lab:
+        os.mkdir(lab.path('m1', 'd'))
+        for k in range(24):
+            put(lab.path('m1', 'd', f'f{k}'), content(k))
+        os.link(lab.path('m1', 'd', 'f3'), lab.path('m1', 'other'))
+        remounted(lab, 'm1')
+        fd = os.open(lab.path('m2', 'd', 'f1'), os.O_RDONLY)
+        path_only = os.open(lab.path('m2', 'd', 'f4'), os.O_PATH)
+        with open(lab.path('m2', 'd', 'f2'), 'rb') as f:
+            pages = mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)
+        os.chmod(lab.path('m1', 'd', 'f1'), 0o640)  # what m2 was promised of it is over
+        os.chmod(lab.path('m1', 'd', 'f4'), 0o640)
+        assert len(os.listdir(lab.path('m1', 'd'))) == 24
+        for k in (10, 11, 1, 2, 3, 4):
+            os.unlink(lab.path('m1', 'd', f'f{k}'))
+            if k == 1:
+                assert os.fstat(fd).st_nlink == 0
+            if k == 3:
+                assert os.stat(lab.path('m2', 'other')).st_nlink == 1
+        try:
+            assert os.fstat(path_only).st_nlink == 0
+        except OSError as e:
+            assert e.errno in (errno.ENOENT, errno.ESTALE)
+        assert os.pread(fd, 10_000, 0) == content(1)
+        assert pages[:] == content(2)
+        assert read(lab.path('m2', 'other')) == content(3)
+        assert len(os.listdir(lab.path('m2', 'd'))) == 18
+        pages.close()
+        os.close(fd)
+        os.close(path_only)
+
+
+@test('a directory of an earlier mount in which the other one stands is removed')
+def _():
+    with lab_of() as lab:
+        os.makedirs(lab.path('m1', 'd', 'e'))
+        for k in range(5):
+            put(lab.path('m1', 'd', 'e', f'f{k}'), content(k))
+        remounted(lab, 'm1')
+        fd = os.open(lab.path('m2', 'd', 'e'), os.O_RDONLY | os.O_DIRECTORY)
+        subprocess.run(['rm', '-r', lab.path('m1', 'd')], check=True)
+        assert os.listdir(lab.path('m2')) == []
+        try:
+            os.close(os.open('new', os.O_CREAT | os.O_WRONLY, dir_fd=fd))
+            raise AssertionError('a name in a directory that is gone')
+        except OSError as e:
+            assert e.errno in (errno.ENOENT, errno.ESTALE)
+        os.close(fd)
 
 
 if __name__ == '__main__':
