@@ -81,7 +81,9 @@ struct session {
     bool ending;     /* its end is proposed */
     time_us expires; /* what it was promised is over then, by its own clock too (RULES L9) */
     time_us heard;
-    uint64_t next_n; /* grants and recalls are numbered (RULES L5) */
+    /* Grants and recalls are numbered (RULES L5), those of later terms higher: an answer to a
+     * recall of an earlier term, by this node too, is none to a later one. */
+    uint64_t next_n;
     struct list recalls;
     vec_of(struct object *) gathering; /* of the recall that goes out with this step */
     struct map pending;                /* seq -> request */

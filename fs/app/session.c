@@ -28,6 +28,7 @@ struct session *session_add(struct fs_app *app, uint64_t id, bool unsure)
     s->unsure = unsure;
     s->heard = app->now;
     s->expires = app->now + (unsure ? session_limit(app) : 0);
+    s->next_n = app->term << 32;
     list_init(&s->recalls);
     if (fs_session_get(app->config.state, id, &stored)) {
         (void)snprintf(s->name, sizeof s->name, "%.63s", stored.name);

@@ -45,6 +45,12 @@ void service_room(struct service *sv, uint64_t bytes)
                                    .targets = 6});
 }
 
+void service_reign(struct service *sv, uint64_t term)
+{
+    step(sv,
+         (struct fs_app_event){.kind = FS_APP_ROLE, .leading = true, .leader = 1, .term = term});
+}
+
 void service_open(struct service *sv)
 {
     *sv = (struct service){.now = 100 * TIME_S};
@@ -57,7 +63,7 @@ void service_open(struct service *sv)
         .self = 1, .state = sv->state, .lease_us = 4 * TIME_S, .session_timeout_us = 60 * TIME_S};
     sv->app = fs_app_new(&config);
     service_room(sv, 1 << 30);
-    step(sv, (struct fs_app_event){.kind = FS_APP_ROLE, .leading = true, .leader = 1, .term = 1});
+    service_reign(sv, 1);
 }
 
 void service_close(struct service *sv)
@@ -182,6 +188,16 @@ const Fs__OpReply *service_do(struct service *sv, uint64_t client, uint64_t sess
 
 /* ---- short forms ----------------------------------------------------------------------------- */
 
+void service_renew(struct service *sv, uint64_t client, uint64_t session, uint64_t term)
+{
+    Fs__Request req = FS__REQUEST__INIT;
+    Fs__Renew renew = FS__RENEW__INIT;
+    renew.term = term;
+    req.body_case = FS__REQUEST__BODY_RENEW;
+    req.renew = &renew;
+    ck_assert(service_answer(sv, service_send(sv, client, session, &req)) != NULL);
+}
+
 uint64_t service_open_session(struct service *sv, uint64_t client)
 {
     uint8_t uuid[16] = {(uint8_t)client, 1};
@@ -193,12 +209,7 @@ uint64_t service_open_session(struct service *sv, uint64_t client)
     op.open_session = &m;
     service_link_up(sv, client);
     uint64_t session = service_do(sv, client, 0, &op)->value;
-    Fs__Request req = FS__REQUEST__INIT;
-    Fs__Renew renew = FS__RENEW__INIT;
-    renew.term = 1;
-    req.body_case = FS__REQUEST__BODY_RENEW;
-    req.renew = &renew;
-    ck_assert(service_answer(sv, service_send(sv, client, session, &req)) != NULL);
+    service_renew(sv, client, session, 1);
     return session;
 }
 

@@ -33,6 +33,10 @@ struct service {
 void service_open(struct service *sv);
 void service_close(struct service *sv);
 void service_link_up(struct service *sv, uint64_t client);
+/* It is elected again, in this term. */
+void service_reign(struct service *sv, uint64_t term);
+/* The mount has heard of the term. */
+void service_renew(struct service *sv, uint64_t client, uint64_t session, uint64_t term);
 void service_pass(struct service *sv, time_us us);
 /* The fullest node has so much free. */
 void service_room(struct service *sv, uint64_t bytes);

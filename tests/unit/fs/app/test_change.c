@@ -308,17 +308,34 @@ START_TEST(what_is_promised_is_left_alone)
 }
 END_TEST
 
+/* What is answered to a recall of an earlier term says nothing of what is asked in this one, though
+ * the same node leads again over the same link. */
+START_TEST(answers_to_an_earlier_term)
+{
+    (void)send_unlink(LINK_B, b, 1, "f", false); /* `a` has the lease of the file */
+    uint64_t earlier = service_recall(&sv, LINK_A);
+    ck_assert_uint_ne(earlier, 0);
+    service_reign(&sv, 2);
+    service_renew(&sv, LINK_A, a, 2);
+    service_renew(&sv, LINK_B, b, 2);
+    service_renew(&sv, LINK_C, c, 2);
+    (void)send_unlink(LINK_B, b, 1, "f", false);
+    uint64_t now = service_recall(&sv, LINK_A);
+    ck_assert_uint_gt(now, earlier);
+    size_t before = sv.proposals.count;
+    service_answer_recall(&sv, LINK_A, a, earlier, 0);
+    ck_assert_uint_eq(sv.proposals.count, before);
+    service_answer_recall(&sv, LINK_A, a, now, 0); /* it has no such lease, then */
+    ck_assert_uint_eq(sv.proposals.count, before + 1);
+}
+END_TEST
+
 START_TEST(late_on_a_link_given_up)
 {
     /* Goal: once a mount has spoken on a newer link, what comes on the older one is not done, and
      * the newer one stays its link. */
     service_link_up(&sv, LINK_A_NEW);
-    Fs__Request req = FS__REQUEST__INIT;
-    Fs__Renew renew = FS__RENEW__INIT;
-    renew.term = 1;
-    req.body_case = FS__REQUEST__BODY_RENEW;
-    req.renew = &renew;
-    (void)service_send(&sv, LINK_A_NEW, a, &req);
+    service_renew(&sv, LINK_A_NEW, a, 1);
     size_t before = sv.proposals.count;
     uint64_t late = send_unlink(LINK_A, a, 2, "f", false);
     service_answer_recall(&sv, LINK_B, b, service_recall(&sv, LINK_B), 0);
@@ -342,6 +359,7 @@ int main(void)
     tcase_add_test(t, lease_on_its_way_out);
     tcase_add_test(t, lease_wanted_while_its_holder_ends);
     tcase_add_test(t, what_is_promised_is_left_alone);
+    tcase_add_test(t, answers_to_an_earlier_term);
     tcase_add_test(t, late_on_a_link_given_up);
     suite_add_tcase(suite, t);
     return run_suite(suite);
