@@ -140,6 +140,8 @@ void check_promises_released(uint64_t ino, uint64_t session);
 /* A mount relies on nothing that its leader does not know of. */
 void check_promises_sweep(const struct process *p, const struct client *c);
 void check_promises_recorded(uint32_t mount, uint64_t ino, bool recorded);
+/* `mount` takes the inode for its own, under a directory's lease (D1). */
+void check_promises_alone(uint32_t mount, uint64_t ino, uint32_t other, bool promised);
 /* RULES L10: a mount that started with the token `kept` asks a copy for `min_index` at least. */
 void check_promises_token(uint32_t mount, uint64_t min_index, uint64_t kept);
 

@@ -42,6 +42,15 @@ void check_promises_recorded(uint32_t mount, uint64_t ino, bool recorded)
                      mount, (unsigned long long)ino);
 }
 
+void check_promises_alone(uint32_t mount, uint64_t ino, uint32_t other, bool promised)
+{
+    if (promised)
+        sim_complain("promises",
+                     "mount %u takes inode %llu for its own, of which mount %u relies on a promise "
+                     "(RULES D1)",
+                     mount, (unsigned long long)ino, other);
+}
+
 void check_promises_token(uint32_t mount, uint64_t min_index, uint64_t kept)
 {
     if (min_index < kept)
@@ -120,6 +129,15 @@ void check_promises_locked(uint64_t ino, uint64_t author, uint64_t index)
     }
 }
 
+static void nobody_else(uint32_t id, uint64_t ino)
+{
+    for (uint32_t other = process_nodes() + 1; other <= process_count(); other++) {
+        const struct client *c = other != id ? relying(other) : NULL;
+        const struct inode *i = c ? inode_find(c, ino) : NULL;
+        check_promises_alone(id, ino, other, i && i->known && i->promised);
+    }
+}
+
 void check_promises_sweep(const struct process *p, const struct client *c)
 {
     size_t cursor = 0;
@@ -131,5 +149,7 @@ void check_promises_sweep(const struct process *p, const struct client *c)
         if (i->promised)
             check_promises_recorded(p->id, i->ino,
                                     check_leases_recorded(c->term, c->session, i->ino));
+        if (i->known && i->attr.nlink && inode_private(c, i))
+            nobody_else(p->id, i->ino);
     }
 }

@@ -60,15 +60,15 @@ static bool parse_seeds(const char *text, uint64_t *first, uint64_t *last)
     return parse_number(left, first) && parse_number(dots + 2, last) && *first <= *last;
 }
 
-static bool parse_faults(const char *text, uint32_t *mask)
+static bool parse_faults(const char *text, uint64_t *mask)
 {
     char copy[512], *save, *word;
     (void)snprintf(copy, sizeof copy, "%s", text);
     for (word = strtok_r(copy, ",", &save); word; word = strtok_r(NULL, ",", &save)) {
-        uint32_t found = strcmp(word, "all") == 0 ? (1u << FAULT_COUNT) - 1 : 0;
+        uint64_t found = strcmp(word, "all") == 0 ? FAULTS_ALL : 0;
         for (uint32_t kind = 0; kind < FAULT_COUNT; kind++)
             if (strcmp(word, sim_fault_name((enum sim_fault)kind)) == 0)
-                found = 1u << kind;
+                found = FAULT_BIT(kind);
         if (!found)
             return false;
         *mask |= found;
@@ -171,11 +171,10 @@ static bool still_fails(const struct sim_options *o, struct farm_run *best)
 static struct farm_run shrink(const struct farm_run *failed)
 {
     struct farm_run best = *failed;
-    uint32_t all = (1u << FAULT_COUNT) - 1;
     for (uint32_t width = FAULT_COUNT / 2; width > 0; width /= 2)
         for (uint32_t from = 0; from < FAULT_COUNT; from += width) {
             struct sim_options o = best.options;
-            o.faults_off |= ((1u << width) - 1) << from & all;
+            o.faults_off |= (FAULT_BIT(width) - 1) << from & FAULTS_ALL;
             if (o.faults_off != best.options.faults_off)
                 (void)still_fails(&o, &best);
         }

@@ -551,7 +551,8 @@ static bool inject(enum sim_fault kind)
         return nemesis_old_leader();
     case FAULT_SHORT_REIGNS:
         return nemesis_short_reigns();
-    case FAULT_HEIR: /* when there is a snapshot */
+    case FAULT_HEIR:    /* when there is a snapshot */
+    case FAULT_UNHEARD: /* when it may matter to the workload */
     case FAULT_COUNT:
         break;
     }

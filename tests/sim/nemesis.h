@@ -11,6 +11,9 @@
 void nemesis_start(void);
 /* No more faults; everything but a minority (it stays frozen or dead) is healed. */
 void nemesis_heal(void);
+/* A mount knows what another one is about to be told of: perhaps the leader dies now, and the next
+ * one cannot ask it. */
+void nemesis_unheard(uint32_t mount);
 /* May this block's bytes be spoilt on this node? */
 bool nemesis_may_spoil(uint32_t node, struct block_name name);
 

@@ -187,3 +187,17 @@ bool nemesis_old_leader(void)
     cut_for(two, rest, between_ms(2000, 12000));
     return true;
 }
+
+void nemesis_unheard(uint32_t mount)
+{
+    struct process *leader = leading_node();
+    bool aimed = sim_swarm()->faults >> FAULT_UNHEARD & 1;
+    if (!aimed || nemesis_is_over() || !leader || process_nodes() < 3 ||
+        sim_below(RND_UNHEARD, 3) != 0)
+        return;
+    sim_trace("fault n%u dies, %u is cut off from the next leader", leader->id, mount);
+    sim_count_fault(FAULT_UNHEARD);
+    cut_for(1u << mount, nodes_mask(), sim_between(RND_UNHEARD, 500, 5000) * TIME_MS);
+    process_kill(leader, false);
+    restart_after(leader, sim_between(RND_UNHEARD, 500, 3000) * TIME_MS);
+}

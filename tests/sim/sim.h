@@ -66,14 +66,17 @@ enum sim_fault {
     FAULT_DRAWN,        /* how many are drawn together; the others have streams of their own */
     /* Whoever sent a snapshot dies while it becomes the state of who took it in. */
     FAULT_HEIR = FAULT_DRAWN,
+    FAULT_UNHEARD, /* the leader dies, the next one cannot hear what a mount was promised */
     FAULT_COUNT
 };
+#define FAULT_BIT(kind) (UINT64_C(1) << (kind))
+#define FAULTS_ALL      (FAULT_BIT(FAULT_COUNT) - 1)
 const char *sim_fault_name(enum sim_fault kind);
 
 struct sim_options {
     uint64_t seed;
     time_us length;      /* of the phase with faults; the healed phase comes behind */
-    uint32_t faults_off; /* mask: kinds never injected (the shrinker, people) */
+    uint64_t faults_off; /* mask: kinds never injected (the shrinker, people) */
     uint32_t mounts_max; /* 0: as drawn */
     bool no_locks;       /* applications lock nothing: as seeds from before there were locks */
     bool no_ranges;      /* ... punch no holes and copy nothing by reference */
@@ -93,7 +96,7 @@ struct sim_swarm {
     bool attrs;       /* applications set modes, owners and times */
     bool leader_lease;
     char election[16];     /* strategy of election/ */
-    uint32_t faults;       /* mask of enum sim_fault */
+    uint64_t faults;       /* mask of enum sim_fault */
     uint64_t fault_gap_us; /* mean time between two faults */
     uint64_t think_us;     /* mean pause of an application */
     uint64_t buffer_bytes; /* write buffer of the mounts */
@@ -120,6 +123,7 @@ enum sim_stream {
     RND_RANGES,
     RND_NAMES,
     RND_ATTRS,
+    RND_UNHEARD,
     RND_COUNT
 };
 

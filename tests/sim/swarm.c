@@ -38,6 +38,7 @@ static const char *const fault_names[FAULT_COUNT] = {
     [FAULT_OLD_LEADER] = "old-leader",
     [FAULT_SHORT_REIGNS] = "short-reigns",
     [FAULT_HEIR] = "heir",
+    [FAULT_UNHEARD] = "unheard",
 };
 
 const char *sim_fault_name(enum sim_fault kind)
@@ -78,9 +79,9 @@ static void draw_faults(struct sim_swarm *s)
     uint64_t style = sim_below(RND_SWARM, 8);
     for (unsigned kind = 0; kind < FAULT_DRAWN; kind++)
         if (style == 0 || (style < 5 ? one_in(4) : one_in(2)))
-            s->faults |= 1u << kind;
+            s->faults |= FAULT_BIT(kind);
     /* What was spoilt must stay recoverable without the store that is lost: mostly one of them. */
-    uint32_t spoiling = 1u << FAULT_BIT_FLIP | 1u << FAULT_LOST_WRITE;
+    uint64_t spoiling = FAULT_BIT(FAULT_BIT_FLIP) | FAULT_BIT(FAULT_LOST_WRITE);
     if ((s->faults >> FAULT_WIPE & 1) && !one_in(3))
         s->faults &= ~spoiling;
     s->fault_gap_us = PICK(500, 1000, 2000, 2000, 4000, 8000, 20000) * TIME_MS;
@@ -125,9 +126,11 @@ void sim_draw_swarm(uint64_t seed, struct sim_swarm *ret)
     draw_election(ret);
     ret->locks = sim_below(RND_LOCKS, 2) == 0; /* of a stream of their own */
     if (sim_below(RND_HEIR, 3) == 0)
-        ret->faults |= 1u << FAULT_HEIR;
+        ret->faults |= FAULT_BIT(FAULT_HEIR);
     ret->ranges = sim_below(RND_RANGES, 2) == 0;
     ret->hot_ranges = ret->ranges && sim_below(RND_RANGES, 4) == 0;
     ret->local_names = sim_below(RND_NAMES, 2) == 0;
     ret->attrs = sim_below(RND_ATTRS, 2) == 0;
+    if (sim_below(RND_UNHEARD, 3) == 0)
+        ret->faults |= FAULT_BIT(FAULT_UNHEARD);
 }

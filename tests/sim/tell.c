@@ -8,7 +8,7 @@ const char *tell_replay(const struct sim_options *o)
     int n = snprintf(text, sizeof text, "tally-sim --seed %llu --minutes %g",
                      (unsigned long long)o->seed, (double)o->length / 60e6);
     const char *word = " --off ";
-    if (o->faults_off == (1u << FAULT_COUNT) - 1) {
+    if (o->faults_off == FAULTS_ALL) {
         n += snprintf(text + n, sizeof text - (size_t)n, " --off all");
         word = NULL;
     }

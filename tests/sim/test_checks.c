@@ -614,6 +614,10 @@ START_TEST(mounts_rely_on_what_is_promised)
     expect_silence();
     check_promises_recorded(4, 7, false);
     expect_complaint("promises", "L5");
+    check_promises_alone(4, 7, 5, false);
+    expect_silence();
+    check_promises_alone(4, 7, 5, true);
+    expect_complaint("promises", "mount 4 takes inode 7 for its own");
 }
 END_TEST
 

@@ -2,6 +2,7 @@
  * in. The mount whose directory it is comes by name: it lists it, changes and removes what is
  * there. The others never look for a name while they have it, and so do not come for the
  * directory's lease. */
+#include "tests/sim/nemesis.h"
 #include "tests/sim/workload_internal.h"
 
 #include <fcntl.h>
@@ -67,6 +68,41 @@ static void change_file(struct app *a, const char *file, const char *other)
     }
 }
 
+/* One of another's files that is open here; FDS: none. */
+static unsigned known_fd(const struct app *a)
+{
+    for (unsigned s = 0; s < FDS; s++)
+        if (a->fds[s].fd && a->fds[s].path[1] == 'o' && a->fds[s].path[4] == 'k')
+            return s;
+    return FDS;
+}
+
+/* Another mount has one of this mount's files open, and may have been promised its attributes. */
+static void lose_who_knows(const struct app *a)
+{
+    for (uint32_t m = 1; m <= sim_swarm()->mounts; m++)
+        for (uint32_t i = 1; i <= sim_swarm()->apps; i++) {
+            const struct app *other = &workload.apps[m][i];
+            unsigned s = known_fd(other);
+            if (m != a->mount && other->alive && s < FDS &&
+                other->fds[s].path[2] == (char)('0' + a->mount)) {
+                nemesis_unheard(process_nodes() + m);
+                return;
+            }
+        }
+}
+
+/* So that the directory's lease is taken again, and what others know there stays as it is. */
+static void touch_dir(struct app *a)
+{
+    char other[PATH_SPACE];
+    (void)snprintf(other, sizeof other, "/o%u/t%u", a->mount, a->number);
+    if (known_below(2))
+        make_dir(a, other);
+    else
+        remove_dir(a, other);
+}
+
 static void own_file(struct app *a)
 {
     char dir[PATH_SPACE], file[PATH_SPACE], other[PATH_SPACE];
@@ -87,10 +123,15 @@ static void own_file(struct app *a)
         break;
     case 3: /* nobody else is promised its attributes any more */
     case 5:
-        app_chmod(a, FDS, file);
+        if (sim_swarm()->faults >> FAULT_UNHEARD & 1)
+            touch_dir(a); /* or they still are */
+        else
+            app_chmod(a, FDS, file);
         break;
-    case 4:
     case 6:
+        lose_who_knows(a);
+        /* fall through */
+    case 4:
         app_list(a, dir);
         break;
     case 7:
@@ -171,15 +212,6 @@ static void set_or_ask(struct app *a)
     }
     (void)app_begin_fd(a, H_STAT, a->slot);
     sys_fstat(app_kernel(a), a->fds[a->slot].fd, app_on_stat, a);
-}
-
-/* One of another's files that is open here; FDS: none. */
-static unsigned known_fd(const struct app *a)
-{
-    for (unsigned s = 0; s < FDS; s++)
-        if (a->fds[s].fd && a->fds[s].path[1] == 'o' && a->fds[s].path[4] == 'k')
-            return s;
-    return FDS;
 }
 
 static void visit(struct app *a)
