@@ -10,7 +10,7 @@ from tests.lib.lab import ROOT, Lab, process, wait_until
 from tests.lib.tap import figure, main, test
 from tests.lib.writer import longest_gap, read_record
 
-ROUNDS = int(os.environ.get('ROUNDS', '20' if os.environ.get('TALLY_NIGHTLY') else '4'))
+ROUNDS = int(os.environ.get('ROUNDS', '20' if os.environ.get('TALLY_NIGHTLY') else '3'))
 ELECTION = os.environ.get('ELECTION', 'candidate')  # strategy, see election/strategy.h
 KILL_LIMIT_S, FREEZE_LIMIT_S = 0.300, 1.5
 

@@ -111,9 +111,9 @@ def _():
         leaves_nothing(lab)
 
 
-@test('the same while nodes are killed and restarted')
+@test('namespace=sync: the same while nodes are killed and restarted')
 def _():
-    with Lab() as lab:
+    with Lab(options='namespace=sync') as lab:
         prepare(lab)
         with killing(lab) as kills:
             rounds = 0

@@ -76,9 +76,9 @@ else:
             figure(f'{run([lab.path("m1"), lab.path("m2")])} assertions')
             lab.settle()
 
-    @test('each call at the other of two mounts, while nodes are killed and restarted')
+    @test('namespace=sync: each call at the other of two mounts, while nodes are killed and restarted')
     def _():
-        with Lab() as lab:
+        with Lab(options='namespace=sync') as lab:
             open_to_all(lab)
             with killing(lab) as kills:
                 count = run([lab.path('m1'), lab.path('m2')])

@@ -198,6 +198,7 @@ int mount_options_parse_list(struct mount_options *o, const char *list, char *er
 static void set_defaults(struct mount_options *o)
 {
     *o = (struct mount_options){.consistency = CLIENT_LINEARIZABLE,
+                                .local_names = true,
                                 .timeout_us = 30 * TIME_S,
                                 .buffer_bytes = 64u << 20,
                                 .attr_valid_max = TIME_NEVER,
