@@ -130,7 +130,8 @@ static void own_file(struct app *a)
         break;
     case 6:
         lose_who_knows(a);
-        /* fall through */
+        app_list(a, dir);
+        break;
     case 4:
         app_list(a, dir);
         break;
