@@ -133,9 +133,12 @@ def _():
         for i in range(10):
             put(lab.path('m1', f'f{i}'), os.urandom(4 * MiB))
         for mount in ('m1', 'm2'):
+            def taken(mount=mount):
+                left = os.statvfs(lab.path(mount))
+                return (start.f_bavail - left.f_bavail) * left.f_frsize + promised - reserved(lab)
+            wait_until(lambda: taken() >= 40 * MiB, 10, 'what was written counts')  # nodes tell of their space with the next answer
+            assert taken() <= 200 * MiB, (mount, taken())  # and what logs take
             now = os.statvfs(lab.path(mount))
-            taken = (start.f_bavail - now.f_bavail) * now.f_frsize + promised - reserved(lab)
-            assert 40 * MiB <= taken <= 200 * MiB, (mount, taken)  # and what logs take
             assert now.f_files - now.f_ffree == used + 10 and now.f_blocks == start.f_blocks, now
         for i in range(10):
             os.unlink(lab.path('m2', f'f{i}'))
