@@ -444,6 +444,20 @@ void cache_drop_names(struct client *c, uint64_t ino)
     dir->names_until = 0;
 }
 
+/* d_move() keeps how long Linux may remember the name, which was promised of `from`. */
+void cache_name_moved(struct client *c, const struct inode *from, struct inode *to)
+{
+    bool told = to->names_promised || dir_leased(to); /* when a name of it changes */
+    if (from == to || from->names_until <= c->now) {
+        return;
+    }
+    if (!told) {
+        (void)effect_add(c, CLIENT_NOTIFY_NAMES);
+    } else if (to->names_until < from->names_until) {
+        to->names_until = from->names_until;
+    }
+}
+
 void cache_drop_all(struct client *c)
 {
     c->cache_epoch++; /* grants under way count no more */

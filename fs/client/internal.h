@@ -342,6 +342,8 @@ void inode_confirm(struct client *c, uint64_t ino, bool asks);
 void inode_invalidate_kernel(struct client *c, struct inode *i);
 void cache_drop_attr(struct client *c, uint64_t ino);
 void cache_drop_names(struct client *c, uint64_t dir);
+/* A rename took a name from one directory to another (RULES L6). */
+void cache_name_moved(struct client *c, const struct inode *from, struct inode *to);
 /* No promise is held any more; the kernel is told. */
 void cache_drop_all(struct client *c);
 void cache_free(struct client *c);

@@ -382,6 +382,7 @@ bool local_rename(struct client *c, struct op *op)
     struct inode *touched[] = {m.from, m.to, m.source, m.target};
     uint64_t q = op->q = queue_add(c, r, touched, m.target != NULL ? 4 : 3, m.source->ino, until);
     move(c, op, &m, q);
+    cache_name_moved(c, m.from, m.to);
     m.source->opening--;
     inode_settle(c, m.source);
     if (m.target != NULL) {

@@ -420,6 +420,11 @@ static void rename_names(struct client *c, const struct op *op, const struct Fs_
     bool stays = nothing_renamed(done) || (exchange && done->other != NULL);
     set_name(c, op->a.parent, op->a.name, stays ? done->other->ino : 0);
     set_name(c, op->a.newparent, op->a.newname, done->attr->ino);
+    struct inode *from = inode_get(c, op->a.parent), *to = inode_get(c, op->a.newparent);
+    cache_name_moved(c, from, to);
+    if (exchange) {
+        cache_name_moved(c, to, from);
+    }
 }
 
 static void on_renamed(struct client *c, struct rpc *r, const struct Fs__Reply *reply,

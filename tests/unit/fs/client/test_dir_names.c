@@ -295,6 +295,31 @@ START_TEST(look_for_the_second_name)
 }
 END_TEST
 
+/* ---- a name that moves ----------------------------------------------------------------------- */
+
+START_TEST(moved_name_is_forgotten_with_the_lease)
+{
+    /* Goal: Linux keeps what it may remember of a name when that is renamed to another directory,
+     * and forgets it when the lease of that one goes back, though it never asked for names there.
+     */
+    uint64_t sub = at_once(make_op("sub", S_IFDIR | 0755))->attr.ino;
+    struct file f = make("f");
+    (void)at_once(op_of(CLIENT_RELEASE, f));
+    ck_assert_uint_ne(at_once(named_op(CLIENT_LOOKUP, "f"))->entry_valid_us, 0);
+    (void)at_once(op_of(CLIENT_GETATTR, f)); /* it knows both */
+    (void)at_once(op_of(CLIENT_GETATTR, (struct file){.ino = sub}));
+    ck_assert_int_eq(at_once(rename_op("f", sub, "g"))->err, 0);
+    world_pass(&w, 100 * TIME_MS); /* the log has it */
+    unsigned before = w.mounts[0].notified_names;
+    struct client_op op = named_op(CLIENT_LOOKUP, "g");
+    op.parent = sub; /* by its number, so nobody comes for `home` */
+    const struct world_answer *a = world_do(&w, 1, op);
+    ck_assert_int_eq(a->err, 0);
+    ck_assert_uint_eq(a->attr.ino, f.ino);
+    ck_assert_uint_gt(w.mounts[0].notified_names, before);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("client directory names");
@@ -317,6 +342,10 @@ int main(void)
     tcase_add_test(t, names_in_two_directories_are_the_leaders);
     tcase_add_test(t, names_that_are_there_are_kept);
     tcase_add_test(t, look_for_the_second_name);
+    suite_add_tcase(suite, t);
+    t = tcase_create("a name that moves");
+    tcase_add_checked_fixture(t, dirs_setup, dirs_teardown);
+    tcase_add_test(t, moved_name_is_forgotten_with_the_lease);
     suite_add_tcase(suite, t);
     return run_suite(suite);
 }

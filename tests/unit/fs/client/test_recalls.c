@@ -286,6 +286,61 @@ START_TEST(renamed_onto_a_name_it_was_given_meanwhile)
 }
 END_TEST
 
+static uint64_t make_dir(int m, const char *name)
+{
+    const struct world_answer *a = world_do(
+        &w, m,
+        (struct client_op){
+            .kind = CLIENT_MAKE, .parent = WORLD_ROOT, .name = name, .mode = S_IFDIR | 0755});
+    ck_assert_int_eq(a->err, 0);
+    return a->attr.ino;
+}
+
+static const struct world_answer *lookup_in(int m, uint64_t dir, const char *name)
+{
+    return world_do(&w, m, (struct client_op){.kind = CLIENT_LOOKUP, .parent = dir, .name = name});
+}
+
+static int rename_to(int m, uint64_t from, const char *name, uint64_t to, const char *newname)
+{
+    return world_do(&w, m,
+                    (struct client_op){.kind = CLIENT_RENAME,
+                                       .parent = from,
+                                       .name = name,
+                                       .newparent = to,
+                                       .newname = newname})
+        ->err;
+}
+
+START_TEST(a_name_moves_with_how_long_it_is_remembered)
+{
+    /* Goal: Linux takes what it may remember of a name along into another directory. So it forgets
+     * the name at once when the mount would not hear of changes there, and else when they come. */
+    uint64_t from = make_dir(0, "from"), to = make_dir(0, "to");
+    (void)create(0, "f");
+    (void)create(0, "g");
+    ck_assert_int_eq(rename_to(0, WORLD_ROOT, "f", from, "f"), 0);
+    ck_assert_int_eq(rename_to(0, WORLD_ROOT, "g", from, "g"), 0);
+    ck_assert_uint_ne(lookup_in(1, from, "f")->entry_valid_us, 0);
+    ck_assert_uint_ne(lookup_in(1, from, "g")->entry_valid_us, 0);
+    unsigned before = w.mounts[1].notified_names;
+    ck_assert_int_eq(rename_to(1, from, "f", to, "f"), 0); /* no name of `to` is promised to it */
+    ck_assert_uint_gt(w.mounts[1].notified_names, before);
+    /* They are now; but what it found there is forgotten before what comes there. */
+    ck_assert_int_eq(lookup_in(1, to, "g")->err, ENOENT);
+    world_pass(&w, 6 * TIME_S);
+    uint64_t g = lookup_in(1, from, "g")->attr.ino;
+    ck_assert_int_eq(simple(1, CLIENT_GETATTR, (struct place){.ino = g}), 0); /* it knows it */
+    before = w.mounts[1].notified_names;
+    ck_assert_int_eq(rename_to(1, from, "g", to, "g"), 0);
+    ck_assert_uint_eq(w.mounts[1].notified_names, before);
+    ck_assert_int_eq(
+        world_do(&w, 0, (struct client_op){.kind = CLIENT_UNLINK, .parent = to, .name = "g"})->err,
+        0);
+    ck_assert_uint_gt(w.mounts[1].notified_names, before);
+}
+END_TEST
+
 START_TEST(both_names_removed_at_once)
 {
     /* Goal: two mounts remove the two names of a file that one of them has open: whichever comes
@@ -396,6 +451,7 @@ int main(void)
     tcase_add_test(t, written_while_being_read);
     tcase_add_test(t, unlinked_and_written_by_two);
     tcase_add_test(t, renamed_onto_a_name_it_was_given_meanwhile);
+    tcase_add_test(t, a_name_moves_with_how_long_it_is_remembered);
     tcase_add_test(t, both_names_removed_at_once);
     tcase_add_test(t, unlinked_while_silent);
     tcase_add_test(t, opened_while_its_hold_is_given_back);
