@@ -10,6 +10,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 from tests.lib import frames
+from tests.lib.calls import error_of
 from tests.lib.frames import Stranger, frame, hello, ping
 from tests.lib.lab import TALLY, Lab, process, wait_until
 from tests.lib.tap import figure, main, test
@@ -17,14 +18,6 @@ from tests.lib.tap import figure, main, test
 SEED = int(os.environ.get('SEED', '0')) or random.SystemRandom().randrange(1, 10**9)
 FUZZ = 2000 if os.environ.get('TALLY_NIGHTLY') else 150
 MIB = 2**20
-
-
-def error_of(function, *args):
-    try:
-        function(*args)
-        return 0
-    except OSError as e:
-        return e.errno
 
 
 def put(path, data):

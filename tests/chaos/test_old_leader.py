@@ -7,20 +7,13 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+from tests.lib.calls import error_of
 from tests.lib.disturb import at_once
 from tests.lib.lab import Lab, wait_until
 from tests.lib.tap import figure, main, test
 
 ROUNDS = 10 if os.environ.get('TALLY_NIGHTLY') else 3
 TAKEOVER_LIMIT_S = 10  # a session's lease is 4 s
-
-
-def error_of(function, *args):
-    try:
-        function(*args)
-        return 0
-    except OSError as e:
-        return e.errno
 
 
 def put(path, data):

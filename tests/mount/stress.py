@@ -15,7 +15,8 @@ import random
 import stat
 import sys
 
-RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2
+from tests.lib.calls import RENAME_EXCHANGE, RENAME_NOREPLACE, checked, libc, rename2
+
 AT_SYMLINK_FOLLOW = 0x400
 FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE = 1, 2, 16
 NAMES, DEPTH = 12, 4  # per directory; of directories
@@ -25,21 +26,9 @@ SIZE_MAX = 300_000
 RACES = {errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY, errno.ELOOP, errno.EINVAL, errno.ENODATA,
          errno.EBUSY, errno.ENXIO, errno.ESPIPE, errno.EPERM, errno.EOPNOTSUPP, errno.EAGAIN, errno.EPIPE}
 
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def _checked(result):
-    if result < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-
-
-def rename2(a, b, flags):
-    _checked(_libc.renameat2(-100, os.fsencode(a), -100, os.fsencode(b), flags))
-
 
 def fallocate(fd, mode, at, size):
-    _checked(_libc.fallocate(fd, mode, ctypes.c_long(at), ctypes.c_long(size)))
+    checked(libc.fallocate(fd, mode, ctypes.c_long(at), ctypes.c_long(size)))
 
 
 class Mix:
@@ -88,7 +77,7 @@ class Mix:
             os.write(fd, self.some())
             if self.random.random() < 0.5:
                 new = self.new()
-                _checked(_libc.linkat(-100, f'/proc/self/fd/{fd}'.encode(), -100, os.fsencode(new), AT_SYMLINK_FOLLOW))
+                checked(libc.linkat(-100, f'/proc/self/fd/{fd}'.encode(), -100, os.fsencode(new), AT_SYMLINK_FOLLOW))
                 self.note(new)
         finally:
             os.close(fd)

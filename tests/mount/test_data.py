@@ -9,6 +9,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+from tests.lib.calls import error_of
 from tests.lib.lab import Lab, wait_until
 from tests.lib.tap import figure, main, test
 from tests.posix.data import KEEP, PUNCH, ZERO, fallocate
@@ -26,14 +27,6 @@ def write_file(path, data):
     with open(path, 'wb', buffering=0) as f:
         f.write(data)
         os.fsync(f.fileno())
-
-
-def error_of(function, *args):
-    try:
-        function(*args)
-        return 0
-    except OSError as e:
-        return e.errno
 
 
 def stored(lab):

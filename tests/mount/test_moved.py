@@ -1,35 +1,19 @@
 """Directories that another mount moves while programs of this one use them by path, have them open and stand in them."""
-import ctypes
 import errno
 import os
 import random
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+from tests.lib.calls import RENAME_EXCHANGE, error_of, rename2
 from tests.lib.disturb import at_once
 from tests.lib.lab import Lab
 from tests.lib.tap import figure, main, test
 
 SEED = int(os.environ.get('SEED', '0')) or random.SystemRandom().randrange(1, 10**9)
 ROUNDS = int(os.environ.get('ROUNDS', '1500'))  # calls per thread of the race
-RENAME_EXCHANGE = 2
 # What a lost race for a name gives. ESTALE is not among them.
 RACES = {errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY, errno.EINVAL}
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def exchange(a, b):
-    if _libc.renameat2(-100, os.fsencode(a), -100, os.fsencode(b), RENAME_EXCHANGE):
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-
-
-def error_of(function, *args, **more):
-    try:
-        function(*args, **more)
-        return 0
-    except OSError as e:
-        return e.errno
 
 
 def put(path, data=b'data', **more):
@@ -65,7 +49,7 @@ def _():
         assert sorted(os.listdir(m2('c'))) == ['y'] and os.listdir(m1('a')) == ['z']
         os.rename(m2('a/z'), m2('b/z'))
         os.rename(m2('b/x/in'), m2('a/in'))
-        exchange(m1('b/z'), m1('a/in'))
+        rename2(m1('b/z'), m1('a/in'), RENAME_EXCHANGE)
         assert sorted(os.listdir(m2('b'))) == ['x', 'z'] and os.listdir(m2('a')) == ['in']
         os.mkdir(m1('b/z/was-in'))
         assert error_of(os.rmdir, m2('b/z')) == errno.ENOTEMPTY and os.listdir(m2('a/in')) == []
@@ -137,7 +121,7 @@ def _():
                 parts = [rand.choice(tops), *(f'd{rand.randrange(3)}' for _ in range(rand.choice((1, 1, 1, 2, 2, 3))))]
                 return lab.path(mount, *parts)
             calls = [('rename', lambda: os.rename(path(), path()))] * 6 + [
-                ('exchange', lambda: exchange(path(), path())), ('mkdir', lambda: os.mkdir(path())),
+                ('exchange', lambda: rename2(path(), path(), RENAME_EXCHANGE)), ('mkdir', lambda: os.mkdir(path())),
                 ('mkdir', lambda: os.mkdir(path())), ('rmdir', lambda: os.rmdir(path())), ('stat', lambda: os.stat(path())),
                 ('stat', lambda: os.stat(path())), ('list', lambda: os.listdir(path())), ('chmod', lambda: os.chmod(path(), 0o755)),
                 ('xattr', lambda: os.listxattr(path())), ('open', lambda: os.close(os.open(path(), os.O_RDONLY)))]

@@ -1,6 +1,5 @@
 """What belongs to a mount as a whole: its options, its space, what it refuses, objects that vanish at another mount."""
 import contextlib
-import ctypes
 import errno
 import fcntl
 import os
@@ -12,28 +11,12 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+from tests.lib.calls import RENAME_WHITEOUT, error_of, rename2
 from tests.lib.lab import Lab, TALLY, wait_until
 from tests.lib.tap import main, test
 
 MiB = 1 << 20
-WHITEOUT = 4
 FS_IOC_GETFLAGS, FS_IOC_SETFLAGS, FS_IOC_FIEMAP, FICLONE, FIGETBSZ = 0x80086601, 0x40086602, 0xc020660b, 0x40049409, 2
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def error_of(function, *args, **more):
-    """The errno with which a call fails; 0 when it succeeds."""
-    try:
-        function(*args, **more)
-        return 0
-    except OSError as e:
-        return e.errno
-
-
-def whiteout(a, b):
-    if _libc.renameat2(-100, os.fsencode(a), -100, os.fsencode(b), WHITEOUT):
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
 
 
 @contextlib.contextmanager
@@ -164,7 +147,7 @@ def _():
     with Lab(mounts=1) as lab:
         put(lab.path('m1', 'file'))
         put(lab.path('m1', 'other'))
-        assert error_of(whiteout, lab.path('m1', 'file'), lab.path('m1', 'new')) == errno.EINVAL
+        assert error_of(rename2, lab.path('m1', 'file'), lab.path('m1', 'new'), RENAME_WHITEOUT) == errno.EINVAL
         assert sorted(os.listdir(lab.path('m1'))) == ['file', 'other']
         with open(lab.path('m1', 'file'), 'rb+') as f, open(lab.path('m1', 'other'), 'rb+') as g:
             for name, number, argument in (('GETFLAGS', FS_IOC_GETFLAGS, bytes(8)), ('SETFLAGS', FS_IOC_SETFLAGS, struct.pack('<q', 16)),

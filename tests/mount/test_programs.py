@@ -12,6 +12,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+from tests.lib.calls import error_of
 from tests.lib.lab import ROOT, Lab, tree_digest
 from tests.lib.programs import read_file, run, write_file
 from tests.lib.tap import main, test
@@ -20,15 +21,6 @@ NIGHTLY = bool(os.environ.get('TALLY_NIGHTLY'))
 TREE = os.environ.get('TREE', os.path.join(ROOT, 'fs'))  # a real tree of some hundred kilobytes
 RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-def error_of(function, *args, **kw):
-    """The errno with which a call fails; 0 when it succeeds."""
-    try:
-        function(*args, **kw)
-        return 0
-    except OSError as e:
-        return e.errno
 
 
 @contextlib.contextmanager

@@ -1,6 +1,5 @@
 """Two mounts are one filesystem: what returned at one is seen at the other, also while nodes die."""
 import contextlib
-import ctypes
 import errno
 import os
 import random
@@ -9,6 +8,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+from tests.lib.calls import RENAME_NOREPLACE, error_of, rename2
 from tests.lib.disturb import at_once, killing
 from tests.lib.lab import Lab, wait_until
 from tests.lib.tap import figure, main, test
@@ -21,29 +21,11 @@ ELECTIONS = 500 if NIGHTLY else 60
 KILLS = 30 if NIGHTLY else 6  # at least so many deaths in each test that has them
 MOUNTS = ('m1', 'm2')
 SIZES = (1, 100, 4095, 4096, 4097, 16384, 20000, 65536, 65537, 200_000, 1_100_000)
-RENAME_NOREPLACE = 1
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def rename_noreplace(a, b):
-    if _libc.renameat2(-100, os.fsencode(a), -100, os.fsencode(b), RENAME_NOREPLACE):
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code), a, None, b)
 
 
 def read_file(path):
     with open(path, 'rb', buffering=0) as f:
         return f.readall()
-
-
-def error_of(function, *args):
-    """The errno with which a call fails; 0 when it succeeds."""
-    try:
-        function(*args)
-        return 0
-    except OSError as e:
-        return e.errno
 
 
 class Model:
@@ -345,7 +327,7 @@ def make_by_rename(lab, mount, i):
     own = lab.path(mount, f'own.{mount}.{i}')
     with open(own, 'w') as f:
         f.write(mount)
-    rename_noreplace(own, lab.path(mount, f'e{i}'))
+    rename2(own, lab.path(mount, f'e{i}'), RENAME_NOREPLACE)
 
 
 def make_directory(lab, mount, i):

@@ -1,17 +1,13 @@
 """rename(2) and renameat2(2)."""
-import ctypes
 import errno
 import os
 
-libc = ctypes.CDLL(None, use_errno=True)
-NOREPLACE, EXCHANGE, WHITEOUT = 1, 2, 4
+from tests.lib.calls import RENAME_EXCHANGE as EXCHANGE
+from tests.lib.calls import RENAME_NOREPLACE as NOREPLACE
+from tests.lib.calls import RENAME_WHITEOUT as WHITEOUT
+from tests.lib.calls import rename2
+
 FILES = ('file', 'fifo', 'socket', 'char', 'block', 'symlink')
-
-
-def rename2(old, new, flags):
-    if libc.renameat2(-100, os.fsencode(old), -100, os.fsencode(new), flags) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
 
 
 def inode(v, *parts):
