@@ -119,7 +119,8 @@ static void check_whole(struct appends *a)
     const struct history_op *last = NULL, *missing = NULL;
     vec_of(const struct history_op *) reads = {0};
     for (size_t i = 0; i < a->lists.count; i++)
-        vec_push(&reads, a->lists.items[i]);
+        if (!history_late(a->view->h, a->lists.items[i]))
+            vec_push(&reads, a->lists.items[i]);
     /* by their starts: the order of the history */
     for (size_t i = 1; i < reads.count; i++)
         for (size_t k = i; k > 0 && reads.items[k - 1]->start > reads.items[k]->start; k--) {
@@ -153,7 +154,7 @@ static void check_whole(struct appends *a)
 static size_t must_stay(const struct appends *a, const struct history_op *before, size_t had,
                         const struct history_op *r)
 {
-    while (had > 0 && a->view->h->session_consistency && before->life != r->life) {
+    while (had > 0 && history_late(a->view->h, r) && before->life != r->life) {
         const struct history_op *w = view_writer(a->view, before->stamps[had - 1]);
         if (!w || w->mount != r->mount || w->life == r->life || !view_unsynced(a->view, w))
             break;
@@ -170,7 +171,7 @@ static void check_growth(struct appends *a)
         for (size_t k = i; k-- > 0 && !sim_failed();) {
             const struct history_op *before = a->lists.items[k];
             if (before->end >= r->start ||
-                (a->view->h->session_consistency && before->mount != r->mount))
+                (history_late(a->view->h, r) && before->mount != r->mount))
                 continue;
             (void)take_list(a, before);
             size_t had = must_stay(a, before, a->list.count, r);
@@ -212,7 +213,7 @@ static void check_file(struct appends *a, const struct file_ops *f)
             check_prefix(a, a->lists.items[i]);
     if (!sim_failed())
         check_order(a);
-    if (!sim_failed() && !a->view->h->session_consistency)
+    if (!sim_failed())
         check_whole(a);
     if (!sim_failed())
         check_growth(a);

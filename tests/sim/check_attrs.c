@@ -185,7 +185,7 @@ static bool before_loss(const struct loss *l, const struct history_op *op,
 static bool own(const struct file_attrs *f, const struct history_op *op,
                 const struct history_op *stat)
 {
-    return !f->view->h->session_consistency || op->mount == stat->mount;
+    return !history_late(f->view->h, stat) || op->mount == stat->mount;
 }
 
 /* The STAT must not show anything older. */

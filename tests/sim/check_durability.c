@@ -106,7 +106,7 @@ static void check_read(struct durability *d, const struct unit *u, const struct 
             continue;
         if (led_from && !check_election_steady(led_from, read->end))
             continue;
-        if (d->view->h->session_consistency && w->op->mount != read->op->mount)
+        if (history_late(d->view->h, read->op) && w->op->mount != read->op->mount)
             continue;
         newest = w;
     }

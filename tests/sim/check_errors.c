@@ -56,10 +56,10 @@ static bool on_descriptor(const struct history_op *op)
     return false;
 }
 
-static bool is_damage(const struct history *h, int err)
+static bool is_damage(const struct history *h, const struct history_op *op)
 {
-    return ((err == ENOENT || err == ESTALE) && !h->session_consistency) || err == EIO ||
-           err == EBADF;
+    int err = op->err;
+    return ((err == ENOENT || err == ESTALE) && !history_late(h, op)) || err == EIO || err == EBADF;
 }
 
 /* E.g. what only nodes say to each other, or a mistake in a table. */
@@ -103,8 +103,7 @@ void check_errors(const struct history *h)
         bool refused = op->kind == H_LOCK && op->err == EAGAIN;
         if (makes_no_sense(op->err) && !refused)
             sim_complain("errors", "an error that makes no sense: %s", op_text(op, text));
-        else if (is_damage(h, op->err) && on_descriptor(op) && !lost_session(h, op) &&
-                 !lost_lock(h, op))
+        else if (is_damage(h, op) && on_descriptor(op) && !lost_session(h, op) && !lost_lock(h, op))
             sim_complain("errors", "an open file is gone, and the session lives: %s",
                          op_text(op, text));
     }

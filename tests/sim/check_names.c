@@ -108,7 +108,7 @@ uint64_t names_some(uint64_t file)
 /* CREATE, MKDIR. */
 static void make(struct names *n, const struct history_op *op)
 {
-    bool strict = !n->h->session_consistency;
+    bool strict = !history_late(n->h, op);
     if (op_unknown(op))
         add_put(n, op->path, op, names_some(op->file));
     else if (op->err == EEXIST && strict)
@@ -126,7 +126,7 @@ static void make(struct names *n, const struct history_op *op)
 
 static void take(struct names *n, const struct history_op *op)
 {
-    bool strict = !n->h->session_consistency;
+    bool strict = !history_late(n->h, op);
     if (op_unknown(op) || op->err == 0)
         add_take(n, op->path, op, op->file);
     else if (op->err == ENOENT && strict)
@@ -138,7 +138,7 @@ static void take(struct names *n, const struct history_op *op)
 /* What a RENAME puts over is whatever was there: replaced, or nothing. */
 static void move(struct names *n, const struct history_op *op)
 {
-    bool strict = !n->h->session_consistency;
+    bool strict = !history_late(n->h, op);
     if (op_unknown(op) || op->err == 0) {
         if (op->path && op->path2 && strcmp(op->path, op->path2) == 0)
             return;
@@ -169,7 +169,7 @@ static void move(struct names *n, const struct history_op *op)
  * ENOENT (vfs_link()), though another file may have the name by then. */
 static void link_to(struct names *n, const struct history_op *op)
 {
-    bool strict = !n->h->session_consistency;
+    bool strict = !history_late(n->h, op);
     if (op_unknown(op) || op->err == 0)
         add_put(n, op->path2, op, names_some(op->file));
     if (op->err == 0 && op->end && strict)
@@ -184,7 +184,7 @@ static void look(struct names *n, const struct history_op *op)
 {
     if (op_unknown(op) || !op->path)
         return;
-    if (n->h->session_consistency) {
+    if (history_late(n->h, op)) {
         if (op->err == 0 || (op->err == ENOENT && in_root(op->path)))
             vec_push(&path_of(n, op->path)->late, op);
         return;
@@ -278,7 +278,7 @@ static void check_counts(const struct history *h)
     for (size_t i = 0; i < h->ops.count; i++) {
         const struct history_op *op = &h->ops.items[i];
         if (op->kind == H_STAT && op->links && op_ok(op) && op->nlink != op->links &&
-            !h->session_consistency && !session_lost(h, op))
+            !history_late(h, op) && !session_lost(h, op))
             sim_complain("names", "%llu names of a file that has %llu: %s",
                          (unsigned long long)op->nlink, (unsigned long long)op->links,
                          op_text(op, text));

@@ -155,9 +155,9 @@ static void list_path(struct names *n, size_t path, const char *name, const stru
 {
     struct path *p = &n->paths.items[path];
     size_t times = times_listed(list, hash64(name, strlen(name)));
-    if (times > 1 && (n->h->session_consistency ? changed_once(p, list) : names_at_rest(p, list)))
+    if (times > 1 && (history_late(n->h, list) ? changed_once(p, list) : names_at_rest(p, list)))
         sim_complain("names", "%s listed %zu times at once", p->name, times);
-    if (n->h->session_consistency)
+    if (history_late(n->h, list))
         return;
     struct step s = {.start = list->start, .end = list->end, .op = list};
     if (!unsettled(p, list))

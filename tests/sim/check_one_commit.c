@@ -121,7 +121,7 @@ static void check_sight(struct one_commit *c, const struct unit *u, const struct
     for (size_t i = 0; w && i < u->count; i++) {
         const struct event *r = &u->events[i];
         if (r->kind != EVENT_READ || r->start <= s->at || same_life(r->op, w->op) ||
-            (c->view->h->session_consistency && r->op->mount != s->mount))
+            (history_late(c->view->h, r->op) && r->op->mount != s->mount))
             continue;
         if (!unit_older(u, r, w->op))
             continue;

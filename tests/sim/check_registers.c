@@ -229,12 +229,18 @@ static void find_lost(struct registers *r, const struct unit *u)
             vec_push(&r->lost, &u->events[i]);
 }
 
+/* What mounts at consistency=session read says nothing here. */
+static bool counts(const struct registers *r, const struct event *e)
+{
+    return e->kind != EVENT_READ || !history_late(r->view->h, e->op);
+}
+
 static void without_lost(struct registers *r, const struct unit *u)
 {
     vec_clear(&r->events);
     for (size_t i = 0; i < u->count; i++) {
         const struct event *e = &u->events[i];
-        if (e->fate != FATE_LOST && !(e->kind == EVENT_READ && saw_lost(r, e)))
+        if (counts(r, e) && e->fate != FATE_LOST && !(e->kind == EVENT_READ && saw_lost(r, e)))
             vec_push(&r->events, *e);
     }
 }
@@ -245,6 +251,8 @@ static void upto_death(struct registers *r, const struct unit *u, const struct l
     vec_clear(&r->events);
     for (size_t i = 0; i < u->count && u->events[i].start < l->at; i++) {
         struct event e = u->events[i];
+        if (!counts(r, &e))
+            continue;
         const struct loss *own =
             e.kind == EVENT_READ ? view_later_loss(r->view, e.op) : view_loss(r->view, e.op);
         bool kept = !own || (own->killed && own->at >= l->at);
@@ -286,7 +294,7 @@ static void check_unit(void *ctx, const struct unit *u)
 
 void check_registers(const struct history *h)
 {
-    if (h->session_consistency)
+    if (h->session_mounts == UINT32_MAX)
         return;
     struct view v;
     view_init(&v, h);

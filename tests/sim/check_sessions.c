@@ -219,7 +219,7 @@ static void check_unit(void *ctx, const struct unit *u)
 {
     const struct sessions *s = ctx;
     for (size_t i = 0; i < u->count && !sim_failed(); i++) {
-        if (u->events[i].kind != EVENT_READ)
+        if (u->events[i].kind != EVENT_READ || !history_late(s->view->h, u->events[i].op))
             continue;
         check_read(s, u, i);
         check_order(s, u, i);
@@ -228,7 +228,7 @@ static void check_unit(void *ctx, const struct unit *u)
 
 void check_sessions(const struct history *h)
 {
-    if (!h->session_consistency)
+    if (!h->session_mounts)
         return;
     struct view v;
     view_init(&v, h);

@@ -49,7 +49,7 @@ static void check_stat(const struct view *v, const struct file_ops *f,
             most = end_of(op);
         if (op->kind == H_WRITE && view_fate(v, op) == FATE_DONE && op_certain(op) &&
             op->end < stat->start && stat->size < end_of(op) &&
-            (!v->h->session_consistency || op->mount == stat->mount) && !may_be_cut(v, f, op, stat))
+            (!history_late(v->h, stat) || op->mount == stat->mount) && !may_be_cut(v, f, op, stat))
             complain("size of a time before", stat, op);
     }
     if (stat->size > most && !sim_failed())

@@ -15,7 +15,6 @@ struct stat_seen {
 
 struct times {
     const struct view *view;
-    bool session;
     vec_of(const struct history_op *) sets; /* UTIMENS of mtimes */
 };
 
@@ -43,7 +42,8 @@ static bool set_between(const struct times *t, const struct history_op *a,
     for (size_t i = 0; i < t->sets.count; i++) {
         const struct history_op *u = t->sets.items[i];
         bool gone = u->reverted || op_unknown(u) || view_later_loss(t->view, u);
-        bool late = t->session && u->mount != b->mount; /* comes when it comes */
+        bool late = (history_late(t->view->h, a) && u->mount != a->mount) ||
+                    (history_late(t->view->h, b) && u->mount != b->mount); /* comes when it comes */
         if ((u->file == b->file || u->file == 0) && u->start <= b->end &&
             (gone || late || u->end >= a->start))
             return true;
@@ -53,7 +53,7 @@ static bool set_between(const struct times *t, const struct history_op *a,
 
 static bool comparable(const struct times *t, const struct stat_seen *a, const struct history_op *b)
 {
-    if ((t->session && a->op->mount != b->mount) || set_between(t, a->op, b))
+    if ((history_late(t->view->h, b) && a->op->mount != b->mount) || set_between(t, a->op, b))
         return false;
     return !a->loss || (same_life(a->op, b) && b->end < a->loss->at && a->loss->killed);
 }
@@ -66,7 +66,8 @@ static void compare(const struct times *t, const struct history_op *a, const str
         sim_complain("times", "mtime of file %llu goes back by %lld ns: %s, then %s",
                      (unsigned long long)a->file, (long long)(a->mtime - b->mtime),
                      op_text(a, text), op_text(b, other));
-    else if (b->mtime == a->mtime && !t->session && (w = write_between(t->view, a, b)) != NULL)
+    else if (b->mtime == a->mtime && !history_late(t->view->h, b) &&
+             (w = write_between(t->view, a, b)) != NULL)
         sim_complain("times", "mtime of file %llu stands still over %s: %s",
                      (unsigned long long)a->file, op_text(w, text), op_text(b, other));
 }
@@ -101,7 +102,7 @@ void check_times(const struct history *h)
     struct view v;
     vec_of(struct stat_seen) stats = {0};
     view_init(&v, h);
-    struct times t = {.view = &v, .session = h->session_consistency};
+    struct times t = {.view = &v};
     for (size_t i = 0; i < h->ops.count; i++) {
         const struct history_op *op = &h->ops.items[i];
         if (op->kind == H_STAT && op_ok(op) && op->file && op->mtime)

@@ -88,11 +88,17 @@ struct history_op {
 
 struct history {
     vec_of(struct history_op) ops; /* in order of their starts */
-    bool session_consistency;
-    time_us settled; /* from here on nothing changes, and everybody knows it; 0: never */
+    uint32_t session_mounts; /* mask: those at consistency=session; the others: linearizable */
+    time_us settled;         /* from here on nothing changes, and everybody knows it; 0: never */
 };
 
 void history_done(struct history *h);
+
+/* What the operation saw may be late: its mount reads from any copy. */
+static inline bool history_late(const struct history *h, const struct history_op *op)
+{
+    return (h->session_mounts >> op->mount & 1) != 0;
+}
 
 /* The bytes of units, and the stamps in bytes (owned by the caller): those behind the end are 0. */
 struct blob *history_units(uint64_t stamp, uint32_t first, uint32_t count);

@@ -138,8 +138,9 @@ static void set_nodes(const struct mount *m, struct client_config *c)
 static struct client *new_client(struct mount *m)
 {
     const struct sim_swarm *s = sim_swarm();
-    struct client_config c = {.consistency =
-                                  s->session_consistency ? CLIENT_SESSION : CLIENT_LINEARIZABLE,
+    struct client_config c = {.consistency = s->session_mounts >> mount_number(m) & 1
+                                                 ? CLIENT_SESSION
+                                                 : CLIENT_LINEARIZABLE,
                               .local_names = s->local_names,
                               .name_cache = !sim_chance(RND_KERNEL, NO_EPOCH_PM),
                               .deadline_us = DEADLINE,

@@ -134,7 +134,7 @@ void mount_carry_out(struct mount *m, const struct client_effect *e)
 {
     switch (e->kind) {
     case CLIENT_SEND:
-        if (sim_swarm()->session_consistency && e->request->follower)
+        if ((sim_swarm()->session_mounts >> mount_number(m) & 1) && e->request->follower)
             check_promises_token(m->process->id, e->request->min_index, m->token_then);
         send_frame(m, e);
         break;

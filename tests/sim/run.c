@@ -106,7 +106,7 @@ struct sim_result sim_run(const struct sim_options *options)
 {
     struct history history = {0};
     sim_begin(options);
-    history.session_consistency = sim_swarm()->session_consistency;
+    history.session_mounts = sim_swarm()->session_mounts;
     start_all(&history);
     sim_run_until(sim_now() + options->length, NULL);
     if (!sim_failed())

@@ -81,6 +81,7 @@ struct sim_options {
     bool no_locks;       /* applications lock nothing: as seeds from before there were locks */
     bool no_ranges;      /* ... punch no holes and copy nothing by reference */
     bool no_attrs;       /* ... set no modes, owners and times */
+    bool no_mix;         /* all mounts are at one consistency */
     uint32_t apps_max;   /* 0: as drawn */
     bool trace;          /* to stderr: faults, log lines of all processes, operations */
 };
@@ -88,12 +89,13 @@ struct sim_options {
 /* Drawn from the seed by swarm.c, before anything else happens. */
 struct sim_swarm {
     uint32_t copies, witnesses, mounts, apps; /* apps per mount */
-    bool session_consistency;
-    bool locks;       /* applications lock ranges of files */
-    bool ranges;      /* ... punch holes, and copy by reference */
-    bool hot_ranges;  /* ... mostly of one file that changes all the time */
-    bool local_names; /* mounts change names ahead of the log */
-    bool attrs;       /* applications set modes, owners and times */
+    uint32_t session_mounts;                  /* mask: mounts at consistency=session */
+    uint32_t mixed_mounts; /* the same when there are some of both; 0: all are at one */
+    bool locks;            /* applications lock ranges of files */
+    bool ranges;           /* ... punch holes, and copy by reference */
+    bool hot_ranges;       /* ... mostly of one file that changes all the time */
+    bool local_names;      /* mounts change names ahead of the log */
+    bool attrs;            /* applications set modes, owners and times */
     bool leader_lease;
     char election[16];     /* strategy of election/ */
     uint64_t faults;       /* mask of enum sim_fault */
@@ -124,6 +126,7 @@ enum sim_stream {
     RND_NAMES,
     RND_ATTRS,
     RND_UNHEARD,
+    RND_MIX,
     RND_COUNT
 };
 

@@ -109,7 +109,7 @@ void sim_draw_swarm(uint64_t seed, struct sim_swarm *ret)
     (void)seed; /* the stream is seeded */
     memset(ret, 0, sizeof *ret);
     draw_layout(ret);
-    ret->session_consistency = one_in(4);
+    ret->session_mounts = one_in(4) ? UINT32_MAX : 0;
     ret->leader_lease = !one_in(5);
     draw_faults(ret);
     ret->think_us = PICK(30, 100, 200, 200, 500, 1000, 2000) * TIME_MS;
@@ -133,4 +133,6 @@ void sim_draw_swarm(uint64_t seed, struct sim_swarm *ret)
     ret->attrs = sim_below(RND_ATTRS, 2) == 0;
     if (sim_below(RND_UNHEARD, 3) == 0)
         ret->faults |= FAULT_BIT(FAULT_UNHEARD);
+    if (ret->mounts > 1 && sim_below(RND_MIX, 4) == 0) /* numbered from 1 */
+        ret->mixed_mounts = (1 + (uint32_t)sim_below(RND_MIX, (1u << ret->mounts) - 2)) << 1;
 }

@@ -119,6 +119,19 @@ START_TEST(of_one_session_only_its_own)
 }
 END_TEST
 
+START_TEST(one_of_two_mounts_is_late)
+{
+    h.session_mounts = 1u << 2;
+    chmod_to(3, 10, 20, 0600);
+    saw_mode(2, 30, 40, 0644);
+    judge();
+    expect_silence();
+    saw_mode(1, 30, 40, 0644);
+    judge();
+    expect_complaint("attrs", "what was before: mode");
+}
+END_TEST
+
 START_TEST(own_mode_of_a_session)
 {
     chmod_to(1, 10, 20, 0600);
@@ -348,6 +361,7 @@ int main(void)
     tc = tcase_create("sessions");
     tcase_add_checked_fixture(tc, setup_session, teardown);
     tcase_add_test(tc, of_one_session_only_its_own);
+    tcase_add_test(tc, one_of_two_mounts_is_late);
     tcase_add_test(tc, own_mode_of_a_session);
     tcase_add_test(tc, times_that_come_late);
     suite_add_tcase(suite, tc);

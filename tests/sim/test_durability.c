@@ -131,9 +131,9 @@ START_TEST(half_of_a_divided_write)
     got(2, 51, 52, 1, 2, 1, 0);
     check_registers(&h);
     check_one_commit(&h);
-    h.session_consistency = true;
+    h.session_mounts = UINT32_MAX;
     check_sessions(&h);
-    h.session_consistency = false;
+    h.session_mounts = 0;
     expect_silence();
     got(2, 60, 70, 1, 2, 0, 0);
     check_registers(&h);

@@ -17,7 +17,7 @@ void setup(void)
 void setup_session(void)
 {
     setup();
-    h.session_consistency = true;
+    h.session_mounts = UINT32_MAX;
 }
 
 void teardown(void)

@@ -213,7 +213,7 @@ START_TEST(session_lists_over_a_change)
 {
     /* The change was before the listing, and between two pages of it for a session that is late
      * (simulator seed 500109). */
-    h.session_consistency = true;
+    h.session_mounts = UINT32_MAX;
     on_path(H_CREATE, 1, 10, 20, "/a", 0)->file = 7;
     on_path(H_CREATE, 1, 10, 20, "/b", 0)->file = 8;
     on_path(H_RENAME, 1, 25, 28, "/b", 0)->path2 = xstrdup("/a");

@@ -157,12 +157,12 @@ static void check_all(void)
     check_durability(&w.h);
     check_one_commit(&w.h);
     check_appends(&w.h);
-    w.h.session_consistency = true;
+    w.h.session_mounts = UINT32_MAX;
     check_sessions(&w.h);
     check_durability(&w.h);
     check_one_commit(&w.h);
     check_appends(&w.h);
-    w.h.session_consistency = false;
+    w.h.session_mounts = 0;
 }
 
 START_TEST(right_histories)

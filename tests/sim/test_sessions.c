@@ -23,6 +23,59 @@ START_TEST(late_reads_are_fine)
 }
 END_TEST
 
+START_TEST(late_reads_of_one_of_two_mounts)
+{
+    h.session_mounts = 1u << 2;
+    put(1, 10, 20, 0, 1, 1);
+    appended(1, 10, 20, 7)->file = FILE_B;
+    on_path(H_CREATE, 1, 10, 20, "/a", 0)->file = FILE_A;
+    got(2, 50, 60, 0, 1, 0);
+    records(2, 50, 60, 0)->file = FILE_B;
+    on_path(H_STAT, 2, 50, 60, "/a", ENOENT);
+    check_registers(&h);
+    check_appends(&h);
+    check_names(&h);
+    check_sessions(&h);
+    expect_silence();
+    got(1, 70, 80, 0, 1, 0);
+    check_registers(&h);
+    expect_complaint("registers", "zeros read");
+}
+END_TEST
+
+START_TEST(late_list_of_records_at_the_other_mount)
+{
+    h.session_mounts = 1u << 2;
+    appended(1, 10, 20, 7);
+    records(2, 30, 40, 0);
+    records(1, 30, 40, 0);
+    check_appends(&h);
+    expect_complaint("appends", "lost record");
+}
+END_TEST
+
+START_TEST(late_name_at_the_other_mount)
+{
+    h.session_mounts = 1u << 2;
+    on_path(H_CREATE, 1, 10, 20, "/a", 0)->file = FILE_A;
+    on_path(H_STAT, 2, 30, 40, "/a", ENOENT);
+    on_path(H_STAT, 3, 30, 40, "/a", ENOENT);
+    check_names(&h);
+    expect_complaint("names", "");
+}
+END_TEST
+
+START_TEST(own_write_not_read_beside_others)
+{
+    h.session_mounts = 1u << 2;
+    put(2, 10, 20, 0, 1, 1);
+    got(2, 30, 40, 0, 1, 0);
+    check_registers(&h);
+    check_sessions(&h);
+    expect_complaint("sessions", "read your writes");
+}
+END_TEST
+
 START_TEST(own_write_not_read)
 {
     put(1, 10, 20, 0, 1, 1);
@@ -207,6 +260,10 @@ int main(void)
     TCase *tc = tcase_create("sessions");
     tcase_add_checked_fixture(tc, setup_session, teardown);
     tcase_add_test(tc, late_reads_are_fine);
+    tcase_add_test(tc, late_reads_of_one_of_two_mounts);
+    tcase_add_test(tc, late_list_of_records_at_the_other_mount);
+    tcase_add_test(tc, late_name_at_the_other_mount);
+    tcase_add_test(tc, own_write_not_read_beside_others);
     tcase_add_test(tc, own_write_not_read);
     tcase_add_test(tc, reads_go_back);
     tcase_add_test(tc, token_lost_on_restart);

@@ -83,7 +83,7 @@ void workload_start(struct history *h)
     uint32_t given = 0;
     memset(&workload, 0, sizeof workload);
     workload.history = h;
-    h->session_consistency = sim_swarm()->session_consistency;
+    h->session_mounts = sim_swarm()->session_mounts;
     for (unsigned w = 0; w < WORK_COUNT; w++)
         given += sim_swarm()->mix[w];
     for (unsigned w = 0; w < WORK_COUNT; w++) {
