@@ -2,7 +2,7 @@
 
 #include <errno.h>
 
-enum { INODE_VERSION = 3 };
+enum { INODE_VERSION = 3, MARK_NAMELESS = 1, MARK_CAPABILITY = 2 };
 
 void inode_encode(const struct inode *i, struct bytes_writer *w)
 {
@@ -28,7 +28,8 @@ void inode_encode(const struct inode *i, struct bytes_writer *w)
     bytes_put_u64(w, i->next_cookie);
     bytes_put_u32(w, i->xattrs);
     bytes_put_u64(w, i->atime_set);
-    bytes_put_u8(w, i->nameless);
+    bytes_put_u8(w, (uint8_t)((i->nameless ? MARK_NAMELESS : 0) |
+                              (i->has_capability ? MARK_CAPABILITY : 0)));
 }
 
 int inode_decode(uint64_t ino, const void *p, size_t size, struct inode *ret)
@@ -58,8 +59,11 @@ int inode_decode(uint64_t ino, const void *p, size_t size, struct inode *ret)
     i.next_cookie = bytes_get_u64(&r);
     i.xattrs = bytes_get_u32(&r);
     i.atime_set = bytes_get_u64(&r);
-    i.nameless = bytes_get_u8(&r);
-    if (version != INODE_VERSION || !bytes_reader_ended(&r))
+    uint8_t marks = bytes_get_u8(&r);
+    i.nameless = marks & MARK_NAMELESS;
+    i.has_capability = marks & MARK_CAPABILITY;
+    if (version != INODE_VERSION || !bytes_reader_ended(&r) ||
+        marks > (MARK_NAMELESS | MARK_CAPABILITY))
         return -EIO;
     *ret = i;
     return 0;
@@ -85,5 +89,6 @@ void inode_attr(const struct inode *i, Fs__Attr *ret)
     ret->lease_session = i->lease_session;
     ret->lease_epoch = i->lease_epoch;
     ret->has_xattrs = i->xattrs != 0;
+    ret->has_capability = i->has_capability;
     ret->home = inode_is_dir(i) ? 0 : i->parent;
 }

@@ -24,6 +24,7 @@ struct inode {
     uint32_t xattrs;      /* how many */
     uint64_t atime_set;   /* log index at which atime was last set by hand */
     bool nameless;        /* made without a name: the first link may still come */
+    bool has_capability;  /* one of the xattrs is CAPABILITY_XATTR */
 };
 
 void inode_encode(const struct inode *inode, struct bytes_writer *w);

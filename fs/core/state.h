@@ -39,6 +39,8 @@
 #define FS_SETATTR_ATIME_NOW 32u
 #define FS_SETATTR_MTIME_NOW 64u
 #define FS_SETATTR_CTIME     128u
+#define FS_SETATTR_SETID     512u /* as privs.h has it */
+#define FS_SETATTR_CAPS      1024u
 /* Of one COMMIT: 64 MiB, so that applying it takes no longer than one of as many edits. */
 #define FS_REFERENCE_PAGES_MAX (UINT64_C(1) << 14)
 /* Highest byte offset of a file: page numbers stay below 2^51. */

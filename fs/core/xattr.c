@@ -4,6 +4,7 @@
 
 #include "fs/core/acl.h"
 #include "fs/core/internal.h"
+#include "fs/core/privs.h"
 
 enum { XATTR_CREATE_FLAG = 1, XATTR_REPLACE_FLAG = 2, XATTR_NAME_MAX_BYTES = 255 };
 
@@ -25,6 +26,7 @@ static void put(struct apply *a, struct inode *i, const char *name, const void *
 {
     struct key k = key_of_name(KEY_XATTR, i->ino, name, strlen(name));
     i->xattrs += !is_set(a, i, name);
+    i->has_capability |= strcmp(name, CAPABILITY_XATTR) == 0;
     state_put(a, &k, value, size);
 }
 
@@ -35,6 +37,7 @@ static void drop(struct apply *a, struct inode *i, const char *name)
         return;
     state_del(a, &k);
     i->xattrs--;
+    i->has_capability &= strcmp(name, CAPABILITY_XATTR) != 0;
 }
 
 /* ---- ACLs ------------------------------------------------------------------------------------ */
@@ -138,6 +141,10 @@ int apply_setattr(struct apply *a, const Fs__Setattr *m)
         if (err)
             return err;
     }
+    if (m->valid & FS_SETATTR_SETID)
+        i.mode = privs_without_setid(i.mode);
+    if (m->valid & FS_SETATTR_CAPS)
+        drop(a, &i, CAPABILITY_XATTR);
     if (m->valid & FS_SETATTR_UID)
         i.uid = m->uid;
     if (m->valid & FS_SETATTR_GID)

@@ -263,6 +263,72 @@ static bool take_first(void *ctx, const Fs__Entry *e)
 
 /* Cookies are never used again, so a listing that goes on after changes shows unchanged names once.
  */
+static int set_attr(struct world *w, uint64_t ino, uint32_t valid, uint32_t mode)
+{
+    Fs__Op op = op_of(w);
+    Fs__Setattr m = FS__SETATTR__INIT;
+    m.ino = ino;
+    m.valid = valid;
+    m.mode = mode;
+    m.uid = m.gid = 12001;
+    op.body_case = FS__OP__BODY_SETATTR;
+    op.setattr = &m;
+    return apply(w, &op);
+}
+
+static int set_xattr(struct world *w, uint64_t ino, const char *name)
+{
+    Fs__Op op = op_of(w);
+    Fs__Setxattr m = FS__SETXATTR__INIT;
+    m.ino = ino;
+    m.name = (char *)(uintptr_t)name;
+    m.value = text("value");
+    op.body_case = FS__OP__BODY_SETXATTR;
+    op.setxattr = &m;
+    return apply(w, &op);
+}
+
+START_TEST(set_id_bits_and_capabilities_fall)
+{
+    /* Goal: as the mode is when the entry is applied, and nothing else with them. */
+    static const struct {
+        uint32_t mode, left;
+    } cases[] = {
+        {S_IFREG | 06777, S_IFREG | 0777},  {S_IFREG | 04700, S_IFREG | 0700},
+        {S_IFREG | 02710, S_IFREG | 0710},  {S_IFREG | 06767, S_IFREG | 02767},
+        {S_IFREG | 01644, S_IFREG | 01644}, {S_IFIFO | 06777, S_IFIFO | 0777},
+        {S_IFDIR | 06777, S_IFDIR | 06777},
+    };
+    struct world w;
+    world_open(&w);
+    w.session = open_session(&w, 1);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const char name[] = {'a' + (char)i, 0};
+        uint64_t f = made(&w, FS_ROOT_INO, name, cases[i].mode);
+        ck_assert_int_eq(set_attr(&w, f, FS_SETATTR_SETID | FS_SETATTR_UID, 0), 0);
+        ck_assert_uint_eq(attr_of(&w, f).mode, cases[i].left);
+        ck_assert_uint_eq(attr_of(&w, f).uid, 12001);
+    }
+    uint64_t f = made(&w, FS_ROOT_INO, "file", S_IFREG | 04755);
+    ck_assert_int_eq(set_xattr(&w, f, "security.x"), 0);
+    ck_assert(!attr_of(&w, f).has_capability);
+    for (int round = 0; round < 2; round++) {
+        ck_assert_int_eq(set_xattr(&w, f, "security.capability"), 0);
+        ck_assert_int_eq(set_xattr(&w, f, "security.capability"), 0); /* another one */
+        ck_assert(attr_of(&w, f).has_capability);
+        ck_assert_int_eq(set_attr(&w, f, FS_SETATTR_CAPS, 0), 0);
+        ck_assert(!attr_of(&w, f).has_capability && attr_of(&w, f).has_xattrs);
+        ck_assert_int_eq(set_attr(&w, f, FS_SETATTR_CAPS, 0), 0); /* there is none */
+        ck_assert_uint_eq(attr_of(&w, f).mode, S_IFREG | 04755);
+    }
+    struct blob *value = NULL;
+    ck_assert_int_eq(fs_getxattr(w.state, f, "security.capability", &value), -ENODATA);
+    ck_assert_int_eq(fs_getxattr(w.state, f, "security.x", &value), 0);
+    blob_unref(value);
+    world_close(&w);
+}
+END_TEST
+
 START_TEST(listings_go_on_after_changes)
 {
     struct world w;
@@ -612,6 +678,7 @@ int main(void)
     tcase_add_test(tc, renaming_a_file_to_itself_does_nothing);
     tcase_add_test(tc, open_unlinked_files_stay);
     tcase_add_test(tc, nameless_files_are_held_until_they_are_linked);
+    tcase_add_test(tc, set_id_bits_and_capabilities_fall);
     tcase_add_test(tc, listings_go_on_after_changes);
     tcase_add_test(tc, a_repeated_operation_is_done_once);
     tcase_add_test(tc, no_lease_of_what_others_hold);
