@@ -114,10 +114,12 @@ struct client_op {
     int64_t atime, mtime, ctime;       /* ns; SETATTR */
     uint64_t nlookup;
     bool plus;
-    bool hole;      /* SEEK */
-    bool open;      /* MAKE: also open it (FUSE CREATE) */
-    bool nameless;  /* MAKE: O_TMPFILE, `name` is empty; LINK gives it one */
-    bool kill_sgid; /* SETXATTR of an access ACL: the caller may not keep the setgid bit */
+    bool hole;         /* SEEK */
+    bool open;         /* MAKE: also open it (FUSE CREATE) */
+    bool nameless;     /* MAKE: O_TMPFILE, `name` is empty; LINK gives it one */
+    bool kill_sgid;    /* SETXATTR of an access ACL: the caller may not keep the setgid bit */
+    bool kill_setid;   /* WRITE, ALLOCATE, COPY, SETATTR: he may not keep set-id bits (privs.c) */
+    bool written_back; /* WRITE: of a mapping, by nobody in particular */
     struct client_lock lock;
     struct blob *data; /* borrowed; the client takes a reference when it keeps it */
 };

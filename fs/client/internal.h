@@ -723,6 +723,9 @@ bool change_edges_ready(struct client *c, struct file *f, struct op *op, uint64_
 /* What page `no` holds now. False: not known yet. */
 bool change_current_page(const struct file *f, const struct op *op, uint64_t no, struct page *ret);
 void change_drop_old_base(const struct file *f, struct op *op);
+/* Set-id bits and capabilities that do not outlive the change (privs.c). True: they are being
+ * dropped, and the operation comes back to the queue. */
+bool privs_drop_first(struct client *c, const struct file *f, struct op *op);
 /* Out of the queue: it goes on when what it did is committed. */
 void change_commit(struct client *c, struct file *f, struct op *op);
 /* Answers with the inode's attributes; the second one as an entry of `dir`. */
@@ -745,7 +748,7 @@ struct inode *op_learn(struct client *c, const struct rpc *r, const struct Fs__R
 ProtobufCBinaryData op_bytes(const char *text);
 struct Fs__Make *op_make_message(const struct op *op);
 struct Fs__Link *op_link_message(const struct op *op);
-struct Fs__Setattr *op_setattr_message(const struct op *op, uint32_t set);
+struct Fs__Setattr *op_setattr_message(const struct op *op, uint64_t ino, uint32_t set);
 /* The stale answer of the root and statfs, when no leader is to be had. */
 bool op_readdir_stale(struct client *c, struct op *op);
 void op_root_timeout(struct client *c, struct timer *t);

@@ -9,6 +9,7 @@
 
 #include "fs/client/local.h"
 #include "fs/core/acl.h"
+#include "fs/core/privs.h"
 #include "fs/core/state.h"
 #include "repl/base/mutant.h"
 
@@ -443,6 +444,9 @@ static void set_attr(const struct client *c, struct inode *i, const struct clien
     if (set & FS_SETATTR_MODE) {
         i->attr.mode = (i->attr.mode & S_IFMT) | (a->mode & 07777);
     }
+    if (set & FS_SETATTR_SETID) {
+        i->attr.mode = privs_without_setid(i->attr.mode);
+    }
     if (set & FS_SETATTR_UID) {
         i->attr.uid = a->uid;
     }
@@ -458,28 +462,38 @@ static void set_attr(const struct client *c, struct inode *i, const struct clien
     }
 }
 
-bool local_setattr(struct client *c, struct op *op, uint32_t set)
+enum dir_answer local_change_attr(struct client *c, struct op *op, struct inode *i, uint32_t set)
 {
-    struct inode *i = inode_get(c, op->a.ino);
     struct inode *home = i->home != 0 ? inode_find(c, i->home) : NULL;
     if (home == NULL || !i->known || busy(i) || i->attr.has_xattrs || !inode_private(c, i)) {
-        return false;
+        return DIR_SHARED;
     }
     enum dir_answer answer = ready(c, op, home, false);
     if (answer != DIR_LEASED) {
-        return answer == DIR_WAITS;
+        return answer;
     }
     struct rpc *r = queue_rpc(c);
     r->req->op->body_case = FS__OP__BODY_SETATTR;
-    r->req->op->setattr = op_setattr_message(op, set);
-    op->q = queue_add(c, r, (struct inode *[]){i}, 1, 0, 0);
-    if (set & ~(FS_SETATTR_MODE | FS_SETATTR_UID | FS_SETATTR_GID)) {
-        i->times_q = op->q;
+    r->req->op->setattr = op_setattr_message(op, i->ino, set);
+    uint64_t q = queue_add(c, r, (struct inode *[]){i}, 1, 0, 0);
+    if (set & ~(FS_SETATTR_MODE | FS_SETATTR_UID | FS_SETATTR_GID | FS_SETATTR_SETID)) {
+        i->times_q = q;
     }
     set_attr(c, i, &op->a, set);
     if (i->file != NULL) {
         file_follow_attr(i->file);
     }
+    return DIR_LEASED;
+}
+
+bool local_setattr(struct client *c, struct op *op, uint32_t set)
+{
+    struct inode *i = inode_get(c, op->a.ino);
+    enum dir_answer answer = local_change_attr(c, op, i, set);
+    if (answer != DIR_LEASED) {
+        return answer == DIR_WAITS;
+    }
+    op->q = i->last_q;
     if (op->a.kind == CLIENT_SETATTR) {
         op_answer_attr(c, op, i);
     } else {

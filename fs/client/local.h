@@ -136,6 +136,8 @@ bool local_unlink(struct client *c, struct op *op);
 bool local_rename(struct client *c, struct op *op);
 bool local_link(struct client *c, struct op *op);
 bool local_setattr(struct client *c, struct op *op, uint32_t set);
+/* The same for a part of `op`, which goes on: LEASED: done. */
+enum dir_answer local_change_attr(struct client *c, struct op *op, struct inode *i, uint32_t set);
 /* SETXATTR, REMOVEXATTR: of an ACL that says no more than a mode, which cp -a gives to each file.
  */
 bool local_setxattr(struct client *c, struct op *op);

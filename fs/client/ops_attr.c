@@ -223,11 +223,11 @@ static bool sets_epoch(const struct client_op *a, uint32_t set)
            ((set & SET_MTIMES) != 0 && (set & FS_SETATTR_MTIME_NOW) == 0 && a->mtime == 0);
 }
 
-struct Fs__Setattr *op_setattr_message(const struct op *op, uint32_t set)
+struct Fs__Setattr *op_setattr_message(const struct op *op, uint64_t ino, uint32_t set)
 {
     struct Fs__Setattr *m = xmalloc(sizeof(*m));
     fs__setattr__init(m);
-    m->ino = op->a.ino;
+    m->ino = ino;
     m->valid = set;
     m->mode = op->a.mode;
     m->uid = op->a.uid;
@@ -247,7 +247,7 @@ static void send_setattr(struct client *c, struct op *op, uint32_t set)
     op->why = "the leader, who changes the attributes";
     struct rpc *r = rpc_new_op(op, true, on_changed);
     r->req->op->body_case = FS__OP__BODY_SETATTR;
-    r->req->op->setattr = op_setattr_message(op, set);
+    r->req->op->setattr = op_setattr_message(op, op->a.ino, set);
     rpc_start(c, r);
 }
 
@@ -269,6 +269,8 @@ void op_setattr(struct client *c, struct op *op)
             return;
         }
         set &= ~(SET_MTIMES | FS_SETATTR_CTIME); /* the COMMIT set them */
+    } else if (op->a.kill_setid) {
+        set |= FS_SETATTR_SETID;
     }
     struct file *f = i->file;
     if (f != NULL && file_refers(f)) { /* no COMMIT goes behind one that may be refused */

@@ -286,6 +286,9 @@ bool op_data_step(struct client *c, struct file *f, struct op *op)
         op->why = "the commit of a copy by reference";
         return false;
     }
+    if (privs_drop_first(c, f, op)) {
+        return true;
+    }
     if (op->a.kind == CLIENT_COPY) {
         return copy_step(c, f, op);
     }

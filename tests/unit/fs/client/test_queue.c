@@ -128,6 +128,67 @@ START_TEST(removed_directory_that_is_open)
 }
 END_TEST
 
+START_TEST(set_id_bits_fall_ahead_of_the_log)
+{
+    /* Goal: before the bytes here, and before them in the log. */
+    struct file f = make("a");
+    (void)at_once(write_op(f, "bytes"));
+    world_pass(&w, 2 * TIME_S);
+    w.no_commit = true;
+    unsigned sent = w.mounts[0].sends;
+    (void)at_once(chmod_op(f.ino, 06777));
+    struct client_op op = write_op(f, "by a user");
+    op.kill_setid = true;
+    ck_assert_uint_eq(at_once(op)->written, 9);
+    ck_assert_uint_eq(attr_here(f.ino).mode, S_IFREG | 0777);
+    ck_assert_uint_eq(w.mounts[0].sends, sent);
+    w.no_commit = false;
+    ck_assert_int_eq(world_do(&w, 0, op_of(CLIENT_FSYNC, f))->err, 0);
+    Fs__Attr here = attr_here(f.ino), there = applied_attr(f.ino);
+    expect_same(&here, &there);
+    ck_assert_uint_eq(there.size, 9);
+
+    (void)at_once(chmod_op(f.ino, 06767));
+    op = op_of(CLIENT_SETATTR, f);
+    op.set = CLIENT_SET_SIZE;
+    op.size = 3;
+    op.kill_setid = true;
+    ck_assert_int_eq(world_do(&w, 0, op)->err, 0);
+    ck_assert_uint_eq(attr_here(f.ino).mode, S_IFREG | 02767);
+    (void)at_once(chmod_op(f.ino, 06777));
+    op.set = FS_SETATTR_UID;
+    op.uid = 12001;
+    ck_assert_uint_eq(at_once(op)->attr.mode, S_IFREG | 0777);
+    world_pass(&w, 20 * TIME_MS);
+    here = attr_here(f.ino);
+    there = applied_attr(f.ino);
+    expect_same(&here, &there);
+    ck_assert_uint_eq(there.uid, 12001);
+    ck_assert_uint_eq(w.mounts[0].logs, 0);
+}
+END_TEST
+
+START_TEST(set_id_bits_fall_first_in_the_log)
+{
+    struct file f = make("a");
+    world_pass(&w, 2 * TIME_S);
+    w.no_commit = true;
+    (void)at_once(chmod_op(f.ino, 06777));
+    struct client_op op = write_op(f, "by a user");
+    op.kill_setid = true;
+    (void)at_once(op);
+    uint64_t id = world_start(&w, 0, op_of(CLIENT_FSYNC, f));
+    world_pass(&w, 20 * TIME_MS);
+    ck_assert_uint_eq(pending(FS__OP__BODY_SETATTR), 2);
+    ck_assert_uint_eq(pending(FS__OP__BODY_COMMIT), 0); /* it waits for them */
+    w.no_commit = false;
+    world_pass(&w, 20 * TIME_MS);
+    ck_assert_int_eq(world_find(&w, 0, id)->err, 0);
+    ck_assert_uint_eq(applied_attr(f.ino).mode, S_IFREG | 0777);
+    ck_assert_uint_eq(applied_attr(f.ino).size, 9);
+}
+END_TEST
+
 START_TEST(minimal_acl_is_a_mode)
 {
     /* Goal: what cp -a does to each file. user::rw-, group::r--, other::r-- */
@@ -468,6 +529,8 @@ int main(void)
     tcase_add_test(t, times_are_newer_than_what_a_read_tells);
     tcase_add_test(t, changes_of_what_has_no_name_are_the_leaders);
     tcase_add_test(t, removed_directory_that_is_open);
+    tcase_add_test(t, set_id_bits_fall_ahead_of_the_log);
+    tcase_add_test(t, set_id_bits_fall_first_in_the_log);
     tcase_add_test(t, minimal_acl_is_a_mode);
     tcase_add_test(t, more_than_a_mode_is_the_leaders);
     tcase_add_test(t, small_copies_are_written);
