@@ -38,7 +38,8 @@ static ssize_t write_init(struct kernel *k, int fd, const struct iovec *iov)
 {
     struct fuse_init_out out;
     memcpy(&out, iov[1].iov_base, sizeof out);
-    out.flags |= k->init_flags & (FUSE_PARALLEL_DIROPS | FUSE_SETXATTR_EXT);
+    out.flags |=
+        k->init_flags & (FUSE_PARALLEL_DIROPS | FUSE_SETXATTR_EXT | FUSE_HANDLE_KILLPRIV_V2);
     struct iovec changed[2] = {iov[0], {.iov_base = &out, .iov_len = iov[1].iov_len}};
     ssize_t n = writev(fd, changed, 2);
     k->init_done = n > 0;
@@ -70,8 +71,8 @@ void init_negotiate(void *userdata, struct fuse_conn_info *conn)
     conn->congestion_threshold = BACKGROUND_MAX * 3 / 4;
     conn->time_gran = 1;
     /* No writeback cache: the write buffer is fs/client's, under the lease (D10). O_TRUNC comes as
-     * SETATTR. Splicing would copy through pipes what is wanted in memory. Who clears suid bits is
-     * the kernel. */
+     * SETATTR. Splicing would copy through pipes what is wanted in memory. Set-id bits are cleared
+     * here (FUSE_HANDLE_KILLPRIV_V2, write_init()), else each write(2) begins with a GETXATTR. */
     conn->want &= ~(unsigned)(FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_ATOMIC_O_TRUNC |
                               FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE |
                               FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_EXPLICIT_INVAL_DATA);

@@ -17,8 +17,10 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
                        struct fuse_file_info *fi)
 {
+    const struct kernel *k = fuse_req_userdata(req);
     struct client_op op = {.kind = CLIENT_SETATTR,
                            .ino = ino,
+                           .kill_setid = k->kills_setid,
                            .set = attr_set_mask(to_set),
                            .fh = fi ? fi->fh : 0,
                            .mode = attr->st_mode,
@@ -28,7 +30,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
                            .atime = attr_time_ns(attr->st_atim),
                            .mtime = attr_time_ns(attr->st_mtim),
                            .ctime = attr_time_ns(attr->st_ctim)};
-    if (op.set == 0) /* only bits that ask for nothing here: answer what is */
+    if (op.set == 0 && !op.kill_setid) /* only bits that ask for nothing here: answer what is */
         op.kind = CLIENT_GETATTR;
     request_submit(req, &op, REPLY_ATTR, 0);
 }
@@ -85,8 +87,8 @@ static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const 
     blob_unref(data);
 }
 
-/* The kernel asks for security.capability before each write(2): fs/client answers from the inode's
- * has_xattrs bit whenever it may (FUSE.md §2). */
+/* The kernel asks for security.capability before a write(2), once per attributes that it was given:
+ * fs/client answers from the inode's has_xattrs bit whenever it may (FUSE.md §2). */
 static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
     if (refuse_xattr(req, name))

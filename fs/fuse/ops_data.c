@@ -36,6 +36,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 static void op_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in, off_t offset,
                          struct fuse_file_info *fi)
 {
+    const struct kernel *k = fuse_req_userdata(req);
     assert(in->count == 1 && !(in->buf[0].flags & FUSE_BUF_IS_FD)); /* splicing is off */
     struct blob *data = blob_copy(in->buf[0].mem, in->buf[0].size);
     struct client_op op = {.kind = CLIENT_WRITE,
@@ -44,9 +45,17 @@ static void op_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in,
                            .flags = (uint32_t)(fi->writepage ? fi->flags & ~O_APPEND : fi->flags),
                            .offset = (uint64_t)offset,
                            .size = data->size,
+                           .kill_setid = k->kills_setid,
+                           .written_back = fi->writepage,
                            .data = data};
     request_submit(req, &op, REPLY_WRITTEN, data->size);
     blob_unref(data);
+}
+
+/* FALLOCATE and COPY_FILE_RANGE do not say whether the caller has CAP_FSETID. */
+static bool kills_setid(fuse_req_t req)
+{
+    return fuse_req_ctx(req)->uid != 0;
 }
 
 static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
@@ -57,7 +66,8 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
                            .fh = fi->fh,
                            .flags = (uint32_t)mode,
                            .offset = (uint64_t)offset,
-                           .size = (uint64_t)length};
+                           .size = (uint64_t)length,
+                           .kill_setid = kills_setid(req)};
     request_submit(req, &op, REPLY_NOTHING, 0);
 }
 
@@ -73,7 +83,8 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino, off_t offset,
                            .size = size,
                            .to_ino = to_ino,
                            .to_fh = to_fi->fh,
-                           .to_offset = (uint64_t)to_offset};
+                           .to_offset = (uint64_t)to_offset,
+                           .kill_setid = kills_setid(req)};
     request_submit(req, &op, REPLY_WRITTEN, size);
 }
 

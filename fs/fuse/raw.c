@@ -30,11 +30,27 @@ static void turn_tmpfile(struct kernel *k, struct fuse_in_header *in)
         in->opcode = FUSE_CREATE; /* else libfuse says ENOSYS */
 }
 
+/* The caller of a write or truncate may not keep set-id bits; nobody does through a chown. A
+ * SETATTR of nothing, which Linux sends when it finds some in the way of a write, fallocate or
+ * copy_file_range, or for chown(-1, -1), is about them as well: it used to name the mode. */
+static bool kills_setid(const struct kernel *k, const struct fuse_in_header *in)
+{
+    const struct fuse_write_in *write = (const void *)(in + 1);
+    const struct fuse_setattr_in *set = (const void *)(in + 1);
+    if (in->opcode == FUSE_WRITE && k->buf.size >= sizeof *in + sizeof *write)
+        return write->write_flags & FUSE_WRITE_KILL_SUIDGID;
+    return in->opcode == FUSE_SETATTR && k->buf.size >= sizeof *in + sizeof *set &&
+           (k->init_flags & FUSE_HANDLE_KILLPRIV_V2) &&
+           ((set->valid & FATTR_KILL_SUIDGID) ||
+            !(set->valid & ~(uint32_t)(FATTR_FH | FATTR_LOCKOWNER)));
+}
+
 void raw_request(struct kernel *k)
 {
     struct fuse_in_header *in = k->buf.mem;
     if (k->buf.size < sizeof *in)
         return;
+    k->kills_setid = kills_setid(k, in);
     if (in->opcode == FUSE_SETXATTR && k->init_done && (k->init_flags & FUSE_SETXATTR_EXT))
         shorten_setxattr(k, in);
     if (in->opcode == FUSE_TMPFILE)

@@ -71,6 +71,7 @@ struct kernel {
     uint32_t init_flags, init_minor;
     bool init_done;
     bool acl_kills_sgid; /* of the SETXATTR that is being read: raw.c */
+    bool kills_setid;    /* of the WRITE or SETATTR */
 
     struct notifier notifier;
     uv_work_t detach_work;
