@@ -19,6 +19,12 @@ struct missing {
     struct block_ref ref;
 };
 
+/* No name of the session behind `last`, or none at all, is in the table. */
+struct names {
+    bool any;
+    uint64_t last;
+};
+
 struct name_node *name_map_get(const struct map *m, struct block_name name)
 {
     struct name_node *node = map_get(m, block_name_hash(name));
@@ -145,9 +151,19 @@ static void missing_clear(struct index *ix)
     map_done(&ix->missing);
 }
 
+static void names_clear(struct index *ix)
+{
+    size_t cursor = 0;
+    void *value;
+    while (map_next(&ix->names, &cursor, NULL, &value))
+        free(value);
+    map_done(&ix->names);
+}
+
 void index_done(struct index *ix)
 {
     missing_clear(ix);
+    names_clear(ix);
     kv_batch_done(&ix->batch);
     bytes_writer_done(&ix->value);
     bytes_writer_done(&ix->key);
@@ -174,10 +190,40 @@ static void missing_forget(struct index *ix, struct block_name name)
     ix->missing_count--;
 }
 
+static void names_load(struct index *ix, uint64_t session, struct names *ret)
+{
+    uint8_t low[NAME_KEY_SIZE], high[NAME_KEY_SIZE], to[] = {'b' + 1};
+    name_key(low, 'b', (struct block_name){.session = session});
+    name_key(high, 'b', (struct block_name){.session = session, .n = UINT64_MAX});
+    struct kv_iter *it =
+        kv_iter_floor(ix->kv, STORE_TABLE_LOCAL, (struct bytes){low, sizeof(low)},
+                      (struct bytes){high, sizeof(high)}, (struct bytes){to, sizeof(to)});
+    struct bytes key = kv_iter_valid(it) ? kv_iter_key(it) : (struct bytes){0};
+    ret->any = key.size == NAME_KEY_SIZE && be64_get(key.data + 1) == session;
+    ret->last = ret->any ? be64_get(key.data + 9) : 0;
+    kv_iter_free(it);
+}
+
+/* A session counts its names up, so that of a block just written was never here, and the dearest of
+ * look-ups, that of what is not there, need not be made. */
+static bool name_is_new(struct index *ix, struct block_name name)
+{
+    struct names *names = map_get(&ix->names, name.session);
+    if (names == NULL) {
+        names = xmalloc(sizeof(*names));
+        names_load(ix, name.session, names);
+        (void)map_put(&ix->names, name.session, names);
+    }
+    if (names->any && name.n <= names->last)
+        return false;
+    *names = (struct names){.any = true, .last = name.n};
+    return true;
+}
+
 bool index_put(struct index *ix, const struct index_entry *e, struct index_entry *ret_old)
 {
     struct index_entry old_here, *old = ret_old ? ret_old : &old_here;
-    bool replaced = index_get(ix, e->ref.name, old);
+    bool replaced = !name_is_new(ix, e->ref.name) && index_get(ix, e->ref.name, old);
     uint8_t key[NAME_KEY_SIZE], place[PLACE_KEY_SIZE], value[20];
     if (replaced) {
         place_key(place, old->kind, old->number, old->offset);

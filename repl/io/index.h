@@ -46,6 +46,7 @@ struct index {
     struct kv *aside; /* the same is written here while a snapshot is switched; NULL else */
     struct map missing;
     uint64_t missing_count;
+    struct map names; /* by session: the last name that may be held */
     struct kv_batch batch;
     struct bytes_writer value, key;
 };
