@@ -217,18 +217,23 @@ static void on_renewed(struct client *c, struct rpc *r, const struct Fs__Reply *
         c->renew_at = c->now + BACKOFF_MAX;
         return;
     }
-    if (reply->body_case == FS__REPLY__BODY_RENEW) {
-        if (reply->renew->statfs != NULL) {
-            client_learn_space(c, reply->renew->statfs);
-        }
-        if (reply->renew->lease_us != 0) {
-            c->lease_us = reply->renew->lease_us;
-        }
-        learn_holds(c, reply->renew);
-        if (reply->renew->targets != 0 && reply->renew->targets != c->targets) {
-            c->targets = reply->renew->targets;
-            commit_on_targets(c);
-        }
+    /* RULES L8: one that was sent in an earlier term renewed nothing. The term of the answer is
+     * ours all the same when the leader follows itself, or when we hear of its term by this answer.
+     */
+    if (reply->body_case != FS__REPLY__BODY_RENEW) {
+        c->renew_at = c->now;
+        return;
+    }
+    if (reply->renew->statfs != NULL) {
+        client_learn_space(c, reply->renew->statfs);
+    }
+    if (reply->renew->lease_us != 0) {
+        c->lease_us = reply->renew->lease_us;
+    }
+    learn_holds(c, reply->renew);
+    if (reply->renew->targets != 0 && reply->renew->targets != c->targets) {
+        c->targets = reply->renew->targets;
+        commit_on_targets(c);
     }
     c->lease_until = (MUTANT(lease_from_arrival) ? c->now : r->sent_at) +
                      c->lease_us; /* RULES L9: from our own sending */

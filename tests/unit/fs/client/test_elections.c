@@ -82,6 +82,28 @@ START_TEST(leader_of_a_lower_term_than_heard_of)
 }
 END_TEST
 
+START_TEST(an_answer_that_did_not_renew)
+{
+    /* Goal: RULES L8, L9: a Renew of the term before, answered by the same node in its next one,
+     * says nothing about the lease, though the mount has heard of that term meanwhile (tally-sim
+     * seed 800001931). */
+    w.mounts[0].silent = true;
+    world_pass(&w, 1200 * TIME_MS); /* it renews: at most 1.2 s ago, and 1 s after the last time */
+    world_new_leader(&w, 1, true);
+    world_settle(&w); /* it hears of that */
+    w.mounts[0].held = true;
+    w.mounts[0].silent = false;
+    world_settle(&w); /* its Renew is answered */
+    w.mounts[0].held = false;
+    w.mounts[0].silent = true;
+    world_pass(&w, 3001 * TIME_MS); /* the lease of 4 s, from the last time */
+    ck_assert(!client_stats(w.mounts[0].client, w.now).lease_valid);
+    w.mounts[0].silent = false;
+    world_pass(&w, 100 * TIME_MS); /* and the next one */
+    ck_assert(client_stats(w.mounts[0].client, w.now).lease_valid);
+}
+END_TEST
+
 START_TEST(links_break)
 {
     /* Goal: what was under way is sent again over the next link, and nothing is done twice. */
@@ -242,6 +264,7 @@ int main(void)
     tcase_add_test(t, commits_over_an_election_kept);
     tcase_add_test(t, make_over_an_election);
     tcase_add_test(t, leader_of_a_lower_term_than_heard_of);
+    tcase_add_test(t, an_answer_that_did_not_renew);
     tcase_add_test(t, links_break);
     tcase_add_test(t, session_end_loses_the_buffer);
     tcase_add_test(t, session_end_while_attributes_are_asked);
