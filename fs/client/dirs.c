@@ -123,6 +123,7 @@ void inode_told_alone(const struct client *c, struct inode *i, const struct inod
         return;
     }
     i->home = i->from = 0;
+    i->told_alone = true;
     inode_make_private(i, dir);
 }
 

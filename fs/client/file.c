@@ -552,7 +552,7 @@ void file_discard(struct client *c, struct file *f)
         struct Fs__LeaseEnd end;
         recall_let_go(c, f, &end);
     }
-    locks_gone(c, f->inode->ino);
+    locks_closed(c, f->inode->ino);
     recall_lease_lost(c, f);
     commit_wake(c);
     file_pump(c, f);

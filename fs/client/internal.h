@@ -279,6 +279,7 @@ struct inode {
     uint32_t home_strangers;
     uint64_t from, from_epoch; /* ... or moved there from this one, under that lease; 0: not */
     uint32_t from_strangers;
+    bool told_alone;    /* not made here, so others may have it open, and be quiet */
     int lost;           /* changes of it: the error to tell once */
     time_us dir_banned; /* its lease is not asked for until then */
     bool listed;        /* a program read its names here */
@@ -649,8 +650,10 @@ bool locks_written(struct client *c, uint64_t ino);
 bool locks_writing(const struct client *c, uint64_t ino);
 /* The lease went without that: so did those that are not in the log. */
 void locks_lease_lost(struct client *c, struct file *f);
-/* They ended with the inode; with the session. */
-void locks_gone(struct client *c, uint64_t ino);
+/* The file has no name and is not open here, so none is held: what the log still has is given back,
+ * since elsewhere it may be open. */
+void locks_closed(struct client *c, uint64_t ino);
+/* They ended with the session. */
 void locks_all_gone(struct client *c);
 void locks_here_free(struct client *c);
 

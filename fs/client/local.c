@@ -116,6 +116,9 @@ static void lose_name(struct client *c, struct inode *i)
     if (f == NULL) {
         return;
     }
+    if (i->told_alone && file_busy(f)) {
+        return; /* who has it open elsewhere reads it; or the leader says that nobody has */
+    }
     list_each(it, &f->commits) {
         if (container_of(it, struct commit, in_file)->rpc != NULL) {
             return; /* the leader may count it: it ends by itself */

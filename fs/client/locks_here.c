@@ -290,18 +290,16 @@ void locks_lease_lost(struct client *c, struct file *f)
     }
 }
 
-void locks_gone(struct client *c, uint64_t ino)
+void locks_closed(struct client *c, uint64_t ino)
 {
     struct locks *l = locks_find(c, ino);
     if (l == NULL) {
         return;
     }
-    list_each(it, &l->writes) {
-        rpc_cancel(c, container_of(it, struct lock_write, link)->rpc);
+    vec_clear(&l->held);
+    if (list_empty(&l->writes)) {
+        write_next(c, l);
     }
-    (void)map_del(&c->locks, ino);
-    locks_free_one(l);
-    lock_wake(c);
 }
 
 void locks_all_gone(struct client *c)

@@ -1,5 +1,6 @@
 /* Files that this mount did not make, changed and removed before the log has it, since the leader
  * says that nobody else knows them (RULES D1). */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -96,6 +97,68 @@ START_TEST(look_through_an_old_descriptor)
     ck_assert_int_eq(world_find(&w, 1, id)->err, 0);
     ck_assert_uint_eq(world_find(&w, 1, id)->attr.nlink, 0);
     ck_assert_int_eq(world_do(&w, 1, op_of(CLIENT_RELEASE, f))->err, 0);
+    ck_assert_uint_eq(w.mounts[0].logs, 0);
+}
+END_TEST
+
+static struct file open_by(int m, uint64_t ino)
+{
+    struct client_op open = op_of(CLIENT_OPEN, (struct file){ino, 0});
+    open.flags = O_RDWR;
+    return (struct file){ino, world_do(&w, m, open)->fh};
+}
+
+/* Both mounts have theirs[1] open, and mount 1 is promised nothing of it. */
+static void both_have_it_open(struct file *ret_here, struct file *ret_there)
+{
+    made_by_the_other(3);
+    *ret_there = open_by(1, theirs[1]);
+    ck_assert_int_eq(world_do(&w, 0, chmod_op(theirs[1], 0640))->err, 0);
+    *ret_here = open_by(0, theirs[1]);
+}
+
+START_TEST(read_through_an_old_descriptor)
+{
+    /* Goal: what was written here and not sent yet when the last name went is not lost to who has
+     * the file open elsewhere. */
+    struct file here, there;
+    both_have_it_open(&here, &there);
+    ck_assert_int_eq(world_do(&w, 0, named_op(CLIENT_UNLINK, "f0"))->err, 0);
+    ck_assert_int_eq(world_do(&w, 0, write_op(here, "0123456789"))->err, 0);
+    ck_assert_int_eq(world_do(&w, 0, op_of(CLIENT_RELEASE, here))->err, 0);
+    (void)at_once(named_op(CLIENT_UNLINK, "f1"));
+    struct client_op read = op_of(CLIENT_READ, there);
+    read.size = 100;
+    const struct world_answer *a = world_do(&w, 1, read);
+    ck_assert_int_eq(a->err, 0);
+    ck_assert(a->bytes != NULL && a->bytes->size == 10);
+    ck_assert_mem_eq(a->bytes->data, "0123456789", 10);
+    ck_assert_uint_eq(w.mounts[0].logs, 0);
+}
+END_TEST
+
+static struct client_op lock_op(struct file f, enum client_op_kind kind, enum client_lock_type type)
+{
+    struct client_op op = op_of(kind, f);
+    op.lock = (struct client_lock){.owner = 1, .last = 99, .type = type};
+    return op;
+}
+
+START_TEST(locked_through_an_old_descriptor)
+{
+    /* Goal: the log has a lock, the unlock was kept here, and the last name goes: who has the file
+     * open elsewhere gets the lock (tally-sim seed 800003737). */
+    struct file here, there;
+    both_have_it_open(&here, &there);
+    ck_assert_int_eq(world_do(&w, 0, lock_op(here, CLIENT_SETLK, CLIENT_LOCK_WRITE))->err, 0);
+    ck_assert_int_eq(world_do(&w, 1, lock_op(there, CLIENT_SETLK, CLIENT_LOCK_WRITE))->err, EAGAIN);
+    ck_assert_int_eq(world_do(&w, 0, named_op(CLIENT_UNLINK, "f0"))->err, 0);
+    ck_assert_int_eq(world_do(&w, 0, write_op(here, "0123456789"))->err, 0);
+    ck_assert_int_eq(world_do(&w, 0, op_of(CLIENT_FSYNC, here))->err, 0);
+    ck_assert_int_eq(world_do(&w, 0, lock_op(here, CLIENT_FLUSH, CLIENT_LOCK_NONE))->err, 0);
+    ck_assert_int_eq(world_do(&w, 0, op_of(CLIENT_RELEASE, here))->err, 0);
+    (void)at_once(named_op(CLIENT_UNLINK, "f1"));
+    ck_assert_int_eq(world_do(&w, 1, lock_op(there, CLIENT_SETLK, CLIENT_LOCK_WRITE))->err, 0);
     ck_assert_uint_eq(w.mounts[0].logs, 0);
 }
 END_TEST
@@ -286,6 +349,8 @@ int main(void)
     tcase_add_test(t, removed_when_nobody_else_knows_it);
     tcase_add_test(t, removed_by_the_leader_when_others_know_it);
     tcase_add_test(t, look_through_an_old_descriptor);
+    tcase_add_test(t, read_through_an_old_descriptor);
+    tcase_add_test(t, locked_through_an_old_descriptor);
     tcase_add_test(t, look_under_a_new_leader);
     tcase_add_test(t, not_alone_while_a_mount_is_unsure);
     tcase_add_test(t, look_at_a_removed_directory);
