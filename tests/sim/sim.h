@@ -82,6 +82,7 @@ struct sim_options {
     bool no_ranges;      /* ... punch no holes and copy nothing by reference */
     bool no_attrs;       /* ... set no modes, owners and times */
     bool no_mix;         /* all mounts are at one consistency */
+    bool no_known_bytes; /* nobody reads or writes what it knows by number */
     uint32_t apps_max;   /* 0: as drawn */
     bool trace;          /* to stderr: faults, log lines of all processes, operations */
 };
@@ -96,6 +97,7 @@ struct sim_swarm {
     bool hot_ranges;       /* ... mostly of one file that changes all the time */
     bool local_names;      /* mounts change names ahead of the log */
     bool attrs;            /* applications set modes, owners and times */
+    bool known_bytes;      /* ... write and read what others know by number */
     bool leader_lease;
     char election[16];     /* strategy of election/ */
     uint64_t faults;       /* mask of enum sim_fault */
@@ -127,6 +129,7 @@ enum sim_stream {
     RND_ATTRS,
     RND_UNHEARD,
     RND_MIX,
+    RND_KNOWN,
     RND_COUNT
 };
 

@@ -13,6 +13,16 @@ static uint64_t known_below(uint64_t n)
     return sim_below(RND_NAMES, n);
 }
 
+static bool with_bytes(void)
+{
+    return sim_swarm()->known_bytes && sim_below(RND_KNOWN, 2) == 0;
+}
+
+static uint32_t some_units(void)
+{
+    return (uint32_t)sim_below(RND_KNOWN, 6);
+}
+
 static void unlink_path(struct app *a, const char *path)
 {
     (void)app_begin_path(a, H_UNLINK, path, NULL);
@@ -103,6 +113,27 @@ static void touch_dir(struct app *a)
         remove_dir(a, other);
 }
 
+/* Before its name goes it may be written once more, and closed. False: it is not. */
+static bool write_step(struct app *a, const char *file, unsigned step)
+{
+    switch (step) {
+    case 0:
+        if (!with_bytes())
+            return false;
+        if (!app_open_path(a, file, O_RDWR))
+            a->knowing = 0;
+        return true;
+    case 1:
+        app_write_units(a, a->slot, some_units(), 1 + some_units());
+        return true;
+    case 2:
+        app_close_fd(a, a->slot);
+        return true;
+    default:
+        return false;
+    }
+}
+
 static void own_file(struct app *a)
 {
     char dir[PATH_SPACE], file[PATH_SPACE], other[PATH_SPACE];
@@ -140,6 +171,8 @@ static void own_file(struct app *a)
         change_file(a, file, other);
         break;
     default:
+        if (write_step(a, file, a->knowing - 10))
+            break;
         a->then = NULL;
         a->knowing = 0;
         unlink_path(a, known_below(2) ? file : other);
@@ -207,6 +240,10 @@ static void leave(struct app *a)
 
 static void set_or_ask(struct app *a)
 {
+    if (with_bytes()) {
+        app_read_units(a, a->slot, some_units(), 1 + some_units());
+        return;
+    }
     if (known_below(2)) {
         app_chmod(a, a->slot, NULL);
         return;

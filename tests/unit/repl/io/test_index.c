@@ -62,7 +62,8 @@ static void restart(void)
     ck_assert_int_eq(index_init(&ix, &counted.kv), 0);
 }
 
-/* Puts a block of one run at `offset`; gives the offset of what it replaced, UINT32_MAX: nothing. */
+/* Puts a block of one run at `offset`; gives the offset of what it replaced, UINT32_MAX: nothing.
+ */
 static uint32_t put(uint64_t session, uint64_t n, uint32_t offset)
 {
     struct index_entry e = {
