@@ -14,6 +14,7 @@
 enum {
     RETRY_MIN_MS = 10,
     RETRY_MAX_MS = 500,
+    RETRY_OTHER_BUILD_MS = 10000,
     READ_BUFFER = 128 << 10,
     DIRECT_READ_MIN = 16 << 10, /* a rest of a bulk part this long is read straight into its blob */
     WRITE_BATCH =
@@ -404,6 +405,17 @@ static void deliver(struct link *l, const struct frame *f)
                                    f->bulk);
 }
 
+/* It hears our version, so that it too can say why; and is not called again before long. */
+static void meet_other_build(struct link *l)
+{
+    if (l->dialer) {
+        l->dialer->wait_ms = RETRY_OTHER_BUILD_MS;
+        return;
+    }
+    send_hello(l);
+    flush(l);
+}
+
 /* `n` bytes are in the parser's room. False when the link is closed or cut now. */
 static bool feed(struct link *l, size_t n)
 {
@@ -411,8 +423,11 @@ static bool feed(struct link *l, size_t n)
     const char *reason;
     int r = frame_parser_fed(&l->parser, n, &f, &reason);
     if (r < 0) {
-        log_warn("TALLY-2003", "bad frame peer=\"%s\" reason=\"%s\": link closed", l->peer.name,
-                 reason);
+        if (r == -EPROTONOSUPPORT && l->state == LINK_HELLO)
+            meet_other_build(l);
+        else
+            log_warn("TALLY-2003", "bad frame peer=\"%s\" reason=\"%s\": link closed", l->peer.name,
+                     reason);
         link_close(l, reason);
         return false;
     }

@@ -71,6 +71,9 @@ void *frame_parser_room(struct frame_parser *p, size_t *ret_size)
     return p->bulk ? p->bulk->data + at : NULL;
 }
 
+static const char FRAME_OTHER_VERSION[] =
+    "frame of another version: all nodes, mounts and commands of a cluster are of one build";
+
 /* The header is whole: is this the frame that must come next? */
 static const char *check_header(struct frame_parser *p)
 {
@@ -78,7 +81,7 @@ static const char *check_header(struct frame_parser *p)
     if (le32_get(h) != FRAME_MAGIC)
         return "not a frame";
     if (h[4] != FRAME_VERSION)
-        return "frame of another version";
+        return FRAME_OTHER_VERSION;
     if (le16_get(h + 6) != 0)
         return "unknown frame flags";
     p->control_size = le32_get(h + 8);
@@ -99,7 +102,7 @@ int frame_parser_fed(struct frame_parser *p, size_t n, struct frame *ret, const 
     if (p->have < FRAME_HEADER_SIZE)
         return 0;
     if (!had_header && (*reason = check_header(p)))
-        return -EBADMSG;
+        return *reason == FRAME_OTHER_VERSION ? -EPROTONOSUPPORT : -EBADMSG;
     if (p->have < FRAME_HEADER_SIZE + (size_t)p->control_size + p->bulk_size)
         return 0;
     if (checksum(p->header, p->control, p->control_size, &p->bulk, p->bulk ? 1 : 0) !=

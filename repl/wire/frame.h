@@ -8,7 +8,10 @@
  *        bytes and are checked by who takes the bytes in
  *    32  control, then bulk
  * All numbers little-endian. A frame that is damaged there, oversized, of another version, lost or
- * played again ends the connection with a reason; nothing of it is used. */
+ * played again ends the connection with a reason; nothing of it is used.
+ *
+ * The version goes up with each change of what is sent, and of what apply makes of an entry: copies
+ * that compute different states from one log must not meet (docs/ARCHITECTURE.md). */
 #ifndef TALLY_REPL_WIRE_FRAME_H
 #define TALLY_REPL_WIRE_FRAME_H
 
@@ -18,7 +21,7 @@
 
 #include "repl/base/mem.h"
 
-#define FRAME_VERSION 2u
+#define FRAME_VERSION 3u
 enum {
     FRAME_HEADER_SIZE = 32,
     FRAME_CONTROL_MAX = 8 << 20,
@@ -69,8 +72,8 @@ struct frame {
 };
 
 /* `n` bytes were put into the room. 1: a frame is whole, in `ret`; call frame_parser_next() when
- * done with it. 0: more is needed. -EBADMSG: *reason says what was wrong, the connection is of no
- * more use. */
+ * done with it. 0: more is needed. -EPROTONOSUPPORT: a frame of another version. -EBADMSG: another
+ * flaw. *reason says what it is, the connection is of no more use. */
 int frame_parser_fed(struct frame_parser *p, size_t n, struct frame *ret, const char **reason);
 void frame_parser_next(struct frame_parser *p);
 

@@ -4,8 +4,10 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
@@ -82,6 +84,16 @@ class Unmoved:
         assert after == self.before, f'{self.before} -> {after}'
 
 
+def answer_each(listener, data, stop):
+    while True:
+        link, _ = listener.accept()
+        with link:
+            if stop.is_set():
+                return
+            link.sendall(data)
+            link.recv(4096)
+
+
 BAD = {  # what comes after a good HELLO -> what it is
     'wrong magic': frame(frames.ADMIN_REQUEST, 2, b'{}', magic=b'HTTP'),
     'another version': frame(frames.ADMIN_REQUEST, 2, b'{}', version=99),
@@ -120,6 +132,33 @@ def _():
             s.send(hello() + ping())
             kinds = [s.receive()[0], s.receive()[0]]
             assert kinds == [frames.HELLO, frames.ADMIN_REPLY], kinds
+
+
+@test('builds that speak another version: each side says why, and status tells it')
+def _():
+    with Lab() as lab:
+        with Stranger(socket_of(lab, 'n1')) as s:
+            s.send(hello(version=frames.VERSION + 1))
+            assert s.receive()[0] == frames.HELLO, 'n1 does not tell its version'
+            assert s.closed()
+        wait_until(lambda: 'frame of another version' in log_of(lab, 'n1'), 5, 'n1 logs why')
+        lab.kill('w1')
+        os.unlink(socket_of(lab, 'w1'))
+        with socket.socket(socket.AF_UNIX) as other:  # a later build stands in its place
+            other.bind(socket_of(lab, 'w1'))
+            other.listen()
+            stop = threading.Event()
+            server = threading.Thread(target=answer_each, args=(other, hello(version=frames.VERSION + 1), stop))
+            server.start()
+            try:
+                out = run('status', '--config', f'{lab.dir}/tally.conf').stdout
+                assert 'w1     witness  other build' in out and 'w1 runs another build' in out, out
+                wait_until(lambda: 'frame of another version' in log_of(lab, 'm2'), 5, 'm2 logs why')
+                put(lab.path('m1', 'f'), b'served by the other two')
+            finally:
+                stop.set()
+                Stranger(socket_of(lab, 'w1')).__exit__()
+                server.join()
 
 
 @test('truncated frames and silence: dropped when the other side goes, or in time when it says nothing')

@@ -7,7 +7,7 @@ import struct
 HELLO, REPL, CLIENT_REQUEST, CLIENT_REPLY, BLOCK_PUT, BLOCK_GET, SNAPSHOT_CHUNK, SNAPSHOT_ACK, ADMIN_REQUEST, ADMIN_REPLY = 1, 2, 3, 4, 5, 7, 9, 10, 11, 12
 HELLO_NODE, HELLO_MOUNT, HELLO_ADMIN = 1, 2, 3
 MAGIC = b'TLY1'
-VERSION = 2  # of frames
+VERSION = 3  # of frames
 OWN_HASHES = CLIENT_REPLY, BLOCK_PUT, 8  # (BLOCK_DATA): their bulk is blocks, which have hashes of their own
 
 _xxhash = ctypes.CDLL('libxxhash.so.0')
@@ -22,9 +22,9 @@ def frame(kind, sequence, control=b'', bulk=b'', magic=MAGIC, version=VERSION, z
     return head + struct.pack('<Q', _xxhash.XXH3_64bits(body, len(body)) if checksum is None else checksum) + control + bulk
 
 
-def hello(kind=HELLO_ADMIN, cluster=bytes(16), node=0, name=b'stranger', session=0):
+def hello(kind=HELLO_ADMIN, cluster=bytes(16), node=0, name=b'stranger', session=0, version=VERSION):
     control = struct.pack('<B16sIQQQI', kind, cluster, node, 0, 1, session, len(name)) + name
-    return frame(HELLO, 1, control)
+    return frame(HELLO, 1, control, version=version)
 
 
 def ping(sequence=2):

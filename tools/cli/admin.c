@@ -89,7 +89,7 @@ static int receive(struct question *q, struct frame *ret)
         }
         int r = frame_parser_fed(&q->parser, (size_t)n, ret, &reason);
         if (r != 0)
-            return r < 0 ? -EPROTO : 0;
+            return r == -EPROTONOSUPPORT ? r : r < 0 ? -EPROTO : 0;
     }
 }
 
@@ -113,11 +113,14 @@ static int exchange(struct question *q, const uint8_t uuid[16], json_t *request,
     if (r == 0)
         r = send_frame(q, FRAME_ADMIN_REQUEST, text, strlen(text));
     free(text);
+    int sent = r;
+    if (r == -EPIPE)
+        r = 0; /* it hung up; it may have said why */
     while (r == 0) {
         struct frame frame;
         r = receive(q, &frame);
         if (r < 0)
-            break;
+            return sent < 0 && r != -EPROTONOSUPPORT ? sent : r;
         if (frame.type == FRAME_ADMIN_REPLY) {
             *ret = json_loadb((const char *)frame.control, frame.control_size, 0, NULL);
             return *ret ? 0 : -EPROTO;

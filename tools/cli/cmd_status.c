@@ -96,7 +96,10 @@ static void print_bytes(char *buf, size_t size, json_int_t bytes)
 
 static const char *unreachable_word(int error)
 {
-    return error == -ETIMEDOUT ? "silent" : error == -EPROTO ? "stranger" : "down";
+    return error == -ETIMEDOUT         ? "silent"
+           : error == -EPROTO          ? "stranger"
+           : error == -EPROTONOSUPPORT ? "other build"
+                                       : "down";
 }
 
 static void print_node(const struct survey *s, size_t i)
@@ -130,7 +133,11 @@ static void print_warnings(const struct survey *s)
     for (size_t i = 0; i < s->config->nodes_count; i++) {
         const struct config_node *n = &s->config->nodes[i];
         const json_t *a = s->answers[i];
-        if (!a)
+        if (!a && s->errors[i] == -EPROTONOSUPPORT)
+            printf("\nWARN TALLY-1005  %s runs another build of TallyFS, which does not talk to "
+                   "this one: use one build for all nodes, mounts and commands\n",
+                   n->name);
+        else if (!a)
             printf("\nWARN TALLY-1001  %s does not answer (%s): start it, or see its log\n",
                    n->name, strerror(-s->errors[i]));
         else if (!n->witness && number(a, "missing"))
