@@ -226,6 +226,20 @@ static void take_lease(struct client *c, const struct rpc *r, const struct Fs__R
     file_settle(c, f);
 }
 
+/* Another mount was faster. Linux, that took the name to be free, takes what CREATE answers for
+ * new: it asks neither what it is nor whether the caller may open it, and does not cut it off for
+ * O_TRUNC. False: it has to look again, as it does after ESTALE. */
+static bool opened_as_new(const struct op *op, const struct Fs__Attr *attr)
+{
+    static const uint32_t needs[] = {
+        [O_RDONLY] = S_IRUSR, [O_WRONLY] = S_IWUSR, [O_RDWR] = S_IRUSR | S_IWUSR};
+    uint32_t mode = op->a.flags & O_ACCMODE;
+    if (!S_ISREG(attr->mode) || (op->a.flags & O_TRUNC) != 0 || mode > O_RDWR) {
+        return false;
+    }
+    return op->a.uid == 0 || (op->a.uid == attr->uid && (attr->mode & needs[mode]) == needs[mode]);
+}
+
 static void on_made(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
                     struct blob *bulk)
 {
@@ -262,9 +276,7 @@ static void on_made(struct client *c, struct rpc *r, const struct Fs__Reply *rep
         inode_settle(c, i);
         return;
     }
-    if (open && !S_ISREG(made->attr->mode)) {
-        /* Another mount has made a directory, a link or a fifo of that name. To Linux, that
-         * took the name to be free, CREATE can't answer so; after ESTALE it looks again. */
+    if (open && !opened_as_new(op, made->attr)) {
         i->opening--;
         inode_settle(c, i);
         op_fail(c, op, ESTALE);

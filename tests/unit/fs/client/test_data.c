@@ -812,6 +812,45 @@ START_TEST(fifo_removed_while_it_may_be_open)
 }
 END_TEST
 
+static int create_over(uint32_t flags, uint32_t uid)
+{
+    struct client_op op = {.kind = CLIENT_MAKE,
+                           .parent = WORLD_ROOT,
+                           .name = "f",
+                           .mode = S_IFREG | 0644,
+                           .open = true,
+                           .flags = flags,
+                           .uid = uid};
+    return world_do(&w, 1, op)->err;
+}
+
+START_TEST(created_over_a_file)
+{
+    /* Goal: Linux neither checks nor cuts off what CREATE answers, as it takes it for new: so it
+     * has to look again where that makes a difference. */
+    struct client_op op = {
+        .kind = CLIENT_MAKE, .parent = WORLD_ROOT, .name = "f", .mode = S_IFREG | 0600, .uid = 7};
+    ck_assert_int_eq(world_do(&w, 0, op)->err, 0);
+    ck_assert_int_eq(create_over(O_RDWR, 7), 0);
+    ck_assert_int_eq(create_over(O_RDWR, 0), 0);
+    ck_assert_int_eq(create_over(O_RDWR | O_TRUNC, 7), ESTALE);
+    ck_assert_int_eq(create_over(O_RDONLY, 8), ESTALE);
+    op.name = "readable";
+    op.mode = S_IFREG | 0400;
+    ck_assert_int_eq(world_do(&w, 0, op)->err, 0);
+    op = (struct client_op){.kind = CLIENT_MAKE,
+                            .parent = WORLD_ROOT,
+                            .name = "readable",
+                            .mode = S_IFREG | 0644,
+                            .open = true,
+                            .flags = O_RDONLY,
+                            .uid = 7};
+    ck_assert_int_eq(world_do(&w, 1, op)->err, 0);
+    op.flags = O_WRONLY;
+    ck_assert_int_eq(world_do(&w, 1, op)->err, ESTALE);
+}
+END_TEST
+
 START_TEST(created_over_a_fifo)
 {
     /* Goal: open(O_CREAT) of a name that Linux took to be free and that another mount has given to
@@ -856,6 +895,7 @@ int main(void)
     tcase_add_test(t, second_walk_finds_it_still_there);
     tcase_add_test(t, second_walk_meets_a_removal_under_way);
     tcase_add_test(t, fifo_removed_while_it_may_be_open);
+    tcase_add_test(t, created_over_a_file);
     tcase_add_test(t, created_over_a_fifo);
     suite_add_tcase(suite, t);
     return run_suite(suite);
