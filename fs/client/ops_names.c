@@ -227,14 +227,15 @@ static void take_lease(struct client *c, const struct rpc *r, const struct Fs__R
 }
 
 /* Another mount was faster. Linux, that took the name to be free, takes what CREATE answers for
- * new: it asks neither what it is nor whether the caller may open it, and does not cut it off for
- * O_TRUNC. False: it has to look again, as it does after ESTALE. */
+ * new, and asks neither what it is nor whether the caller may open it. False: it has to look again,
+ * as it does after ESTALE. (Nor does it cut the file off for O_TRUNC: as if it had been cut off
+ * before the other wrote, which no program can tell apart, both being under way at once.) */
 static bool opened_as_new(const struct op *op, const struct Fs__Attr *attr)
 {
     static const uint32_t needs[] = {
         [O_RDONLY] = S_IRUSR, [O_WRONLY] = S_IWUSR, [O_RDWR] = S_IRUSR | S_IWUSR};
     uint32_t mode = op->a.flags & O_ACCMODE;
-    if (!S_ISREG(attr->mode) || (op->a.flags & O_TRUNC) != 0 || mode > O_RDWR) {
+    if (!S_ISREG(attr->mode) || mode > O_RDWR) {
         return false;
     }
     return op->a.uid == 0 || (op->a.uid == attr->uid && (attr->mode & needs[mode]) == needs[mode]);
