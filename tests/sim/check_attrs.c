@@ -1,6 +1,7 @@
 /* Modes, owners and times that applications set (CHMOD, CHOWN, UTIMENS).
  *
- * Model. Each of mode, owner, mtime and atime of a file is a register. A STAT shows what it was
+ * Model. Each of mode, setuid, owner, mtime and atime of a file is a register; setuid goes with
+ * whatever changes bytes, also when that fails later. A STAT shows what it was
  * made with, or what a change gave it that began before the STAT ended; and nothing that is older
  * than
  *   - a change that ended with 0 before the STAT began;
@@ -17,11 +18,13 @@
  * a mount that died or lost its session with no FSYNC between, demands nothing but of the mount
  * that did it, before it died. At consistency=session only what the STAT's own mount did and saw
  * demands something. When all has settled, all mounts show the same, whatever it is. */
+#include <sys/stat.h>
+
 #include "tests/sim/check_history.h"
 
-enum reg { REG_MODE, REG_UID, REG_MTIME, REG_ATIME, REGS };
+enum reg { REG_MODE, REG_UID, REG_MTIME, REG_ATIME, REG_SETUID, REGS };
 
-static const char *const reg_names[] = {"mode", "owner", "mtime", "atime"};
+static const char *const reg_names[] = {"mode", "owner", "mtime", "atime", "setuid"};
 
 enum { MADE_MODE = 0644 };
 #define SOME_TIME UINT64_C(0) /* one that nobody gave */
@@ -69,7 +72,9 @@ static uint64_t shown(enum reg reg, const struct history_op *stat)
 {
     switch (reg) {
     case REG_MODE:
-        return stat->mode;
+        return stat->mode & 0777;
+    case REG_SETUID:
+        return (stat->mode & S_ISUID) != 0;
     case REG_UID:
         return stat->uid;
     case REG_MTIME:
@@ -86,11 +91,17 @@ static uint64_t made_with(enum reg reg)
     return reg == REG_MODE ? MADE_MODE : reg == REG_UID ? 0 : SOME_TIME;
 }
 
+static bool changes_bytes(const struct history_op *op)
+{
+    return op->kind == H_WRITE || op->kind == H_APPEND || op->kind == H_TRUNCATE ||
+           op->kind == H_PUNCH;
+}
+
 static bool sets(enum reg reg, const struct history_op *op, uint64_t *ret_value)
 {
     switch (reg) {
     case REG_MODE:
-        *ret_value = op->mode;
+        *ret_value = op->mode & 0777;
         return op->kind == H_CHMOD;
     case REG_UID:
         *ret_value = op->uid;
@@ -101,16 +112,13 @@ static bool sets(enum reg reg, const struct history_op *op, uint64_t *ret_value)
     case REG_ATIME:
         *ret_value = op->sets & GIVEN_ATIME ? (uint64_t)op->atime : SOME_TIME;
         return op->kind == H_UTIMENS && op->sets & SETS_ATIME;
+    case REG_SETUID:
+        *ret_value = op->kind == H_CHMOD && (op->mode & S_ISUID);
+        return op->kind == H_CHMOD || changes_bytes(op);
     case REGS:
         break;
     }
     return false;
-}
-
-static bool changes_bytes(const struct history_op *op)
-{
-    return op->kind == H_WRITE || op->kind == H_APPEND || op->kind == H_TRUNCATE ||
-           op->kind == H_PUNCH;
 }
 
 static bool reads(const struct history_op *op)
@@ -148,7 +156,7 @@ static const struct loss *loss_of(const struct attrs *a, const struct history_op
 {
     if (op->q) /* check_queue.c knows it for certain */
         return op->reverted ? view_later_loss(a->view, op) : NULL;
-    if (op->kind != H_UTIMENS)
+    if (op->kind == H_CHMOD || op->kind == H_CHOWN)
         return NULL; /* it is in the log */
     const struct loss *l = view_later_loss(a->view, op);
     return l && synced(a, op, l) ? NULL : l;
@@ -162,7 +170,9 @@ static bool change_of(const struct attrs *a, enum reg reg, const struct history_
     if (sets(reg, op, &ret->value)) {
         ret->sets = true;
         ret->loss = loss_of(a, op);
-        return op_unknown(op) || op_ok(op);
+        if (reg == REG_SETUID && changes_bytes(op) && !(op_ok(op) && op->bytes))
+            ret->latest = TIME_NEVER; /* it may have been given up behind that */
+        return op_unknown(op) || op_ok(op) || (reg == REG_SETUID && changes_bytes(op));
     }
     ret->value = SOME_TIME;
     if (reg == REG_MTIME && changes_bytes(op)) {
@@ -365,7 +375,8 @@ static bool is_set(enum reg reg, const struct history_op *const *ops, size_t cou
 {
     uint64_t value;
     for (size_t i = 0; i < count; i++)
-        if (sets(reg, ops[i], &value) && (op_unknown(ops[i]) || op_ok(ops[i])))
+        if (sets(reg, ops[i], &value) && (op_unknown(ops[i]) || op_ok(ops[i])) &&
+            !changes_bytes(ops[i]))
             return true;
     return false;
 }

@@ -171,6 +171,7 @@ static void truncate_locked(struct call *c)
                            .ino = c->ino,
                            .fh = call_file(c)->fh,
                            .set = CLIENT_SET_SIZE | FS_SETATTR_MTIME_NOW,
+                           .kill_setid = true,
                            .size = c->size};
     call_submit(c, &op, attributes_set);
 }

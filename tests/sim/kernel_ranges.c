@@ -63,6 +63,7 @@ static void punched(struct call *c)
 static void punch_locked(struct call *c)
 {
     struct client_op op = {.kind = CLIENT_ALLOCATE,
+                           .kill_setid = true,
                            .ino = c->ino,
                            .fh = call_file(c)->fh,
                            .flags = (uint32_t)c->flags,

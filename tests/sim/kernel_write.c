@@ -155,6 +155,7 @@ static void write_next(struct call *c)
                            .flags = (uint32_t)f->flags,
                            .offset = pos,
                            .size = size,
+                           .kill_setid = true,
                            .data = c->chunk};
     call_submit(c, &op, write_answered);
 }

@@ -305,6 +305,8 @@ void sim_begin(const struct sim_options *options)
         sim->swarm.ranges = false;
     if (options->no_attrs)
         sim->swarm.attrs = false;
+    if (options->no_setid)
+        sim->swarm.setid = false;
     if (options->no_known_bytes)
         sim->swarm.known_bytes = false;
     if (sim->swarm.mixed_mounts && !options->no_mix)

@@ -82,6 +82,7 @@ struct sim_options {
     bool no_ranges;      /* ... punch no holes and copy nothing by reference */
     bool no_attrs;       /* ... set no modes, owners and times */
     bool no_mix;         /* all mounts are at one consistency */
+    bool no_setid;       /* no file is made setuid */
     bool no_known_bytes; /* nobody reads or writes what it knows by number */
     uint32_t apps_max;   /* 0: as drawn */
     bool trace;          /* to stderr: faults, log lines of all processes, operations */
@@ -97,6 +98,7 @@ struct sim_swarm {
     bool hot_ranges;       /* ... mostly of one file that changes all the time */
     bool local_names;      /* mounts change names ahead of the log */
     bool attrs;            /* applications set modes, owners and times */
+    bool setid;            /* ... make files setuid */
     bool known_bytes;      /* ... write and read what others know by number */
     bool leader_lease;
     char election[16];     /* strategy of election/ */
@@ -130,6 +132,7 @@ enum sim_stream {
     RND_UNHEARD,
     RND_MIX,
     RND_KNOWN,
+    RND_SETID,
     RND_COUNT
 };
 

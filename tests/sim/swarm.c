@@ -136,4 +136,5 @@ void sim_draw_swarm(uint64_t seed, struct sim_swarm *ret)
     if (ret->mounts > 1 && sim_below(RND_MIX, 4) == 0) /* numbered from 1 */
         ret->mixed_mounts = (1 + (uint32_t)sim_below(RND_MIX, (1u << ret->mounts) - 2)) << 1;
     ret->known_bytes = sim_below(RND_KNOWN, 2) == 0;
+    ret->setid = sim_below(RND_SETID, 2) == 0;
 }

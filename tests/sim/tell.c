@@ -26,6 +26,8 @@ const char *tell_replay(const struct sim_options *o)
         n += snprintf(text + n, sizeof text - (size_t)n, " --no-attrs");
     if (o->no_mix)
         n += snprintf(text + n, sizeof text - (size_t)n, " --no-mix");
+    if (o->no_setid)
+        n += snprintf(text + n, sizeof text - (size_t)n, " --no-setid");
     if (o->no_known_bytes)
         n += snprintf(text + n, sizeof text - (size_t)n, " --no-known-bytes");
     if (o->mounts_max)

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "fs/core/state.h"
 
@@ -75,10 +76,16 @@ static void set_times(struct app *a, unsigned slot, const char *path)
     send(a, path, &attr);
 }
 
+/* Who writes may not leave it. */
+static uint32_t setuid_bit(void)
+{
+    return sim_swarm()->setid && sim_below(RND_SETID, 2) == 0 ? S_ISUID : 0;
+}
+
 void app_chmod(struct app *a, unsigned slot, const char *path)
 {
     struct history_op *op = begin(a, H_CHMOD, slot, path);
-    op->mode = (uint32_t)attr_below(01000);
+    op->mode = (uint32_t)attr_below(01000) | setuid_bit();
     struct sys_attr attr = {.set = FS_SETATTR_MODE, .mode = op->mode};
     send(a, path, &attr);
 }
