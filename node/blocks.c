@@ -288,8 +288,10 @@ void node_blocks_put_frame(struct node *n, struct link *link, const uint8_t *con
         answer_put(n, client->number, ref.name, -ESTALE);
     else {
         /* Held: named by now, or noted when it first came; if that was before this start, it is
-         * what the sweep is to find, unless its mount goes on (RULES B9). */
-        if (!store_has(n->store, &ref) || (n->state && !n->swept))
+         * what the sweep is to find, unless its mount goes on (RULES B9). A snapshot that becomes
+         * the state is followed by one. */
+        bool sweeps = !n->self->witness && (!n->state || !n->swept);
+        if (sweeps || !store_has(n->store, &ref))
             note_unnamed(n, ref.name);
         put(n, &ref, bulk, client->number);
     }

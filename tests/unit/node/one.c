@@ -286,3 +286,26 @@ void one_pass(struct one *o, time_us us)
         one_turns(o);
     }
 }
+
+struct block_ref one_put(struct one *o, uint64_t n)
+{
+    Fs__BlockPut m = FS__BLOCK_PUT__INIT;
+    Fs__Block b = FS__BLOCK__INIT;
+    uint64_t run;
+    uint8_t packed[128];
+    struct blob *bytes = blob_new(4096);
+    memset(bytes->data, 'a', bytes->size);
+    block_run_hashes(bytes->data, bytes->size, &run);
+    b.session = 7;
+    b.n = n;
+    b.size = bytes->size;
+    b.runs = &run;
+    b.n_runs = 1;
+    m.block = &b;
+    ck_assert_uint_le(fs__block_put__get_packed_size(&m), sizeof packed);
+    one_frame(o, ONE_MOUNT, FRAME_BLOCK_PUT, packed, fs__block_put__pack(&m, packed), bytes);
+    one_turns(o);
+    struct block_ref ref = {{7, n}, bytes->size, block_digest(bytes->data, bytes->size)};
+    blob_unref(bytes);
+    return ref;
+}

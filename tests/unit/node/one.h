@@ -46,6 +46,8 @@ void one_link_up(struct one *o, uint32_t id);
 void one_frame(struct one *o, uint32_t id, uint8_t type, const void *control, size_t size,
                struct blob *bulk);
 void one_message(struct one *o, uint32_t from, const struct message *m);
+/* The mount sends block 7.`n`. */
+struct block_ref one_put(struct one *o, uint64_t n);
 /* Turns until nothing is left to do, with what the other nodes answer. */
 void one_turns(struct one *o);
 /* What the store was asked to do so far is done and told. */

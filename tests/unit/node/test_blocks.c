@@ -18,40 +18,16 @@ static void teardown(void)
     one_close(&o);
 }
 
-/* A mount sends block 7.`n`. */
-static struct block_ref put_block(uint64_t n)
-{
-    Fs__BlockPut m = FS__BLOCK_PUT__INIT;
-    Fs__Block b = FS__BLOCK__INIT;
-    uint64_t run;
-    uint8_t packed[128];
-    struct blob *bytes = blob_new(4096);
-    memset(bytes->data, 'a', bytes->size);
-    block_run_hashes(bytes->data, bytes->size, &run);
-    b.session = 7;
-    b.n = n;
-    b.size = bytes->size;
-    b.runs = &run;
-    b.n_runs = 1;
-    m.block = &b;
-    ck_assert_uint_le(fs__block_put__get_packed_size(&m), sizeof packed);
-    one_frame(&o, ONE_MOUNT, FRAME_BLOCK_PUT, packed, fs__block_put__pack(&m, packed), bytes);
-    one_turns(&o);
-    struct block_ref ref = {{7, n}, bytes->size, block_digest(bytes->data, bytes->size)};
-    blob_unref(bytes);
-    return ref;
-}
-
 static struct block_ref put(void)
 {
-    return put_block(1);
+    return one_put(&o, 1);
 }
 
 /* Node 2 leads: block 7.`n` is held, entry `n` names it, and then all copies have it. */
 static struct block_ref hold_and_demote(uint64_t n)
 {
     struct message m = {.kind = MESSAGE_APPEND};
-    struct block_ref ref = put_block(n);
+    struct block_ref ref = one_put(&o, n);
     struct entry *e = entry_new(1, n, ENTRY_OP, NULL, &ref, 1, NULL);
     one_store(&o);
     m.append.term = 1;
@@ -145,7 +121,7 @@ START_TEST(its_entry_waits_for_another)
     /* Goal: a block stays while an entry that names it waits for another one, however long that
      * takes, also on a witness that is not drafted any more (RULES B3). */
     one_link_up(&o, 2);
-    struct block_ref refs[] = {put_block(1), put_block(2)};
+    struct block_ref refs[] = {one_put(&o, 1), one_put(&o, 2)};
     one_store(&o);
     one_pass(&o, 5 * TIME_S);
     ck_assert(!store_has(o.n->store, &refs[0]) && !store_has(o.n->store, &refs[1]));
@@ -157,11 +133,11 @@ START_TEST(its_entry_waits_for_another)
     one_message(&o, 2, &m);
     one_turns(&o);
     entry_unref(e);
-    (void)put_block(1);
+    (void)one_put(&o, 1);
     one_store(&o);
     one_pass(&o, 120 * TIME_S);
     ck_assert(store_has(o.n->store, &refs[0]));
-    (void)put_block(2);
+    (void)one_put(&o, 2);
     one_store(&o);
     one_pass(&o, 120 * TIME_S);
     ck_assert(store_has(o.n->store, &refs[0]) && store_has(o.n->store, &refs[1]));
