@@ -233,9 +233,10 @@ bool inode_answer(struct client *c, struct inode *i, struct Fs__Attr *ret_attr, 
      * read(2) then goes on with the pages and the size from before. So what is new to a kernel that
      * has an older version goes without a validity, which needs no notification to end; and so do
      * the answers that follow, until every caller must have taken the first one in. */
-    if (i->sent && i->attr.data_version != i->sent_version) {
+    if (i->sent && (i->attr.data_version != i->sent_version || i->pages_behind)) {
         i->news_until = c->now + NEWS_TAKEN_IN;
     }
+    i->pages_behind = false;
     if (c->now < i->news_until) {
         *ret_valid = 0;
     }

@@ -292,6 +292,7 @@ struct inode {
     bool sent;            /* attributes were given to the kernel: these */
     uint64_t sent_version, sent_size;
     int64_t sent_mtime;
+    bool pages_behind;      /* ... but the kernel keeps its pages until it is given others */
     time_us news_until;     /* callers may not have taken in what changed for the kernel */
     uint64_t pages_version; /* data version of the pages the kernel may have; 0 none known */
     struct file *file;

@@ -50,8 +50,9 @@ int op_inode_error(const struct rpc *r, const struct Fs__Reply *reply)
 void op_answer_attr(struct client *c, struct op *op, struct inode *i)
 {
     struct client_result result = {0};
-    bool disguised = false;
+    bool disguised = false, news = i->sent && i->attr.data_version != i->sent_version;
     if (!op->answered) {
+        news |= i->pages_behind;
         disguised = inode_answer(c, i, &result.attr, &result.attr_valid_us);
         i->recheck = false;
     }
@@ -65,6 +66,7 @@ void op_answer_attr(struct client *c, struct op *op, struct inode *i)
         result.attr_valid_us = 0; /* as below */
         result.attr.mtime += result.attr.mtime > 0 ? -1 : 1;
         i->sent_mtime = result.attr.mtime;
+        i->pages_behind = op->a.kind == CLIENT_SETATTR && news;
     } else if (disguised) {
         effect_add(c, CLIENT_NOTIFY_DATA)->ino = i->ino;
     }

@@ -117,6 +117,26 @@ START_TEST(news_are_taken_in_first)
 }
 END_TEST
 
+/* The answer to a SETATTR tells what is new, and Linux keeps its pages all the same: it is the next
+ * one that must be taken in, however much later (tally-sim seed 860000318). */
+START_TEST(news_that_left_the_pages)
+{
+    struct place f = create(0, "a");
+    struct place g = open_name(1, "a");
+    struct client_op ask = {.kind = CLIENT_GETATTR, .ino = g.ino};
+    struct client_op chmod = {
+        .kind = CLIENT_SETATTR, .ino = g.ino, .set = FS_SETATTR_MODE, .mode = 0600};
+    (void)world_do(&w, 1, ask);
+    put_text(0, f, 0, "text");
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    ck_assert_uint_eq(world_do(&w, 1, chmod)->attr_valid_us, 0);
+    world_pass(&w, 500 * TIME_MS);
+    ck_assert_uint_eq(world_do(&w, 1, ask)->attr_valid_us, 0);
+    world_pass(&w, 200 * TIME_MS);
+    ck_assert_uint_gt(world_do(&w, 1, ask)->attr_valid_us, 0);
+}
+END_TEST
+
 /* A change whose caller was killed happens all the same: the kernel, which takes it for not done,
  * must ask again. */
 START_TEST(caller_killed)
@@ -404,6 +424,7 @@ int main(void)
     tcase_add_test(t, directories_and_listings);
     tcase_add_test(t, pages_go_after_a_setattr);
     tcase_add_test(t, news_are_taken_in_first);
+    tcase_add_test(t, news_that_left_the_pages);
     tcase_add_test(t, caller_killed);
     tcase_add_test(t, attributes_and_xattrs);
     tcase_add_test(t, times_of_the_epoch);
