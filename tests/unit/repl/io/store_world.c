@@ -19,6 +19,11 @@ void on_status(void *ctx, int status)
     ((struct world *)ctx)->status = status;
 }
 
+static void on_wake(void *ctx)
+{
+    ((struct world *)ctx)->wakes++;
+}
+
 int open_store(struct world *w)
 {
     struct store_config c = {.dir = w->dir,
@@ -26,6 +31,9 @@ int open_store(struct world *w)
                              .cluster = {1},
                              .node = 1,
                              .create = true,
+                             .wake = on_wake,
+                             .wake_ctx = w,
+                             .started = w->started,
                              .log_segment_size = 1 << 20,
                              .block_segment_size = 4 << 20};
     int rc = store_open(&c, &w->store, &w->info, w->error, sizeof w->error);

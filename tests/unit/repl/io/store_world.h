@@ -4,6 +4,7 @@
 #define TESTS_UNIT_REPL_IO_STORE_WORLD_H
 
 #include <check.h>
+#include <stdatomic.h>
 
 #include "repl/io/store.h"
 
@@ -12,6 +13,8 @@ struct world {
     struct store *store;
     struct store_recovered info;
     enum store_kind kind;
+    bool started;      /* nothing goes to the log before store_start */
+    atomic_uint wakes; /* how often it asked to be polled */
     struct kv_txn *txn;
     uint64_t durable, ticket;
     char error[256];
