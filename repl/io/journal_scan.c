@@ -221,6 +221,20 @@ static int sync_end(struct scan *s, lsn_no end)
     return rc;
 }
 
+/* Segments made ahead and never used, or holding only a torn first group. Not recycled under the
+ * same generation: what they hold would verify there. The newest first, each durably: the log never
+ * has a gap. */
+static int remove_above(struct scan *s, uint32_t generation)
+{
+    int rc = 0;
+    while (rc == 0 && s->generations[s->count - 1] > generation) {
+        rc = segment_remove(s->config->dir, s->generations[--s->count]);
+        if (rc == 0)
+            rc = file_sync_dir(s->config->dir);
+    }
+    return rc;
+}
+
 int journal_scan(const struct journal_config *config, struct journal_control *control,
                  journal_visit_fn *visit, void *ctx, segment_vec *ret_segments, lsn_no *ret_end,
                  char *error, size_t error_size)
@@ -260,15 +274,8 @@ int journal_scan(const struct journal_config *config, struct journal_control *co
         rc = sync_end(&s, end);
     if (rc < 0)
         goto out;
-    for (int i = 0; i < s.count; i++) {
-        if (s.generations[i] > lsn_generation(end)) {
-            /* Made ahead and never used, or holding only a torn first group. Not recycled under the
-             * same generation: what it holds would verify there. */
-            rc = segment_remove(config->dir, s.generations[i]);
-            if (rc < 0)
-                goto out;
-            continue;
-        }
+    rc = remove_above(&s, lsn_generation(end));
+    for (int i = 0; rc == 0 && i < s.count; i++) {
         rc = image_load(&s, s.generations[i]);
         if (rc < 0)
             goto out;
@@ -279,7 +286,6 @@ int journal_scan(const struct journal_config *config, struct journal_control *co
         vec_push(ret_segments, segment);
     }
     *ret_end = end;
-    rc = 0;
 out:
     free(s.image.data);
     free(s.generations);

@@ -109,7 +109,9 @@ static int identity_write(const struct store *s)
     char text[IDENTITY_MAX];
     char *path = file_path(s->dir, "identity");
     identity_text(&s->config, text, sizeof text);
-    int rc = file_replace(path, text, strlen(text));
+    int rc = file_sync_dir(s->dir); /* what an identity stands for has its names before it has */
+    if (rc == 0)
+        rc = file_replace(path, text, strlen(text));
     free(path);
     return rc;
 }

@@ -227,6 +227,9 @@ static void drop_unneeded(struct store *s)
         if (index_del(&s->index, NULL, u.names.items[i], &old))
             store_give_back(s, &old);
     }
+    /* A place recorded since the snapshot was begun must not be found again. */
+    if (u.names.count)
+        index_put_state(&s->index, NULL, s->applied, journal_synced(s->journal));
     vec_done(&u.names);
 }
 
@@ -245,6 +248,8 @@ static void flush_aside(struct pool_job *job)
 {
     struct switching *w = container_of(job, struct switching, job);
     w->status = kv_flush(w->store->aside);
+    if (w->status == 0) /* RocksDB syncs what is in its directory, not the directory's name */
+        w->status = file_sync_dir(w->store->dir);
 }
 
 static void on_switched(void *ctx, struct journal_item *item, lsn_no lsn)
