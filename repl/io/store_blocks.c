@@ -65,7 +65,7 @@ void store_give_back(struct store *s, const struct index_entry *e)
     /* bytes in the log go with their segment */
 }
 
-/* ---- BLOCK_AT -------------------------------------------------------------------------------- */
+/* ---- DROP ------------------------------------------------------------------------------------ */
 
 static void ref_put(struct bytes_writer *w, const struct block_ref *ref)
 {
@@ -74,6 +74,54 @@ static void ref_put(struct bytes_writer *w, const struct block_ref *ref)
     bytes_put_u32(w, ref->size);
     bytes_put_u64(w, ref->digest);
 }
+
+static struct journal_item *drop_item(const struct block_ref *ref)
+{
+    struct journal_item *item = journal_item_new(RECORD_DROP);
+    ref_put(&item->head, ref);
+    return item;
+}
+
+/* A place whose DROP is on its way. */
+struct dropping {
+    struct store *store;
+    struct index_entry e;
+};
+
+static void on_dropped(void *ctx, struct journal_item *item, lsn_no lsn)
+{
+    struct dropping *d = ctx;
+    (void)item, (void)lsn;
+    store_give_back(d->store, &d->e);
+    free(d);
+}
+
+void store_drop_place(struct store *s, const struct index_entry *e)
+{
+    struct journal_item *item = drop_item(&e->ref);
+    struct dropping *d = xmalloc(sizeof *d);
+    *d = (struct dropping){s, *e};
+    item->done = on_dropped;
+    item->cancel = free;
+    item->ctx = d;
+    journal_append(s->journal, item);
+}
+
+/* A place came into the log whose name was dropped meanwhile, so that it never was in the index.
+ * The state that dropped it may be scanned from before the place: unless a later record tells of
+ * the name, one must say that it is dead. */
+static void unplace(struct store *s, const struct index_entry *e)
+{
+    const struct pending *p = pending_find(s, e->ref.name);
+    bool told = index_get(&s->index, e->ref.name, NULL) ||
+                index_is_missing(&s->index, e->ref.name) || (p && p->state == PENDING_RECORDING);
+    if (told)
+        store_give_back(s, e);
+    else
+        store_drop_place(s, e);
+}
+
+/* ---- BLOCK_AT -------------------------------------------------------------------------------- */
 
 void store_block_at_head(struct bytes_writer *w, const struct block_ref *ref, const uint64_t *runs,
                          struct block_place place)
@@ -122,17 +170,15 @@ static void on_recorded(void *ctx, struct journal_item *item, lsn_no lsn)
     struct store *s = p->store;
     (void)item;
     store_note_place(s, lsn);
-    if (p->dropped)
-        blocks_give_back(s->blocks, p->place, p->ref.size);
-    else {
-        struct index_entry e = {.ref = p->ref,
-                                .kind = PLACE_BLOCKS,
-                                .number = p->place.segment,
-                                .offset = p->place.offset};
-        memcpy(e.runs, p->runs, sizeof e.runs);
-        index_place(s, &e);
-    }
+    struct index_entry e = {
+        .ref = p->ref, .kind = PLACE_BLOCKS, .number = p->place.segment, .offset = p->place.offset};
+    memcpy(e.runs, p->runs, sizeof e.runs);
+    bool dropped = p->dropped;
     pending_remove(s, p);
+    if (dropped)
+        unplace(s, &e);
+    else
+        index_place(s, &e);
 }
 
 void pending_record(struct store *s, struct pending *p)
@@ -297,20 +343,13 @@ void store_damaged(struct store *s, const struct index_entry *e)
     if (s->config.kind == STORE_WITNESS)
         return; /* it just lacks the bytes */
     store_note_missing(s, &e->ref);
+    index_missing_save(&s->index, e->ref.name); /* else a flush before the record would lose it */
     journal_kick(s->journal);
     if (s->on_missing)
         s->on_missing(s->on_missing_ctx, e->ref.name, true);
 }
 
 /* ---- dropped --------------------------------------------------------------------------------- */
-
-static void record_drop(struct store *s, const struct block_ref *ref)
-{
-    struct journal_item *item = journal_item_new(RECORD_DROP);
-    ref_put(&item->head, ref);
-    journal_append(s->journal, item);
-    journal_kick(s->journal);
-}
 
 void store_drop(struct store *s, struct kv_txn *txn, struct block_name name)
 {
@@ -324,10 +363,14 @@ void store_drop(struct store *s, struct kv_txn *txn, struct block_name name)
     const struct block_ref *missing = index_missing_get(&s->index, name);
     struct block_ref ref = missing ? *missing : (struct block_ref){.name = name};
     bool held = index_del(&s->index, txn, name, &old);
-    if (held)
-        store_give_back(s, &old);
-    if (!txn && (held || missing))
-        record_drop(s, held ? &old.ref : &ref);
+    if (held && txn)
+        store_give_back(s, &old); /* the transaction says so, and from where the log is scanned */
+    else if (held)
+        store_drop_place(s, &old);
+    else if (missing && !txn)
+        journal_append(s->journal, drop_item(&ref));
+    if (!txn)
+        journal_kick(s->journal);
     if (missing && s->on_missing)
         s->on_missing(s->on_missing_ctx, name, false);
 }
@@ -453,11 +496,9 @@ static bool still_there(struct store *s, const struct index_entry *e)
            now.number == e->number && now.offset == e->offset;
 }
 
-static void moving_end(struct moving *m, bool keep)
+static void moving_end(struct moving *m)
 {
     struct store *s = m->store;
-    if (!keep)
-        blocks_give_back(s->blocks, m->place, m->e.ref.size);
     blocks_unpin(s->blocks, m->segment);
     s->moving_progress |= m->status == 0 || m->status == -EBADMSG;
     free(m);
@@ -474,13 +515,14 @@ static void on_moved(void *ctx, struct journal_item *item, lsn_no lsn)
     struct moving *m = ctx;
     struct index_entry e = m->e;
     (void)item, (void)lsn;
-    bool keep = still_there(m->store, &m->e);
     e.kind = PLACE_BLOCKS;
     e.number = m->place.segment;
     e.offset = m->place.offset;
-    if (keep)
+    if (still_there(m->store, &m->e))
         index_place(m->store, &e);
-    moving_end(m, keep);
+    else
+        unplace(m->store, &e);
+    moving_end(m);
 }
 
 static void on_move_written(struct pool_job *job)
@@ -489,7 +531,8 @@ static void on_move_written(struct pool_job *job)
     if (m->status < 0 || !still_there(m->store, &m->e)) {
         if (m->status == -EBADMSG && still_there(m->store, &m->e))
             store_damaged(m->store, &m->e);
-        moving_end(m, false);
+        blocks_give_back(m->store->blocks, m->place, m->e.ref.size);
+        moving_end(m);
         return;
     }
     struct journal_item *item = journal_item_new(RECORD_BLOCK_AT);

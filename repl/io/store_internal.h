@@ -161,6 +161,9 @@ int pending_keep(struct store *s, const struct index_entry *e, const uint8_t *by
 void pending_free_all(struct store *s);
 /* The bytes at a place of the index are not wanted any more. */
 void store_give_back(struct store *s, const struct index_entry *e);
+/* The same when the log names the place and is to forget it: by a record first, since else the
+ * place would be found again after a power cut, and other bytes in it. */
+void store_drop_place(struct store *s, const struct index_entry *e);
 /* Queues a MISSING record; memory first. */
 void store_note_missing(struct store *s, const struct block_ref *ref);
 void store_block_at_head(struct bytes_writer *w, const struct block_ref *ref, const uint64_t *runs,

@@ -478,7 +478,7 @@ void store_demote(struct store *s, uint64_t index)
     index_each(&s->index, find_dead, &d);
     for (size_t i = 0; i < d.gone.count; i++) {
         (void)index_del(&s->index, NULL, d.gone.items[i].ref.name, NULL);
-        store_give_back(s, &d.gone.items[i]);
+        store_drop_place(s, &d.gone.items[i]);
     }
     /* Blocks that came late and were dropped unnamed leave dead space too. */
     if (d.gone.count || holds_bytes(s, index) || blocks_reclaimable(s->blocks))

@@ -191,6 +191,16 @@ static int visit(void *ctx, const struct journal_record *record)
 
 /* ---- the index ------------------------------------------------------------------------------- */
 
+/* At once and without a record: a state that does not know it yet finds it out again. */
+static void note_lost(struct store *s, const struct block_ref *ref)
+{
+    (void)index_del(&s->index, NULL, ref->name, NULL);
+    if (s->config.kind == STORE_COPY) {
+        index_missing_note(&s->index, ref);
+        index_missing_save(&s->index, ref->name);
+    }
+}
+
 static void apply_found(struct store *s, const struct scan *scan, const struct found *f)
 {
     switch (f->kind) {
@@ -202,15 +212,28 @@ static void apply_found(struct store *s, const struct scan *scan, const struct f
         break;
     }
     case FOUND_MISSING:
-        (void)index_del(&s->index, NULL, f->ref.name, NULL);
-        if (s->config.kind == STORE_COPY) {
-            index_missing_note(&s->index, &f->ref);
-            index_missing_save(&s->index, f->ref.name);
-        }
+        note_lost(s, &f->ref);
         break;
     case FOUND_DROP:
         (void)index_del(&s->index, NULL, f->ref.name, NULL);
         break;
+    }
+}
+
+/* What an entry takes the place of leaves the index before it is durable, and a flush may have come
+ * in between. When the cut took the new entry, the old one is still what this node has answered
+ * for, with its bytes: it is not applied, so nothing else has dropped them. */
+static void put_back(struct store *s, const struct scan *scan)
+{
+    const struct found *f = scan->found.items, *end = f + scan->found.count;
+    uint64_t from = s->applied > s->base ? s->applied : s->base;
+    for (uint64_t i = from + 1; i <= log_last(s); i++) {
+        while (f < end && f->lsn < log_at(s, i)->lsn)
+            f++;
+        for (; f < end && f->lsn == log_at(s, i)->lsn; f++)
+            if (f->kind == FOUND_PLACE && !index_get(&s->index, f->ref.name, NULL) &&
+                !index_is_missing(&s->index, f->ref.name))
+                apply_found(s, scan, f);
     }
 }
 
@@ -222,8 +245,10 @@ struct live {
 static bool mark_live(void *ctx, const struct index_entry *e)
 {
     struct live *l = ctx;
-    if (e->kind == PLACE_BLOCKS &&
-        blocks_mark_live(l->s->blocks, (struct block_place){e->number, e->offset}, e->ref.size) < 0)
+    struct block_place at = {e->number, e->offset};
+    bool there = e->kind == PLACE_BLOCKS ? blocks_mark_live(l->s->blocks, at, e->ref.size) == 0
+                                         : e->number >= journal_oldest(l->s->journal);
+    if (!there)
         vec_push(&l->lost, e->ref);
     return true;
 }
@@ -266,14 +291,14 @@ static int fill_index(struct store *s, const struct scan *scan)
     for (size_t i = 0; i < scan->found.count; i++)
         if (scan->found.items[i].lsn >= scan_from)
             apply_found(s, scan, &scan->found.items[i]);
+    if (s->config.kind == STORE_COPY) /* a witness has applied all that was found */
+        put_back(s, scan);
     index_each(&s->index, mark_live, &live);
     for (size_t i = 0; i < live.lost.count; i++) {
         log_warn("TALLY-3013", "block %llu.%llu: its place is not on the disk any more",
                  (unsigned long long)live.lost.items[i].name.session,
                  (unsigned long long)live.lost.items[i].name.n);
-        (void)index_del(&s->index, NULL, live.lost.items[i].name, NULL);
-        if (s->config.kind == STORE_COPY)
-            store_note_missing(s, &live.lost.items[i]);
+        note_lost(s, &live.lost.items[i]);
     }
     vec_done(&live.lost);
     blocks_recovered(s->blocks);

@@ -234,6 +234,35 @@ START_TEST(a_release_cut_off_loses_no_entry)
 }
 END_TEST
 
+/* The space of what it drops is given back before the old segments go: what they say of it must not
+ * count any more. */
+START_TEST(a_release_cut_off_brings_no_place_back)
+{
+    struct world w;
+    struct copies aside = {.dir = "/tmp/tally-aside-XXXXXX"};
+    struct block_ref gone = ref_of(1, 200000), stays = ref_of(2, 200000);
+    world_open(&w, STORE_WITNESS);
+    ck_assert_ptr_nonnull(mkdtemp(aside.dir));
+    put(&w, &gone);
+    put(&w, &stays);
+    ck_assert_int_eq(write_entry(&w, 1, 1, &gone, false, 0), 0);
+    ck_assert_int_eq(write_entry(&w, 2, 1, &stays, false, 0), 0);
+    store_drain(w.store);
+    (void)each_file(&w, "log", ".log", link_aside, &aside);
+    store_demote(w.store, 1);
+    store_drain(w.store);
+    close_store(&w);
+    struct world there = {0};
+    (void)snprintf(there.dir, sizeof there.dir, "%s", aside.dir);
+    (void)each_file(&there, "", ".log", link_back, &w);
+    ck_assert_msg(open_store(&w) == 0, "%s", w.error);
+    ck_assert(!store_has(w.store, &gone));
+    ck_assert_int_eq(read_back(&w, &stays), 0);
+    ck_assert_int_eq(file_remove_tree(aside.dir), 0);
+    world_close(&w);
+}
+END_TEST
+
 /* ---- identity (RULES B7) --------------------------------------------------------------------- */
 
 START_TEST(a_log_without_identity_is_not_made_anew)
@@ -467,6 +496,7 @@ int main(void)
     tcase_add_test(tc, entries_during_a_switch);
     tcase_add_test(tc, a_switch_waits_for_a_flush);
     tcase_add_test(tc, a_release_cut_off_loses_no_entry);
+    tcase_add_test(tc, a_release_cut_off_brings_no_place_back);
     tcase_add_loop_test(tc, a_log_without_identity_is_not_made_anew, 0, 2);
     tcase_add_test(tc, a_creation_cut_off_is_made_again);
     tcase_add_loop_test(tc, other_bytes_under_a_name_count_as_missing, 0, 2);
