@@ -284,8 +284,9 @@ static enum record_kind rebase(struct store *s, uint64_t index, uint64_t term)
 {
     bool keep = index > s->base && index <= log_last(s) && log_at(s, index)->term == term;
     size_t gone = keep ? index - s->base : s->entries.count;
-    memmove(s->entries.items, s->entries.items + gone,
-            (s->entries.count - gone) * sizeof *s->entries.items);
+    if (s->entries.count > gone)
+        memmove(s->entries.items, s->entries.items + gone,
+                (s->entries.count - gone) * sizeof *s->entries.items);
     s->entries.count -= gone;
     s->base = s->control.base_index = index;
     s->control.base_term = term;
