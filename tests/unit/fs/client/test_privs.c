@@ -70,6 +70,7 @@ START_TEST(the_bits_go_before_the_bytes)
     put_text(0, f, 0, "text");
     ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
     change_mode(0, f, 06777);
+    (void)world_do(&w, 0, op_of(CLIENT_GETATTR, f)); /* the kernel is told of the new bytes */
     world_pass(&w, 200 * TIME_MS);
     ck_assert_uint_ne(world_do(&w, 0, op_of(CLIENT_GETATTR, f))->attr_valid_us, 0);
     unsigned told = w.mounts[0].notified_attr; /* the kernel caches the mode with them */
