@@ -182,6 +182,21 @@ static bool opens_or_ends_session(const struct request *r)
                      r->op->body_case == FS__OP__BODY_END_SESSION);
 }
 
+bool request_was_done(struct fs_app *app, struct request *r, const struct session *s)
+{
+    Fs__OpReply *stored =
+        r->op->seq ? fs_session_reply(app->config.state, s->id, r->op->seq) : NULL;
+    if (!stored)
+        return false;
+    Fs__Reply *reply = reply_new(app, r->id);
+    reply->body_case = FS__REPLY__BODY_OP;
+    reply->op = stored;
+    change_check_lease(app, r, stored);
+    change_tell_locks(app, r, reply);
+    request_answer(app, r, reply);
+    return true;
+}
+
 /* An answer stored by apply, or a request that is under way already: exactly once (PROTOCOL 4.3).
  */
 static bool seen_before(struct fs_app *app, struct request *r, struct session *s)
@@ -197,18 +212,10 @@ static bool seen_before(struct fs_app *app, struct request *r, struct session *s
         request_end(app, r);
         return true;
     }
-    Fs__OpReply *stored = fs_session_reply(app->config.state, s->id, r->op->seq);
-    if (!stored) {
-        (void)map_put(&s->pending, r->op->seq, r);
-        return false;
-    }
-    Fs__Reply *reply = reply_new(app, r->id);
-    reply->body_case = FS__REPLY__BODY_OP;
-    reply->op = stored;
-    change_check_lease(app, r, stored);
-    change_tell_locks(app, r, reply);
-    request_answer(app, r, reply);
-    return true;
+    if (request_was_done(app, r, s))
+        return true;
+    (void)map_put(&s->pending, r->op->seq, r);
+    return false;
 }
 
 void request_run(struct fs_app *app, struct request *r)
