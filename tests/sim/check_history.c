@@ -113,6 +113,12 @@ bool view_unsynced(const struct view *v, const struct history_op *op)
     return v->unsynced[index_of(v, op)];
 }
 
+bool view_earlier_life(const struct view *v, const struct history_op *reader,
+                       const struct history_op *write)
+{
+    return write->mount == reader->mount && write->life != reader->life && view_unsynced(v, write);
+}
+
 const struct loss *view_later_loss(const struct view *v, const struct history_op *op)
 {
     for (size_t i = 0; i < v->losses.count; i++)

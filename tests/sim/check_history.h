@@ -57,6 +57,10 @@ enum fate view_fate(const struct view *v, const struct history_op *op);
 /* Its mount died or lost its session before an fsync covered it: what is left of it was at best
  * under way, and may have come later. */
 bool view_unsynced(const struct view *v, const struct history_op *op);
+/* An earlier life of the reader's mount wrote this and had not synced it. At consistency=session
+ * that demands nothing: it may be gone, or come when the next life has read. */
+bool view_earlier_life(const struct view *v, const struct history_op *reader,
+                       const struct history_op *write);
 /* A loss of the mount and life of `op` that came after it began, NULL: none. */
 const struct loss *view_later_loss(const struct view *v, const struct history_op *op);
 

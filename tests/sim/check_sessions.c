@@ -128,15 +128,6 @@ static void run_clocks(struct sessions *s)
 /* ---- one unit ----------------------------------------------------------------------------------
  */
 
-/* What an earlier life wrote and had not synced may be gone, or come when the next one has read:
- * that it saw it then demands nothing. */
-static bool from_earlier_life(const struct sessions *s, const struct history_op *reader,
-                              const struct history_op *write)
-{
-    return write->mount == reader->mount && write->life != reader->life &&
-           view_unsynced(s->view, write);
-}
-
 /* What the session of `read` must not be older than because of `e`; NULL: `e` demands nothing. */
 static const struct history_op *demanded(const struct sessions *s, const struct event *read,
                                          const struct event *e, const char **ret_rule)
@@ -148,8 +139,9 @@ static const struct history_op *demanded(const struct sessions *s, const struct 
     bool own = op->mount == reader->mount;
     if (own && e->end < reader->start) {
         *ret_rule = e->kind == EVENT_WRITE ? "read your writes" : "monotonic reads";
-        return same_life(e->writer, op) && from_earlier_life(s, reader, e->writer) ? NULL
-                                                                                   : e->writer;
+        return same_life(e->writer, op) && view_earlier_life(s->view, reader, e->writer)
+                   ? NULL
+                   : e->writer;
     }
     if (own || op->mount >= MOUNTS || e->end == TIME_NEVER)
         return NULL;
@@ -204,7 +196,7 @@ static void check_order(const struct sessions *s, const struct unit *u, size_t a
     const struct sights *sights = &s->sights[index_of(s, read->op)];
     for (uint32_t mount = 1; mount < MOUNTS; mount++) {
         const struct history_op *seen = sights->of[mount];
-        if (!seen || seen == read->writer || from_earlier_life(s, read->op, seen))
+        if (!seen || seen == read->writer || view_earlier_life(s->view, read->op, seen))
             continue;
         const struct event *w = write_before(u, at, seen);
         if (w && unit_older(u, read, w->op))

@@ -280,6 +280,44 @@ START_TEST(sizes_as_they_should_be)
 }
 END_TEST
 
+/* The write was under way when its mount was killed, and is in the log only after the next life
+ * has asked a late copy for the size. */
+static void write_that_comes_after_the_kill(bool with_fsync)
+{
+    put(1, 10, 20, 0, 2, 1);
+    if (with_fsync)
+        synced(1, 21, 25);
+    killed(1, 30);
+    struct history_op *stat = stat_of(1, 40, 41, 100);
+    stat->life = 2;
+    stat->size = 0;
+    got(2, 50, 60, 0, 2, 1, 1);
+    check_sizes(&h);
+}
+
+START_TEST(size_without_what_an_earlier_life_had_under_way)
+{
+    h.session_mounts = 1u << 1;
+    write_that_comes_after_the_kill(false);
+    expect_silence();
+}
+END_TEST
+
+START_TEST(size_without_what_an_earlier_life_had_synced)
+{
+    h.session_mounts = 1u << 1;
+    write_that_comes_after_the_kill(true);
+    expect_complaint("sizes", "time before");
+}
+END_TEST
+
+START_TEST(size_without_what_another_mount_has_brought_in)
+{
+    write_that_comes_after_the_kill(false); /* linearizable: who asks waits for it, or it is lost */
+    expect_complaint("sizes", "time before");
+}
+END_TEST
+
 START_TEST(size_before_the_write)
 {
     put(1, 10, 20, 0, 2, 1);
@@ -375,6 +413,9 @@ int main(void)
     tc = tcase_create("sizes");
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, sizes_as_they_should_be);
+    tcase_add_test(tc, size_without_what_an_earlier_life_had_under_way);
+    tcase_add_test(tc, size_without_what_an_earlier_life_had_synced);
+    tcase_add_test(tc, size_without_what_another_mount_has_brought_in);
     tcase_add_test(tc, size_before_the_write);
     tcase_add_test(tc, size_of_nobodys_writing);
     suite_add_tcase(suite, tc);
