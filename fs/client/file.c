@@ -305,6 +305,14 @@ void file_touch(struct client *c, struct file *f)
     }
 }
 
+/* Nothing needs it. The lease of a file made ahead of the log is given back only once the leader
+ * knows of it: asked for again before that, it would be refused. */
+static bool lease_idle(const struct client *c, const struct file *f)
+{
+    return !file_busy(f) && list_empty(&f->queue) && f->recalls.count == 0 &&
+           queue_reached(c, f->inode->last_q);
+}
+
 /* RULES L1: leases nobody uses go back before somebody has to wait for them; and beyond the cap the
  * least recently used ones whatever their age. */
 void file_release_idle(struct client *c)
@@ -321,8 +329,7 @@ void file_release_idle(struct client *c)
             (!too_many && time_since(c->now, f->used_at) < LEASE_IDLE)) {
             break;
         }
-        if (file_busy(f) || !list_empty(&f->queue) || f->recalls.count != 0 ||
-            !locks_written(c, f->inode->ino)) {
+        if (!lease_idle(c, f) || !locks_written(c, f->inode->ino)) {
             continue;
         }
         recall_let_go(c, f, &ends[count++]);

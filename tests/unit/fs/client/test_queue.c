@@ -389,6 +389,38 @@ START_TEST(new_leader_gets_the_queue)
 }
 END_TEST
 
+START_TEST(idle_lease_stays_until_its_file_is_in_the_log)
+{
+    /* Goal: what was made ahead of the log is written to without asking a leader that has not
+     * heard of it, however long there was none. */
+    w.no_commit = true;
+    struct file f = make("a");
+    world_pass(&w, 10 * TIME_S);
+    world_new_leader(&w, 2, false);
+    world_pass(&w, 20 * TIME_MS);
+    uint64_t id = world_start(&w, 0, write_op(f, "bytes"));
+    world_settle(&w);
+    ck_assert(answered(id));
+    ck_assert_int_eq(world_find(&w, 0, id)->err, 0);
+    w.no_commit = false;
+    world_pass(&w, 5 * TIME_S);
+    ck_assert_uint_eq(applied_attr(f.ino).size, 5);
+}
+END_TEST
+
+START_TEST(idle_lease_goes_back_once_its_file_is_in_the_log)
+{
+    w.no_commit = true;
+    struct file f = make("a");
+    world_pass(&w, 10 * TIME_S);
+    w.no_commit = false;
+    world_pass(&w, 20 * TIME_MS);
+    ck_assert_uint_eq(applied_attr(f.ino).lease_session, session_here());
+    world_pass(&w, 10 * TIME_S);
+    ck_assert_uint_eq(applied_attr(f.ino).lease_session, 0);
+}
+END_TEST
+
 /* ---- what others know, and what is lost ------------------------------------------------------ */
 
 START_TEST(renamed_by_the_leader_is_private_no_more)
@@ -545,6 +577,8 @@ int main(void)
     tcase_add_test(t, leader_comes_after_the_queue);
     tcase_add_test(t, end_waits_for_the_queue);
     tcase_add_test(t, new_leader_gets_the_queue);
+    tcase_add_test(t, idle_lease_stays_until_its_file_is_in_the_log);
+    tcase_add_test(t, idle_lease_goes_back_once_its_file_is_in_the_log);
     suite_add_tcase(suite, t);
     t = tcase_create("what others know, and what is lost");
     tcase_add_checked_fixture(t, dirs_setup, dirs_teardown);
