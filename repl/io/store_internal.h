@@ -84,6 +84,7 @@ struct store {
     bool moving_progress; /* at least one of them has left it */
 
     /* a copy's flushes */
+    bool flush_due; /* by the next poll */
     bool flushing;
     vec_of(struct waiter) flush_waiters, flush_next;
     uint64_t durable_applied;

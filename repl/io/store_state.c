@@ -116,13 +116,25 @@ uint64_t store_durable_applied(const struct store *s)
     return s->durable_applied;
 }
 
+static void on_flush_due(void *ctx, int status)
+{
+    struct store *s = ctx;
+    (void)status;
+    s->flush_due = false;
+    store_flush(s, NULL, NULL);
+}
+
 void store_fill_txn(struct store *s, struct kv_txn *txn, uint64_t applied)
 {
     s->applied = applied;
     index_put_state(&s->index, txn, applied, journal_synced(s->journal));
-    if (!s->flushing &&
-        journal_newest(s->journal) >= lsn_generation(s->durable_scan_from) + FLUSH_AFTER_SEGMENTS)
-        store_flush(s, NULL, NULL);
+    if (s->flush_due || s->flushing ||
+        journal_newest(s->journal) < lsn_generation(s->durable_scan_from) + FLUSH_AFTER_SEGMENTS)
+        return;
+    /* Not now: what the transaction drops is given back already, and a flush that ends before it is
+     * committed would let go of what the durable state still names (RULES S4). */
+    s->flush_due = true;
+    store_soon(s, on_flush_due, s, 0);
 }
 
 /* ---- snapshots (RULES B7) -------------------------------------------------------------------- */

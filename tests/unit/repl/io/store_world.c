@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,9 +20,24 @@ void on_status(void *ctx, int status)
     ((struct world *)ctx)->status = status;
 }
 
+/* Any thread of any world. */
+static pthread_mutex_t wake_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t woken = PTHREAD_COND_INITIALIZER;
+
 static void on_wake(void *ctx)
 {
+    (void)pthread_mutex_lock(&wake_lock);
     ((struct world *)ctx)->wakes++;
+    (void)pthread_cond_broadcast(&woken);
+    (void)pthread_mutex_unlock(&wake_lock);
+}
+
+void wait_wake(struct world *w, unsigned seen)
+{
+    (void)pthread_mutex_lock(&wake_lock);
+    while (w->wakes == seen)
+        (void)pthread_cond_wait(&woken, &wake_lock);
+    (void)pthread_mutex_unlock(&wake_lock);
 }
 
 int open_store(struct world *w)

@@ -42,7 +42,8 @@ struct block_ref ref_of(uint64_t n, uint32_t size);
 struct entry *entry_of(uint64_t index, uint64_t term, const struct block_ref *ref, bool inl);
 int write_entry(struct world *w, uint64_t index, uint64_t term, const struct block_ref *ref,
                 bool inl, uint64_t commit);
-void on_status(void *ctx, int status); /* into world.status */
+void wait_wake(struct world *w, unsigned seen); /* until it asks to be polled once more than that */
+void on_status(void *ctx, int status);          /* into world.status */
 /* Until it is written; world.status says how it went. */
 void put(struct world *w, const struct block_ref *ref);
 void apply(struct world *w, uint64_t index);

@@ -26,13 +26,18 @@ static void end(struct world *w)
 }
 
 /* What happens in closing is of no use any more. */
-static void cut_power(struct world *w)
+static void cut_power_keeping(struct world *w, uint64_t seed)
 {
     disk_cut();
     close_store(w);
-    disk_power_on(DISK_LOSES_ALL);
+    disk_power_on(seed);
     w->started = false;
     ck_assert_msg(open_store(w) == 0, "%s", w->error);
+}
+
+static void cut_power(struct world *w)
+{
+    cut_power_keeping(w, DISK_LOSES_ALL);
 }
 
 static void write_durably(struct world *w, uint64_t index, uint64_t term,
@@ -57,8 +62,7 @@ static void wait_status(struct world *w, int want)
         store_poll(w->store);
         if (w->status != 1)
             break;
-        while (w->wakes == seen)
-            (void)usleep(100);
+        wait_wake(w, seen);
     }
     ck_assert_int_eq(w->status, want);
 }
@@ -178,9 +182,12 @@ START_TEST(a_place_in_a_log_segment_that_is_gone_is_missing)
     }
     store_truncate(w.store, ENTRIES);
     store_drain(w.store);
-    while (
-        each_file(&w, "log", "00000002.log", leave_it, NULL)) /* the first is gone durably then */
-        (void)usleep(100);
+    for (;;) { /* the first is gone durably when the second goes */
+        unsigned seen = disk_calls();
+        if (!each_file(&w, "log", "00000002.log", leave_it, NULL))
+            break;
+        disk_wait_call(seen);
+    }
     cut_power(&w);
     ck_assert_uint_eq(w.info.applied, ENTRIES);
     ck_assert_uint_gt(store_missing_count(w.store), 0);
@@ -298,6 +305,41 @@ START_TEST(dropped_while_it_moves_out_of_the_log)
 }
 END_TEST
 
+/* Filling it into the transaction that drops it begins a flush, which may be over before the
+ * transaction is committed: it must not give back the space of what the durable state names. */
+START_TEST(dropped_in_a_transaction_that_a_flush_overtakes)
+{
+    enum { ENTRIES = 100 }; /* so many log segments that a flush is due */
+    struct world w;
+    struct block_ref dead = ref_of(1, 200000), stays = ref_of(2, 200000);
+    make(&w, STORE_COPY);
+    ck_assert_int_eq(open_store(&w), 0);
+    put(&w, &dead);
+    put(&w, &stays);
+    write_durably(&w, 1, 1, &dead, false, 1);
+    write_durably(&w, 2, 1, &stays, false, 2);
+    apply(&w, 2);
+    reopen(&w); /* their segment is closed */
+    for (uint64_t i = 3; i <= ENTRIES; i++) {
+        struct block_ref inl = ref_of(i, 60000);
+        write_durably(&w, i, 1, &inl, true, i);
+    }
+    unsigned seen = w.wakes;
+    store_drop(w.store, w.txn, dead.name);
+    store_fill_txn(w.store, w.txn, 3);
+    wait_wake(&w, seen); /* for a poll: a flush is over, or due */
+    ck_assert_int_eq(kv_txn_commit(w.txn), 0);
+    store_drain(w.store);
+    cut_power_keeping(&w, DISK_KEEPS_ALL); /* the hole too */
+    if (store_has(w.store, &dead))
+        ck_assert_int_eq(read_back(&w, &dead), 0);
+    ck_assert_int_eq(read_back(&w, &stays), 0);
+    ck_assert_uint_eq(w.info.applied, 3); /* the flush took it along */
+    ck_assert(!store_has(w.store, &dead));
+    end(&w);
+}
+END_TEST
+
 /* The old entry is what this node has answered for (RULES B3). False: the new one was not lost, as
  * the journal's thread came to write it; then there is nothing to see. */
 static bool successor_is_lost(void)
@@ -344,6 +386,7 @@ int main(void)
     tcase_add_test(tc, damage_is_not_forgotten);
     tcase_add_test(tc, dropped_while_its_place_is_on_its_way);
     tcase_add_test(tc, dropped_while_it_moves_out_of_the_log);
+    tcase_add_test(tc, dropped_in_a_transaction_that_a_flush_overtakes);
     tcase_add_test(tc, an_entry_whose_successor_is_lost_has_its_bytes);
     suite_add_tcase(suite, tc);
     return run_suite(suite);

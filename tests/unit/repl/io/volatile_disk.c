@@ -52,6 +52,7 @@ struct node {
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t called = PTHREAD_COND_INITIALIZER;
 static const char *root;
 static struct node *top;
 static vec_of(struct node *) nodes;
@@ -269,6 +270,7 @@ static bool call_begins(void)
 {
     if (root && !cut) {
         disk_stats.calls++;
+        (void)pthread_cond_broadcast(&called); /* who waits sees it when the lock is let go */
         if (cut_in > 0 && --cut_in == 0)
             cut = true;
     }
@@ -295,6 +297,22 @@ bool disk_is_cut(void)
     bool is = cut;
     (void)pthread_mutex_unlock(&lock);
     return is;
+}
+
+unsigned disk_calls(void)
+{
+    (void)pthread_mutex_lock(&lock);
+    unsigned calls = disk_stats.calls;
+    (void)pthread_mutex_unlock(&lock);
+    return calls;
+}
+
+void disk_wait_call(unsigned seen)
+{
+    (void)pthread_mutex_lock(&lock);
+    while (disk_stats.calls == seen)
+        (void)pthread_cond_wait(&called, &lock);
+    (void)pthread_mutex_unlock(&lock);
 }
 
 bool disk_hold(void)

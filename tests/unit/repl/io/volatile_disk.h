@@ -34,6 +34,9 @@ void disk_unwatch(void);
 void disk_cut_after(unsigned calls);
 void disk_cut(void); /* now */
 bool disk_is_cut(void);
+/* How many there were below the root, and until there was one more and it is done. */
+unsigned disk_calls(void);
+void disk_wait_call(unsigned seen);
 /* What is done between these is done before the cut. False: it is cut already, nothing was begun.
  */
 bool disk_hold(void);
