@@ -60,6 +60,7 @@ static struct node *fds[FDS_MAX];
 static uint64_t change_number, slow_state;
 static unsigned cut_in;
 static bool cut;
+static const char *cut_when;
 static const char *lie;
 struct disk_stats disk_stats;
 
@@ -284,6 +285,13 @@ void disk_cut_after(unsigned calls)
     (void)pthread_mutex_unlock(&lock);
 }
 
+void disk_cut_when_named(const char *ending)
+{
+    (void)pthread_mutex_lock(&lock);
+    cut_when = ending;
+    (void)pthread_mutex_unlock(&lock);
+}
+
 void disk_cut(void)
 {
     (void)pthread_mutex_lock(&lock);
@@ -488,6 +496,9 @@ static void note_rename(const char *from, const char *to)
     change_add(dir,
                (struct change){
                    .kind = CHANGE_RENAME, .name = xstrdup(name), .old = xstrdup(old), .node = n});
+    size_t size = strlen(to), end = cut_when ? strlen(cut_when) : SIZE_MAX;
+    if (end <= size && strcmp(to + size - end, cut_when) == 0)
+        cut = true;
 }
 
 int disk_rename(const char *from, const char *to)
@@ -741,6 +752,7 @@ void disk_power_on(uint64_t seed)
     memset(fds, 0, sizeof fds);
     disk_stats.cuts++;
     cut_in = 0;
+    cut_when = NULL;
     cut = false;
 }
 
@@ -750,6 +762,7 @@ void disk_watch(const char *path)
     top = node_new(true, path);
     cut = false;
     cut_in = 0;
+    cut_when = NULL;
 }
 
 void disk_unwatch(void)

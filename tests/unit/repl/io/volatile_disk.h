@@ -32,6 +32,8 @@ void disk_unwatch(void);
 
 /* The power goes before the `calls`-th call from now; 0: it stays. */
 void disk_cut_after(unsigned calls);
+/* Or as soon as a file is renamed to a path that ends so. Borrowed; NULL: it stays. */
+void disk_cut_when_named(const char *ending);
 void disk_cut(void); /* now */
 bool disk_is_cut(void);
 /* How many there were below the root, and until there was one more and it is done. */
