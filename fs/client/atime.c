@@ -162,6 +162,20 @@ void atime_read(struct client *c, struct inode *i, uint32_t flags)
     atime_schedule(c);
 }
 
+void atime_read_begins(struct op *op, const struct inode *i)
+{
+    if (op->read_begun == 0) {
+        op->read_begun = (i != NULL ? i->atimes_set : 0) + 1;
+    }
+}
+
+void atime_read_ends(struct client *c, const struct op *op, struct inode *i)
+{
+    if (op->read_begun == i->atimes_set + 1) {
+        atime_read(c, i, op->a.flags);
+    }
+}
+
 void atime_open(struct client *c, struct inode *i, uint32_t flags)
 {
     int64_t before = i->read_at;
@@ -177,7 +191,11 @@ void atime_open(struct client *c, struct inode *i, uint32_t flags)
 void atime_set(struct client *c, uint64_t ino)
 {
     struct inode *i = inode_find(c, ino);
-    if (i != NULL && i->read_at != 0) {
+    if (i == NULL) {
+        return;
+    }
+    i->atimes_set++;
+    if (i->read_at != 0) {
         forget(c, i);
     }
 }

@@ -95,6 +95,7 @@ struct op {
     const char *why;
     struct rpc *rpc; /* outstanding for it */
     struct read_job *job;
+    uint32_t read_begun;   /* READ: inode.atimes_set then, plus 1 */
     struct file *queue_of; /* the file in whose queue it waits */
     unsigned tries;
     uint64_t until;      /* FSYNC, FLUSH, truncate, rename: commits with serials up to this ... */
@@ -300,6 +301,7 @@ struct inode {
     struct look_ahead ahead;
     int64_t read_at; /* by a program here, not told to the leader; 0: not */
     uint64_t read_version;
+    uint32_t atimes_set;    /* goes up when the access time is set by hand */
     struct list atime_link; /* client.atimes */
 };
 
@@ -480,12 +482,16 @@ bool look_ahead_for_removal(struct client *c, struct inode *dir);
 
 /* A program read from it, by a descriptor with `flags`. */
 void atime_read(struct client *c, struct inode *i, uint32_t flags);
+/* READ begins, and ends well. Linux reads ahead, and the program may long have gone on: when the
+ * access time was set by hand in between, that comes behind the read. */
+void atime_read_begins(struct op *op, const struct inode *i);
+void atime_read_ends(struct client *c, const struct op *op, struct inode *i);
 /* It was opened, and the kernel will answer reads from its own pages: taken for the first of them.
  */
 void atime_open(struct client *c, struct inode *i, uint32_t flags);
 /* Programs at other mounts read. */
 void atime_heard(struct client *c, const struct Fs__Atimes *m);
-/* The access time is being set by hand: what was read before does not count. */
+/* The access time is being set by hand, or was: what was read before does not count. */
 void atime_set(struct client *c, uint64_t ino);
 /* Tells the leader when there is something to tell and time. */
 void atime_schedule(struct client *c);

@@ -186,6 +186,9 @@ static void on_changed(struct client *c, struct rpc *r, const struct Fs__Reply *
         file_follow_attr(i->file);
     }
     if (op->a.kind == CLIENT_SETATTR) {
+        if ((op->a.set & SET_ATIMES) != 0) {
+            atime_set(c, i->ino);
+        }
         struct inode *busy[OP_BUSY_MAX];
         (void)op_idle(op, busy); /* it is over: the answer may be relied on */
         op_answer_attr(c, op, i);

@@ -164,7 +164,7 @@ static void on_read_done(struct client *c, struct op *op, int err)
     }
     if (i != NULL) {
         i->pages_version = job->own ? i->attr.data_version : job->data_version;
-        atime_read(c, i, op->a.flags);
+        atime_read_ends(c, op, i);
     }
     struct client_result result = cut_slices(job, op->a.offset, size);
     op_finish(c, op, &result);
@@ -221,6 +221,7 @@ void op_read(struct client *c, struct op *op)
         op_fail(c, op, EIO);
         return;
     }
+    atime_read_begins(op, i);
     bool sure = c->config.consistency == CLIENT_SESSION || (i != NULL && inode_data_fresh(c, i));
     if (sure && handle_locks_hold(c, op->a.fh)) {
         start_read(c, op);

@@ -122,6 +122,56 @@ START_TEST(set_by_hand_stands)
 }
 END_TEST
 
+/* Starts a READ that is answered once the world reads again. */
+static uint64_t start_read(struct place f)
+{
+    struct client_op op = {.kind = CLIENT_READ, .ino = f.ino, .fh = f.fh, .size = 4096};
+    w.no_reads = true;
+    uint64_t id = world_start(&w, 0, op);
+    world_settle(&w);
+    ck_assert_ptr_null(world_find(&w, 0, id));
+    return id;
+}
+
+static void end_read(uint64_t id)
+{
+    w.no_reads = false;
+    world_pass(&w, 30 * TIME_S);
+    ck_assert_int_eq(world_find(&w, 0, id)->err, 0);
+}
+
+START_TEST(set_by_hand_comes_behind_what_is_being_read)
+{
+    /* Goal: a page that Linux reads ahead, and that comes late, does not change a time that was set
+     * since. */
+    struct place f = create_full(1, "a"), here = open_file(0, f.ino);
+    uint64_t read = start_read(here);
+    set_atime(0, here, 5);
+    end_read(read);
+    ck_assert_int_eq(attr(0, here).atime, 5);
+}
+END_TEST
+
+START_TEST(read_while_a_time_is_being_set)
+{
+    /* Goal: the same when the page comes while the leader is changing the time. */
+    struct place f = create_full(1, "a"), here = open_file(0, f.ino);
+    w.no_commit = true;
+    uint64_t sets =
+        world_start(&w, 0,
+                    (struct client_op){
+                        .kind = CLIENT_SETATTR, .ino = f.ino, .set = FS_SETATTR_ATIME, .atime = 5});
+    get(0, here, 0);
+    ck_assert_ptr_null(world_find(&w, 0, sets));
+    w.no_commit = false;
+    world_pass(&w, 1 * TIME_S);
+    ck_assert_int_eq(world_find(&w, 0, sets)->err, 0);
+    ck_assert_int_eq(attr(0, here).atime, 5);
+    get(0, here, 0);
+    ck_assert_int_gt(attr(0, here).atime, 5);
+}
+END_TEST
+
 START_TEST(many_in_one_message)
 {
     enum { FILES = FS_ATIMES_MAX + 10 };
@@ -190,6 +240,8 @@ int main(void)
     tcase_add_test(t, read_here_told_later);
     tcase_add_test(t, read_again_after_a_change_or_a_day);
     tcase_add_test(t, set_by_hand_stands);
+    tcase_add_test(t, set_by_hand_comes_behind_what_is_being_read);
+    tcase_add_test(t, read_while_a_time_is_being_set);
     tcase_add_test(t, many_in_one_message);
     tcase_add_test(t, told_before_it_stops);
     tcase_add_test(t, kept_over_a_lost_session);
