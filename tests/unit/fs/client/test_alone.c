@@ -117,16 +117,25 @@ static void both_have_it_open(struct file *ret_here, struct file *ret_there)
     *ret_here = open_by(0, theirs[1]);
 }
 
+static const struct {
+    bool renamed, looked_at;
+} before_it_is_written[] = {{false, false}, {true, false}, {false, true}};
+
 START_TEST(read_through_an_old_descriptor)
 {
     /* Goal: what was written here and not sent yet when the last name went is not lost to who has
-     * the file open elsewhere. */
+     * the file open elsewhere: whatever else was done here since the leader said that nobody else
+     * knows it. */
     struct file here, there;
     both_have_it_open(&here, &there);
     ck_assert_int_eq(world_do(&w, 0, named_op(CLIENT_UNLINK, "f0"))->err, 0);
+    if (before_it_is_written[_i].renamed)
+        (void)at_once(rename_op("f1", home, "f9"));
+    if (before_it_is_written[_i].looked_at)
+        ck_assert_uint_eq(at_once(named_op(CLIENT_LOOKUP, "f1"))->attr.ino, theirs[1]);
     ck_assert_int_eq(world_do(&w, 0, write_op(here, "0123456789"))->err, 0);
     ck_assert_int_eq(world_do(&w, 0, op_of(CLIENT_RELEASE, here))->err, 0);
-    (void)at_once(named_op(CLIENT_UNLINK, "f1"));
+    (void)at_once(named_op(CLIENT_UNLINK, before_it_is_written[_i].renamed ? "f9" : "f1"));
     struct client_op read = op_of(CLIENT_READ, there);
     read.size = 100;
     const struct world_answer *a = world_do(&w, 1, read);
@@ -349,7 +358,8 @@ int main(void)
     tcase_add_test(t, removed_when_nobody_else_knows_it);
     tcase_add_test(t, removed_by_the_leader_when_others_know_it);
     tcase_add_test(t, look_through_an_old_descriptor);
-    tcase_add_test(t, read_through_an_old_descriptor);
+    tcase_add_loop_test(t, read_through_an_old_descriptor, 0,
+                        sizeof before_it_is_written / sizeof *before_it_is_written);
     tcase_add_test(t, locked_through_an_old_descriptor);
     tcase_add_test(t, look_under_a_new_leader);
     tcase_add_test(t, not_alone_while_a_mount_is_unsure);
