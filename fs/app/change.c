@@ -358,9 +358,7 @@ static bool needs_room(const struct fs_app *app, const Fs__Op *op)
 void change_run(struct fs_app *app, struct request *r, struct session *s)
 {
     if (needs_room(app, r->op) && !has_room(app, NAME_ROOM)) {
-        /* It may be a repetition, done under an earlier leader by an entry not applied here yet. */
-        if (request_has_point(app, r) && !request_was_done(app, r, s))
-            refuse_room(app, r);
+        refuse_room(app, r);
         return;
     }
     switch (r->op->body_case) {

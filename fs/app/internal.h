@@ -192,9 +192,6 @@ void requests_run(struct fs_app *app);
 bool request_has_point(struct fs_app *app, struct request *r);
 /* Each answers and frees. */
 void request_answer(struct fs_app *app, struct request *r, Fs__Reply *reply);
-/* An entry did what it asks for, of this leader or of an earlier one: answered by what that stored.
- */
-bool request_was_done(struct fs_app *app, struct request *r, const struct session *s);
 void request_fail(struct fs_app *app, struct request *r, int err, const char *why);
 void request_unknown_session(struct fs_app *app, struct request *r);
 void request_not_leader(struct fs_app *app, struct request *r);

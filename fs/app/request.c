@@ -159,7 +159,7 @@ static void run_renew(struct fs_app *app, struct request *r, struct session *s)
     if (!MUTANT(renewed_by_deposed) && !request_has_point(app, r))
         return;
     Fs__Reply *reply = reply_new(app, r->id);
-    if (r->req->renew->term == app->term) {
+    if (r->req->term == app->term) {
         struct fs_session stored;
         session_renewed(app, s);
         reply->body_case = FS__REPLY__BODY_RENEW;
@@ -182,21 +182,6 @@ static bool opens_or_ends_session(const struct request *r)
                      r->op->body_case == FS__OP__BODY_END_SESSION);
 }
 
-bool request_was_done(struct fs_app *app, struct request *r, const struct session *s)
-{
-    Fs__OpReply *stored =
-        r->op->seq ? fs_session_reply(app->config.state, s->id, r->op->seq) : NULL;
-    if (!stored)
-        return false;
-    Fs__Reply *reply = reply_new(app, r->id);
-    reply->body_case = FS__REPLY__BODY_OP;
-    reply->op = stored;
-    change_check_lease(app, r, stored);
-    change_tell_locks(app, r, reply);
-    request_answer(app, r, reply);
-    return true;
-}
-
 /* An answer stored by apply, or a request that is under way already: exactly once (PROTOCOL 4.3).
  */
 static bool seen_before(struct fs_app *app, struct request *r, struct session *s)
@@ -212,10 +197,18 @@ static bool seen_before(struct fs_app *app, struct request *r, struct session *s
         request_end(app, r);
         return true;
     }
-    if (request_was_done(app, r, s))
-        return true;
-    (void)map_put(&s->pending, r->op->seq, r);
-    return false;
+    Fs__OpReply *stored = fs_session_reply(app->config.state, s->id, r->op->seq);
+    if (!stored) {
+        (void)map_put(&s->pending, r->op->seq, r);
+        return false;
+    }
+    Fs__Reply *reply = reply_new(app, r->id);
+    reply->body_case = FS__REPLY__BODY_OP;
+    reply->op = stored;
+    change_check_lease(app, r, stored);
+    change_tell_locks(app, r, reply);
+    request_answer(app, r, reply);
+    return true;
 }
 
 void request_run(struct fs_app *app, struct request *r)
@@ -272,6 +265,13 @@ void request_run(struct fs_app *app, struct request *r)
     request_fail(app, r, EINVAL, "a request that this node does not know");
 }
 
+/* PROTOCOL 4.3: one of the leaders since may have refused it, which nothing in the log tells. Who
+ * still waits for it sends it again. COMMITs and the session's queue have numbers that do tell. */
+static bool is_late(const struct fs_app *app, const struct request *r)
+{
+    return r->op && r->op->seq && r->req->term < app->term;
+}
+
 void request_start(struct fs_app *app, uint64_t client, Fs__Request *req, struct blob *bulk)
 {
     struct request *r = request_new(app);
@@ -285,7 +285,7 @@ void request_start(struct fs_app *app, uint64_t client, Fs__Request *req, struct
         r->op->session = req->session;
     }
     app->requests_total++;
-    if (!app->leading) {
+    if (!app->leading || req->term > app->term) { /* it does not know yet that it was deposed */
         request_not_leader(app, r);
         return;
     }
@@ -296,7 +296,10 @@ void request_start(struct fs_app *app, uint64_t client, Fs__Request *req, struct
     }
     if (s)
         session_bind(app, s, client);
-    request_run(app, r);
+    if (is_late(app, r))
+        request_fail(app, r, ESTALE, "sent to the leader of an earlier term");
+    else
+        request_run(app, r);
 }
 
 /* ---- pins: what a change under way keeps others from ----------------------------------------- */

@@ -112,6 +112,7 @@ uint64_t rpc_oldest_id(const struct client *c)
 
 static void emit(struct client *c, struct rpc *r)
 {
+    r->req->term = c->term;
     struct client_effect *e = effect_add(c, CLIENT_SEND);
     e->node = r->node;
     e->request = r->req;
@@ -447,6 +448,11 @@ static void leader_answer(struct client *c, struct rpc *r, uint32_t node,
 {
     if (reply->err == ESTALE && reply->leader != node) {
         not_leader(c, r, node, reply->leader);
+        return;
+    }
+    if (reply->err == ESTALE && r->req->term < reply->term) { /* it leads since then */
+        requeue(c, r);
+        rpc_pump(c);
         return;
     }
     if (reply->err == ESTALE && r->req->session != 0 && r->needs_session) {

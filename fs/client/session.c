@@ -64,7 +64,6 @@ static void probe(struct client *c)
         r->req->body_case = FS__REQUEST__BODY_RENEW;
         r->req->renew = xmalloc(sizeof(*r->req->renew));
         fs__renew__init(r->req->renew);
-        r->req->renew->term = c->term;
         c->probe = r;
         rpc_start(c, r);
         return;
@@ -185,11 +184,6 @@ void session_start(struct client *c)
     rpc_start(c, r);
 }
 
-static void prepare_renew(struct client *c, struct rpc *r)
-{
-    r->req->renew->term = c->term;
-}
-
 /* Files counted as open here while we were silent, or whose answer got lost. */
 static void learn_holds(struct client *c, const struct Fs__RenewReply *renew)
 {
@@ -247,7 +241,6 @@ static void renew(struct client *c)
     r->req->body_case = FS__REQUEST__BODY_RENEW;
     r->req->renew = xmalloc(sizeof(*r->req->renew));
     fs__renew__init(r->req->renew);
-    r->prepare = prepare_renew;
     c->renew = r;
     rpc_start(c, r);
 }

@@ -47,6 +47,7 @@ void service_room(struct service *sv, uint64_t bytes)
 
 void service_reign(struct service *sv, uint64_t term)
 {
+    sv->term = term;
     step(sv,
          (struct fs_app_event){.kind = FS_APP_ROLE, .leading = true, .leader = 1, .term = term});
 }
@@ -95,6 +96,8 @@ uint64_t service_send(struct service *sv, uint64_t client, uint64_t session, Fs_
 {
     req->id = ++sv->next_id;
     req->session = session;
+    if (req->term == 0)
+        req->term = sv->term;
     size_t size = fs__request__get_packed_size(req);
     uint8_t *packed = xmalloc(size);
     (void)fs__request__pack(req, packed);
@@ -192,7 +195,7 @@ void service_renew(struct service *sv, uint64_t client, uint64_t session, uint64
 {
     Fs__Request req = FS__REQUEST__INIT;
     Fs__Renew renew = FS__RENEW__INIT;
-    renew.term = term;
+    req.term = term;
     req.body_case = FS__REQUEST__BODY_RENEW;
     req.renew = &renew;
     ck_assert(service_answer(sv, service_send(sv, client, session, &req)) != NULL);

@@ -25,7 +25,7 @@ struct service {
     struct fs_state *state;
     struct fs_app *app;
     time_us now;
-    uint64_t last_index, next_id;
+    uint64_t term, last_index, next_id;
     vec_of(struct service_proposal) proposals; /* all there were, in order */
     vec_of(struct service_answer) answers;     /* also what nobody asked for: id 0 */
 };
@@ -41,7 +41,7 @@ void service_pass(struct service *sv, time_us us);
 /* The fullest node has so much free. */
 void service_room(struct service *sv, uint64_t bytes);
 
-/* Sends a request, a copy of `req`; its id. */
+/* Sends a request, a copy of `req`, in the present term unless it names one; its id. */
 uint64_t service_send(struct service *sv, uint64_t client, uint64_t session, Fs__Request *req);
 uint64_t service_send_op(struct service *sv, uint64_t client, uint64_t session, Fs__Op *op);
 /* The last answer to request `id`, or NULL while there is none. */

@@ -104,6 +104,30 @@ START_TEST(an_answer_that_did_not_renew)
 }
 END_TEST
 
+START_TEST(sent_to_its_leader_of_before)
+{
+    /* Goal: what a node gets in its next term was sent to it in an earlier one: it is sent again at
+     * once, is done once, and the session lives on. */
+    struct place f = create(0, "a");
+    uint64_t session = client_stats(w.mounts[0].client, w.now).session;
+    w.mounts[0].silent = true;
+    struct client_op op = op_of(CLIENT_SETATTR, f);
+    op.set = FS_SETATTR_MODE;
+    op.mode = 0600;
+    uint64_t id = world_start(&w, 0, op);
+    world_settle(&w);
+    world_new_leader(&w, 1, true);
+    uint64_t before = w.last_index;
+    w.mounts[0].silent = false;
+    world_pass(&w, 50 * TIME_MS); /* both renew */
+    ck_assert_ptr_nonnull(world_find(&w, 0, id));
+    ck_assert_int_eq(world_find(&w, 0, id)->err, 0);
+    ck_assert_uint_eq(world_find(&w, 0, id)->attr.mode & 07777, 0600);
+    ck_assert_uint_eq(w.last_index, before + 1);
+    ck_assert_uint_eq(client_stats(w.mounts[0].client, w.now).session, session);
+}
+END_TEST
+
 START_TEST(links_break)
 {
     /* Goal: what was under way is sent again over the next link, and nothing is done twice. */
@@ -265,6 +289,7 @@ int main(void)
     tcase_add_test(t, make_over_an_election);
     tcase_add_test(t, leader_of_a_lower_term_than_heard_of);
     tcase_add_test(t, an_answer_that_did_not_renew);
+    tcase_add_test(t, sent_to_its_leader_of_before);
     tcase_add_test(t, links_break);
     tcase_add_test(t, session_end_loses_the_buffer);
     tcase_add_test(t, session_end_while_attributes_are_asked);
