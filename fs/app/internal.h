@@ -75,7 +75,8 @@ void objects_free(struct fs_app *app);
 
 struct session {
     uint64_t id;
-    uint64_t client; /* its newest link; 0: none */
+    uint64_t newest; /* of its links */
+    uint64_t client; /* the same; 0: it is down */
     char name[64];
     bool unsure;     /* may hold any promise of an earlier term (RULES L8) */
     bool ending;     /* its end is proposed */

@@ -290,7 +290,7 @@ void request_start(struct fs_app *app, uint64_t client, Fs__Request *req, struct
         return;
     }
     struct session *s = session_find(app, req->session);
-    if (s && client < s->client) {
+    if (s && client < s->newest) {
         request_end(app, r); /* late on a link that the mount gave up: its answers stand */
         return;
     }

@@ -66,7 +66,7 @@ void session_bind(struct fs_app *app, struct session *s, uint64_t client)
     s->heard = app->now;
     if (s->client == client)
         return;
-    s->client = client;
+    s->client = s->newest = client;
     recalls_resend(app, s);
 }
 

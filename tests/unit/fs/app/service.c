@@ -86,6 +86,11 @@ void service_link_up(struct service *sv, uint64_t client)
     step(sv, (struct fs_app_event){.kind = FS_APP_CLIENT_UP, .client = client});
 }
 
+void service_link_down(struct service *sv, uint64_t client)
+{
+    step(sv, (struct fs_app_event){.kind = FS_APP_CLIENT_DOWN, .client = client});
+}
+
 void service_pass(struct service *sv, time_us us)
 {
     sv->now += us;

@@ -33,6 +33,7 @@ struct service {
 void service_open(struct service *sv);
 void service_close(struct service *sv);
 void service_link_up(struct service *sv, uint64_t client);
+void service_link_down(struct service *sv, uint64_t client);
 /* It is elected again, in this term. */
 void service_reign(struct service *sv, uint64_t term);
 /* The mount has heard of the term. */

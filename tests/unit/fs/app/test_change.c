@@ -364,6 +364,20 @@ static uint64_t send_mode(uint64_t seq, uint64_t term)
     return service_send(&sv, LINK_A, a, &req);
 }
 
+START_TEST(late_on_a_link_that_was_replaced)
+{
+    /* Goal: the same when the newer link is down by then: what was asked may have been refused
+     * there. */
+    service_link_up(&sv, LINK_A_NEW);
+    service_renew(&sv, LINK_A_NEW, a, 1);
+    service_link_down(&sv, LINK_A_NEW);
+    size_t before = sv.proposals.count;
+    uint64_t late = send_mode(2, 1);
+    ck_assert_uint_eq(sv.proposals.count, before);
+    ck_assert(service_answer(&sv, late) == NULL);
+}
+END_TEST
+
 START_TEST(late_from_an_earlier_term)
 {
     /* Goal: what was sent in an earlier term is not carried out: its mount may have been told since
@@ -410,6 +424,7 @@ int main(void)
     tcase_add_test(t, what_is_promised_is_left_alone);
     tcase_add_test(t, answers_to_an_earlier_term);
     tcase_add_test(t, late_on_a_link_given_up);
+    tcase_add_test(t, late_on_a_link_that_was_replaced);
     tcase_add_test(t, late_from_an_earlier_term);
     tcase_add_test(t, sent_in_a_later_term);
     suite_add_tcase(suite, t);
