@@ -24,6 +24,7 @@ struct inode *inode_get(struct client *c, uint64_t ino)
         fs__attr__init(&i->attr);
         list_init(&i->lru);
         list_init(&i->names);
+        list_init(&i->getattrs);
         list_init(&i->atime_link);
         (void)map_put(&c->inodes, ino, i);
     }
@@ -56,7 +57,7 @@ static bool inode_needed(const struct inode *i)
 {
     return i->file != NULL || inode_opened_unseen(i) || i->busy[0] != 0 || i->busy[1] != 0 ||
            i->opening != 0 || i->opens != 0 || i->denied != 0 || i->queued != 0 || i->dir != NULL ||
-           i->ino == ROOT_INO || i->read_at != 0;
+           i->ino == ROOT_INO || i->read_at != 0 || !list_empty(&i->getattrs);
 }
 
 bool inode_wanted(const struct client *c, const struct inode *i)

@@ -120,7 +120,10 @@ struct op {
     bool seek_own;                    /* ... under the own lease */
     uint64_t queue_until;             /* waits for the queue up to this */
     uint64_t q;                       /* its own place in it; 0: none */
-    bool drained; /* what was queued before it is behind it: up to queue_until */
+    bool drained;           /* what was queued before it is behind it: up to queue_until */
+    struct inode *together; /* GETATTR: answered together with others of this inode ... */
+    struct list ask;        /* ... inode.getattrs */
+    bool told;              /* ... what it asked for is known */
     struct inode *opening;
     struct inode *denied; /* its removal was told that it is not open here */
     struct {
@@ -297,7 +300,8 @@ struct inode {
     time_us news_until;     /* callers may not have taken in what changed for the kernel */
     uint64_t pages_version; /* data version of the pages the kernel may have; 0 none known */
     struct file *file;
-    struct list names; /* of this directory: struct name */
+    struct list names;    /* of this directory: struct name */
+    struct list getattrs; /* GETATTRs that the kernel has sent and that wait for the leader */
     struct look_ahead ahead;
     int64_t read_at; /* by a program here, not told to the leader; 0: not */
     uint64_t read_version;
@@ -740,6 +744,8 @@ bool privs_drop_first(struct client *c, const struct file *f, struct op *op);
 void change_commit(struct client *c, struct file *f, struct op *op);
 /* Answers with the inode's attributes; the second one as an entry of `dir`. */
 void op_answer_attr(struct client *c, struct op *op, struct inode *i);
+/* One of the GETATTRs of inode `ino` is known or over: answers them all if none is waited for. */
+void op_answer_getattrs(struct client *c, uint64_t ino);
 void op_answer_entry(struct client *c, struct op *op, uint64_t dir, struct inode *i, uint64_t fh);
 /* A LOOKUP that may belong to a path walk which Linux makes once more after ESTALE. */
 bool op_walks_again(const struct client *c, const struct op *op);

@@ -164,6 +164,7 @@ void op_start(struct client *c, const struct client_op *a)
     op->a.data = blob_ref(a->data);
     op->since = c->now;
     list_init(&op->wait);
+    list_init(&op->ask);
     timer_init(&op->deadline);
     timer_init(&op->root);
     list_push_back(&c->ops, &op->link);
@@ -295,6 +296,7 @@ static void op_free(struct client *c, struct op *op)
 {
     list_remove(&op->link);
     list_remove(&op->wait);
+    list_remove(&op->ask);
     timer_clear(&op->deadline);
     timer_clear(&op->root);
     if (map_get(&c->ops_by_id, op->a.id) == op) {
@@ -327,6 +329,9 @@ static void op_free(struct client *c, struct op *op)
             inode_settle(c, op->busy[b].inode);
         }
     }
+    if (op->together != NULL) {
+        inode_settle(c, op->together);
+    }
     if (op->opening != NULL) {
         op->opening->opening--;
         inode_settle(c, op->opening);
@@ -345,7 +350,11 @@ static void end(struct client *c, struct op *op)
 {
     struct file *f = op->queue_of;
     bool denied = op->denied != NULL, locking = op->locking;
+    uint64_t together = op->together != NULL ? op->a.ino : 0;
     op_free(c, op);
+    if (together != 0) {
+        op_answer_getattrs(c, together);
+    }
     if (locking) {
         lock_wake(c);
     }

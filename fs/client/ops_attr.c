@@ -6,6 +6,7 @@
 
 #include "fs/client/local.h"
 #include "fs/core/state.h"
+#include "repl/base/mutant.h"
 
 #define SET_ATIMES (FS_SETATTR_ATIME | FS_SETATTR_ATIME_NOW)
 #define SET_MTIMES (FS_SETATTR_MTIME | FS_SETATTR_MTIME_NOW)
@@ -47,28 +48,35 @@ int op_inode_error(const struct rpc *r, const struct Fs__Reply *reply)
     return err == ENOENT ? ESTALE : err;
 }
 
-void op_answer_attr(struct client *c, struct op *op, struct inode *i)
+/* What an operation is answered that names a descriptor, or does not (`reads`), or is a SETATTR. */
+static struct client_result attr_result(struct client *c, struct inode *i, bool sets, bool reads)
 {
     struct client_result result = {0};
-    bool disguised = false, news = i->sent && i->attr.data_version != i->sent_version;
-    if (!op->answered) {
-        news |= i->pages_behind;
-        disguised = inode_answer(c, i, &result.attr, &result.attr_valid_us);
-        i->recheck = false;
-    }
+    bool news = i->sent && (i->attr.data_version != i->sent_version || i->pages_behind);
+    bool disguised = inode_answer(c, i, &result.attr, &result.attr_valid_us);
+    i->recheck = false;
     /* The kernel takes the time of the answer to a SETATTR and keeps its pages (fuse_do_setattr()),
      * among them those that others have changed since. They go when the next answer, which it asks
      * for before it reads, says another time. Times grow, so an earlier one it will not be. And who
      * asks before it reads, which names a descriptor as stat(2) does not, must not go on with pages
      * of other data that look the same: another time drops them with this very answer, where a
      * notification might come first, and the answer with the new size be ignored. */
-    if (op->a.kind == CLIENT_SETATTR || (disguised && op->a.fh != 0)) {
+    if (sets || (disguised && reads)) {
         result.attr_valid_us = 0; /* as below */
         result.attr.mtime += result.attr.mtime > 0 ? -1 : 1;
         i->sent_mtime = result.attr.mtime;
-        i->pages_behind = op->a.kind == CLIENT_SETATTR && news;
+        i->pages_behind = sets && news;
     } else if (disguised) {
         effect_add(c, CLIENT_NOTIFY_DATA)->ino = i->ino;
+    }
+    return result;
+}
+
+void op_answer_attr(struct client *c, struct op *op, struct inode *i)
+{
+    struct client_result result = {0};
+    if (!op->answered) {
+        result = attr_result(c, i, op->a.kind == CLIENT_SETATTR, op->a.fh != 0);
     }
     op_finish(c, op, &result);
 }
@@ -111,6 +119,49 @@ void op_answer_entry(struct client *c, struct op *op, uint64_t dir, struct inode
 
 /* ---- getattr --------------------------------------------------------------------------------- */
 
+/* Linux ignores the answer to a GETATTR when it has taken another one since it sent that
+ * (fuse_change_attributes() compares versions), and a read(2) then goes on with the size and the
+ * pages from before. So all that are on their way are answered at once, when the last of them is
+ * known, with the same. */
+void op_answer_getattrs(struct client *c, uint64_t ino)
+{
+    struct inode *i = inode_find(c, ino);
+    vec_of(struct op *) ops = {0};
+    bool reads = false, all = i != NULL && !list_empty(&i->getattrs);
+    for (struct list *it = all ? i->getattrs.next : NULL; all && it != &i->getattrs;
+         it = it->next) {
+        struct op *op = container_of(it, struct op, ask);
+        vec_push(&ops, op);
+        reads |= op->a.fh != 0;
+        all = op->told;
+    }
+    if (all) {
+        struct client_result result = attr_result(c, i, false, reads);
+        for (size_t k = 0; k < ops.count; k++) {
+            struct client_result same = result;
+            list_remove(&ops.items[k]->ask);
+            ops.items[k]->together = NULL;
+            op_finish(c, ops.items[k], &same);
+        }
+        i = inode_find(c, ino);
+        if (i != NULL) {
+            inode_settle(c, i);
+        }
+    }
+    vec_done(&ops);
+}
+
+/* At consistency=session some may wait for a leader, which others do not need, and a read may be as
+ * late as the answer that the kernel took. */
+static void ask_together(const struct client *c, struct op *op, struct inode *i)
+{
+    if (c->config.consistency == CLIENT_SESSION || MUTANT(getattrs_answered_apart)) {
+        return;
+    }
+    op->together = i;
+    list_push_back(&i->getattrs, &op->ask);
+}
+
 static void on_attr(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
                     struct blob *bulk)
 {
@@ -133,7 +184,13 @@ static void on_attr(struct client *c, struct rpc *r, const struct Fs__Reply *rep
         op_fail(c, op, err);
         return;
     }
-    op_answer_attr(c, op, op_learn(c, r, reply, reply->attr));
+    i = op_learn(c, r, reply, reply->attr);
+    if (op->together == NULL) {
+        op_answer_attr(c, op, i);
+        return;
+    }
+    op->told = true;
+    op_answer_getattrs(c, op->a.ino);
 }
 
 /* The leader must know what is known here. */
@@ -151,15 +208,22 @@ void op_getattr(struct client *c, struct op *op)
         return;
     }
     bool removed = i != NULL && i->known && S_ISDIR(i->attr.mode) && i->attr.nlink == 0;
+    bool fresh = i != NULL && inode_attr_fresh(c, i) && handle_locks_hold(c, op->a.fh);
     if (removed || /* who has it open goes on seeing that */
-        (i != NULL && inode_attr_fresh(c, i) && handle_locks_hold(c, op->a.fh))) {
+        (fresh && list_empty(&i->getattrs))) {
         op_answer_attr(c, op, i);
+        return;
+    }
+    op->why = "the leader, for the newest attributes";
+    if (fresh) {
+        op->told = true;
+        ask_together(c, op, i);
         return;
     }
     if (!inode_settled(c, op)) {
         return;
     }
-    op->why = "the leader, for the newest attributes";
+    ask_together(c, op, inode_get(c, op->a.ino));
     struct rpc *r = op_question(c, op, FS__REQUEST__BODY_GETATTR, on_attr);
     r->req->getattr->ino = op->a.ino;
     rpc_start(c, r);

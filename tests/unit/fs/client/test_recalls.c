@@ -87,6 +87,48 @@ START_TEST(attributes_overtaken_by_a_notification)
 }
 END_TEST
 
+START_TEST(asked_twice_answered_together)
+{
+    /* Goal: Linux ignores the answer to a question that it sent before it took another answer, so
+     * none is answered while a later one is on its way. */
+    struct place f = create(1, "f"), here = open_file(0, f.ino);
+    put_text(1, f, 0, "text"); /* its lease: attributes here are the leader's to tell */
+    struct client_op get = {.kind = CLIENT_GETATTR, .ino = here.ino, .fh = here.fh};
+    w.mounts[0].held = true;
+    uint64_t first = world_start(&w, 0, get);
+    world_pass(&w, 10 * TIME_MS);
+    w.mounts[0].silent = true;
+    uint64_t second = world_start(&w, 0, get);
+    w.mounts[0].held = false;
+    world_settle(&w);
+    ck_assert_ptr_null(world_find(&w, 0, first));
+    w.mounts[0].silent = false;
+    world_settle(&w);
+    ck_assert_uint_eq(world_find(&w, 0, first)->attr.size, 4);
+    ck_assert_uint_eq(world_find(&w, 0, second)->attr.size, 4);
+}
+END_TEST
+
+START_TEST(asked_twice_and_one_given_up)
+{
+    struct place f = create(1, "f"), here = open_file(0, f.ino);
+    put_text(1, f, 0, "text");
+    struct client_op get = {.kind = CLIENT_GETATTR, .ino = here.ino, .fh = here.fh};
+    w.mounts[0].held = true;
+    uint64_t first = world_start(&w, 0, get);
+    world_pass(&w, 10 * TIME_MS);
+    w.mounts[0].silent = true;
+    uint64_t second = world_start(&w, 0, get);
+    w.mounts[0].held = false;
+    world_settle(&w);
+    ck_assert_ptr_null(world_find(&w, 0, first));
+    world_cancel(&w, 0, second);
+    world_settle(&w);
+    ck_assert_uint_eq(world_find(&w, 0, first)->attr.size, 4);
+    w.mounts[0].silent = false;
+}
+END_TEST
+
 START_TEST(opened_after_it_was_removed)
 {
     /* Goal: an open that comes behind the removal of the last name fails, though somebody else
@@ -443,6 +485,8 @@ int main(void)
     tcase_add_test(t, recall_while_dirty);
     tcase_add_test(t, unlinked_while_open_elsewhere);
     tcase_add_test(t, attributes_overtaken_by_a_notification);
+    tcase_add_test(t, asked_twice_answered_together);
+    tcase_add_test(t, asked_twice_and_one_given_up);
     tcase_add_test(t, opened_after_it_was_removed);
     tcase_add_test(t, opened_after_its_own_removal);
     tcase_add_test(t, opened_while_it_removes_the_name);
