@@ -6,7 +6,6 @@
 
 #include "fs/client/local.h"
 #include "fs/core/state.h"
-#include "repl/base/mutant.h"
 
 #define SET_ATIMES (FS_SETATTR_ATIME | FS_SETATTR_ATIME_NOW)
 #define SET_MTIMES (FS_SETATTR_MTIME | FS_SETATTR_MTIME_NOW)
@@ -155,7 +154,7 @@ void op_answer_getattrs(struct client *c, uint64_t ino)
  * late as the answer that the kernel took. */
 static void ask_together(const struct client *c, struct op *op, struct inode *i)
 {
-    if (c->config.consistency == CLIENT_SESSION || MUTANT(getattrs_answered_apart)) {
+    if (c->config.consistency == CLIENT_SESSION) {
         return;
     }
     op->together = i;
