@@ -246,6 +246,16 @@ START_TEST(a_place_in_a_log_segment_that_is_gone_is_missing)
 }
 END_TEST
 
+/* Block 1 is written, and its BLOCK_AT waits for a start of the node. */
+static void put_late(struct world *w, const struct block_ref *late)
+{
+    struct blob *b = bytes_of(1, 5000);
+    w->status = 1;
+    store_put(w->store, late, b, 0, on_status, w);
+    blob_unref(b);
+    wait_status(w, 0);
+}
+
 /* The state to switch to is scanned from before the place, and has no use for it. */
 START_TEST(a_place_that_comes_during_a_switch_is_dropped_with_its_name)
 {
@@ -256,11 +266,7 @@ START_TEST(a_place_that_comes_during_a_switch_is_dropped_with_its_name)
     ck_assert_int_eq(open_store(&w), 0);
     write_durably(&w, 1, 1, &late, false, 1);
     begin_snapshot(&w);
-    struct blob *b = bytes_of(1, 5000);
-    w.status = 1;
-    store_put(w.store, &late, b, 0, on_status, &w);
-    blob_unref(b);
-    wait_status(&w, 0); /* written; BLOCK_AT waits for a start */
+    put_late(&w, &late);
     switch_snapshot(&w);
     ck_assert(!store_has(w.store, &late));
     flush(&w);
@@ -314,11 +320,7 @@ START_TEST(dropped_while_its_place_is_on_its_way)
     write_durably(&w, 2, 1, NULL, false, 2);
     apply(&w, 1);
     ck_assert(store_is_missing(w.store, late.name));
-    struct blob *b = bytes_of(1, 5000);
-    w.status = 1;
-    store_put(w.store, &late, b, 0, on_status, &w);
-    blob_unref(b);
-    wait_status(&w, 0); /* written; BLOCK_AT waits for a start */
+    put_late(&w, &late);
     ck_assert(store_has(w.store, &late));
     apply_dropping(&w, 2, &late);
     store_drain(w.store);
