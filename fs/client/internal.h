@@ -120,10 +120,9 @@ struct op {
     bool seek_own;                    /* ... under the own lease */
     uint64_t queue_until;             /* waits for the queue up to this */
     uint64_t q;                       /* its own place in it; 0: none */
-    bool drained;           /* what was queued before it is behind it: up to queue_until */
-    struct inode *together; /* GETATTR: answered together with others of this inode ... */
-    struct list ask;        /* ... inode.getattrs */
-    bool told;              /* ... what it asked for is known */
+    bool drained;    /* what was queued before it is behind it: up to queue_until */
+    struct list ask; /* inode.getattrs: answered together with the others there ... */
+    bool told;       /* ... and what it asked for is known */
     struct inode *opening;
     struct inode *denied; /* its removal was told that it is not open here */
     struct {

@@ -329,9 +329,6 @@ static void op_free(struct client *c, struct op *op)
             inode_settle(c, op->busy[b].inode);
         }
     }
-    if (op->together != NULL) {
-        inode_settle(c, op->together);
-    }
     if (op->opening != NULL) {
         op->opening->opening--;
         inode_settle(c, op->opening);
@@ -350,10 +347,11 @@ static void end(struct client *c, struct op *op)
 {
     struct file *f = op->queue_of;
     bool denied = op->denied != NULL, locking = op->locking;
-    uint64_t together = op->together != NULL ? op->a.ino : 0;
+    bool together = list_linked(&op->ask);
+    uint64_t ino = op->a.ino;
     op_free(c, op);
-    if (together != 0) {
-        op_answer_getattrs(c, together);
+    if (together) {
+        op_answer_getattrs(c, ino);
     }
     if (locking) {
         lock_wake(c);

@@ -124,30 +124,25 @@ void op_answer_entry(struct client *c, struct op *op, uint64_t dir, struct inode
  * known, with the same. */
 void op_answer_getattrs(struct client *c, uint64_t ino)
 {
-    struct inode *i = inode_find(c, ino);
+    struct inode *i = inode_get(c, ino);
     vec_of(struct op *) ops = {0};
-    bool reads = false, all = i != NULL && !list_empty(&i->getattrs);
-    for (struct list *it = all ? i->getattrs.next : NULL; all && it != &i->getattrs;
-         it = it->next) {
+    bool reads = false, all = true;
+    list_each(it, &i->getattrs) {
         struct op *op = container_of(it, struct op, ask);
         vec_push(&ops, op);
         reads |= op->a.fh != 0;
-        all = op->told;
+        all &= op->told;
     }
-    if (all) {
+    if (all && ops.count != 0) {
         struct client_result result = attr_result(c, i, false, reads);
         for (size_t k = 0; k < ops.count; k++) {
             struct client_result same = result;
             list_remove(&ops.items[k]->ask);
-            ops.items[k]->together = NULL;
             op_finish(c, ops.items[k], &same);
-        }
-        i = inode_find(c, ino);
-        if (i != NULL) {
-            inode_settle(c, i);
         }
     }
     vec_done(&ops);
+    inode_settle(c, inode_get(c, ino));
 }
 
 /* At consistency=session some may wait for a leader, which others do not need, and a read may be as
@@ -157,7 +152,6 @@ static void ask_together(const struct client *c, struct op *op, struct inode *i)
     if (c->config.consistency == CLIENT_SESSION) {
         return;
     }
-    op->together = i;
     list_push_back(&i->getattrs, &op->ask);
 }
 
@@ -184,7 +178,7 @@ static void on_attr(struct client *c, struct rpc *r, const struct Fs__Reply *rep
         return;
     }
     i = op_learn(c, r, reply, reply->attr);
-    if (op->together == NULL) {
+    if (!list_linked(&op->ask)) {
         op_answer_attr(c, op, i);
         return;
     }
