@@ -219,17 +219,21 @@ static bool fill_from_layers(struct read_job *job, const struct inode *i)
     return all;
 }
 
-/* The layers as they are now. */
-static void overlay(struct read_job *job, const struct file *f)
+/* The layers as they are now. False: a page that the copy was not asked for is in none any more; it
+ * was committed meanwhile, perhaps after it had changed again. */
+static bool overlay(struct read_job *job, const struct inode *i)
 {
     for (uint32_t p = 0; p < job->pages; p++) {
         struct page page;
-        if (file_find_page(f, job->first + p, &page)) {
+        if (file_find_page(i->file, job->first + p, &page)) {
             (void)blob_ref(page.blob);
             blob_unref(job->over[p].blob);
             job->over[p] = page;
+        } else if (!job->missing[p] && (job->first + p) * FS_PAGE < i->attr.size) {
+            return false;
         }
     }
+    return true;
 }
 
 void read_start(struct client *c, struct op *op, struct inode *i, uint64_t first, uint32_t pages,
@@ -273,7 +277,9 @@ bool read_is_new(const struct client *c, struct read_job *job)
         return false;
     }
     if (own) {
-        overlay(job, i->file);
+        if (!overlay(job, i)) {
+            return false;
+        }
         job->size = inode_now(c, i).size;
     }
     job->own = own;

@@ -268,6 +268,39 @@ START_TEST(written_while_being_read)
 }
 END_TEST
 
+START_TEST(committed_while_being_read)
+{
+    /* Goal: RULES L6: the same when the READ found a page in the buffer, and the WRITE changed it
+     * and is committed: then nothing of the page is known here any more. A copy is silent. */
+    struct place f = create(0, "a");
+    uint8_t old[2 * 4096], new[2 * 4096];
+    fill(old, sizeof old, 1);
+    fill(new, sizeof new, 2);
+    put_bytes(0, f, 0, old, sizeof old);
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    world_new_leader(&w, 2, true);
+    world_pass(&w, 3 * TIME_S);
+    put_bytes(0, f, 0, new, 4096);
+    w.mute = 1;
+    struct client_op op = op_of(CLIENT_READ, f);
+    op.size = sizeof old;
+    uint64_t read = world_start(&w, 0, op);
+    world_settle(&w);
+    ck_assert_ptr_null(world_find(&w, 0, read));
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    put_bytes(0, f, 0, new + 4096, 4096);
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    ck_assert_ptr_null(world_find(&w, 0, read));
+    world_pass(&w, TIME_S);
+    w.mute = 0;
+    const struct world_answer *a = world_find(&w, 0, read);
+    ck_assert_ptr_nonnull(a);
+    ck_assert_int_eq(a->err, 0);
+    ck_assert_int_eq(memcmp(a->bytes->data, new + 4096, 4096), 0);
+    ck_assert_int_eq(memcmp(a->bytes->data + 4096, old + 4096, 4096), 0);
+}
+END_TEST
+
 START_TEST(unlinked_and_written_by_two)
 {
     /* Goal: whoever has a removed file open sees what others wrote to it and closed, and is not
@@ -496,6 +529,7 @@ int main(void)
     tcase_add_test(t, cut_while_part_of_a_page_is_written);
     tcase_add_test(t, silent_copy);
     tcase_add_test(t, written_while_being_read);
+    tcase_add_test(t, committed_while_being_read);
     tcase_add_test(t, unlinked_and_written_by_two);
     tcase_add_test(t, renamed_onto_a_name_it_was_given_meanwhile);
     tcase_add_test(t, a_name_moves_with_how_long_it_is_remembered);
