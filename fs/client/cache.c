@@ -226,15 +226,18 @@ time_us inode_attr_valid(const struct client *c, const struct inode *i)
     return c->lease_until - c->now;
 }
 
-bool inode_answer(struct client *c, struct inode *i, struct Fs__Attr *ret_attr, time_us *ret_valid)
+struct inode_told inode_answer(struct client *c, struct inode *i, struct Fs__Attr *ret_attr,
+                               time_us *ret_valid)
 {
+    struct inode_told told = {.news = i->sent &&
+                                      (i->attr.data_version != i->sent_version || i->pages_behind)};
     *ret_attr = inode_now(c, i);
     *ret_valid = inode_attr_valid(c, i);
     /* The kernel ignores an answer that a notification overtakes on its way to the caller, and a
      * read(2) then goes on with the pages and the size from before. So what is new to a kernel that
      * has an older version goes without a validity, which needs no notification to end; and so do
      * the answers that follow, until every caller must have taken the first one in. */
-    if (i->sent && (i->attr.data_version != i->sent_version || i->pages_behind)) {
+    if (told.news) {
         i->news_until = c->now + NEWS_TAKEN_IN;
     }
     i->pages_behind = false;
@@ -245,7 +248,7 @@ bool inode_answer(struct client *c, struct inode *i, struct Fs__Attr *ret_attr, 
         i->kernel_until = c->now + *ret_valid;
     }
     /* Other data under the same size and time would not make the kernel drop its pages. */
-    bool disguised = i->sent && i->attr.data_version != i->sent_version &&
+    told.disguised = i->sent && i->attr.data_version != i->sent_version &&
                      ret_attr->size == i->sent_size && ret_attr->mtime == i->sent_mtime &&
                      i->pages_version != i->attr.data_version;
     i->sent = true;
@@ -254,7 +257,7 @@ bool inode_answer(struct client *c, struct inode *i, struct Fs__Attr *ret_attr, 
     if (i->attr.data_version > i->sent_version) {
         i->sent_version = i->attr.data_version;
     }
-    return disguised;
+    return told;
 }
 
 /* An inode that is new to the kernel exists there once its caller has taken the answer in. A
@@ -262,7 +265,7 @@ bool inode_answer(struct client *c, struct inode *i, struct Fs__Attr *ret_attr, 
 void inode_answer_lookup(struct client *c, struct inode *i, struct Fs__Attr *ret_attr,
                          time_us *ret_valid)
 {
-    if (inode_answer(c, i, ret_attr, ret_valid)) {
+    if (inode_answer(c, i, ret_attr, ret_valid).disguised) {
         effect_add(c, CLIENT_NOTIFY_DATA)->ino = i->ino;
     }
     if (i->nlookup++ == 0) {

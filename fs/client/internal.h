@@ -337,9 +337,14 @@ struct Fs__Attr inode_now(const struct client *c, const struct inode *i);
 bool inode_attr_fresh(const struct client *c, const struct inode *i);
 bool inode_data_fresh(const struct client *c, const struct inode *i);
 time_us inode_attr_valid(const struct client *c, const struct inode *i);
-/* Fills the answer's attributes and remembers what the kernel now knows (RULES L6). True: the
- * kernel may have pages of other data, of a file that looked the same; the caller sees to them. */
-bool inode_answer(struct client *c, struct inode *i, struct Fs__Attr *ret_attr, time_us *ret_valid);
+/* What an answer is to the kernel. */
+struct inode_told {
+    bool news;      /* of other data than it was told of before, or has pages of */
+    bool disguised; /* it may have such pages, of a file that looked the same: see to them */
+};
+/* Fills the answer's attributes and remembers what the kernel now knows (RULES L6). */
+struct inode_told inode_answer(struct client *c, struct inode *i, struct Fs__Attr *ret_attr,
+                               time_us *ret_valid);
 /* The same of an inode that is looked up. */
 void inode_answer_lookup(struct client *c, struct inode *i, struct Fs__Attr *ret_attr,
                          time_us *ret_valid);
@@ -741,6 +746,8 @@ void change_drop_old_base(const struct file *f, struct op *op);
 bool privs_drop_first(struct client *c, const struct file *f, struct op *op);
 /* Out of the queue: it goes on when what it did is committed. */
 void change_commit(struct client *c, struct file *f, struct op *op);
+/* The inode that the operation changed, as the reply has it. NULL: it failed, and has ended. */
+struct inode *op_changed_inode(struct client *c, struct rpc *r, const struct Fs__Reply *reply);
 /* Answers with the inode's attributes; the second one as an entry of `dir`. */
 void op_answer_attr(struct client *c, struct op *op, struct inode *i);
 /* One of the GETATTRs of inode `ino` is known or over: answers them all if none is waited for. */

@@ -51,8 +51,7 @@ int op_inode_error(const struct rpc *r, const struct Fs__Reply *reply)
 static struct client_result attr_result(struct client *c, struct inode *i, bool sets, bool reads)
 {
     struct client_result result = {0};
-    bool news = i->sent && (i->attr.data_version != i->sent_version || i->pages_behind);
-    bool disguised = inode_answer(c, i, &result.attr, &result.attr_valid_us);
+    struct inode_told told = inode_answer(c, i, &result.attr, &result.attr_valid_us);
     i->recheck = false;
     /* The kernel takes the time of the answer to a SETATTR and keeps its pages (fuse_do_setattr()),
      * among them those that others have changed since. They go when the next answer, which it asks
@@ -60,12 +59,12 @@ static struct client_result attr_result(struct client *c, struct inode *i, bool 
      * asks before it reads, which names a descriptor as stat(2) does not, must not go on with pages
      * of other data that look the same: another time drops them with this very answer, where a
      * notification might come first, and the answer with the new size be ignored. */
-    if (sets || (disguised && reads)) {
+    if (sets || (told.disguised && reads)) {
         result.attr_valid_us = 0; /* as below */
         result.attr.mtime += result.attr.mtime > 0 ? -1 : 1;
         i->sent_mtime = result.attr.mtime;
-        i->pages_behind = sets && news;
-    } else if (disguised) {
+        i->pages_behind = sets && told.news;
+    } else if (told.disguised) {
         effect_add(c, CLIENT_NOTIFY_DATA)->ino = i->ino;
     }
     return result;
@@ -224,23 +223,31 @@ void op_getattr(struct client *c, struct op *op)
 
 /* ---- setattr --------------------------------------------------------------------------------- */
 
-/* Answers of operations on one inode: its attributes afterwards. */
-static void on_changed(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
-                       struct blob *bulk)
+struct inode *op_changed_inode(struct client *c, struct rpc *r, const struct Fs__Reply *reply)
 {
-    (void)bulk;
-    struct op *op = r->op;
     int err = op_inode_error(r, reply);
     if (err == 0 && (reply->body_case != FS__REPLY__BODY_OP || reply->op->attr == NULL)) {
         err = EIO;
     }
     if (err != 0) {
-        op_fail(c, op, err);
-        return;
+        op_fail(c, r->op, err);
+        return NULL;
     }
     struct inode *i = op_learn(c, r, reply, reply->op->attr);
     if (i->file != NULL) {
         file_follow_attr(i->file);
+    }
+    return i;
+}
+
+static void on_changed(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
+                       struct blob *bulk)
+{
+    (void)bulk;
+    struct op *op = r->op;
+    struct inode *i = op_changed_inode(c, r, reply);
+    if (i == NULL) {
+        return;
     }
     if (op->a.kind == CLIENT_SETATTR) {
         if ((op->a.set & SET_ATIMES) != 0) {

@@ -8,10 +8,8 @@
  * to be done. Else the operation leaves its place in the queue, what is to be dropped goes as a
  * change of attributes, and when that is done it queues again, and is looked at again. Pages
  * written back from a mapping drop nothing, as on local file systems. */
-#include <errno.h>
-
-#include "fs/client/local.h"
 #include "fs/core/privs.h"
+#include "fs/client/local.h"
 #include "repl/base/mutant.h"
 
 static uint32_t to_drop(const struct inode *i, const struct op *op)
@@ -38,17 +36,9 @@ static void on_dropped(struct client *c, struct rpc *r, const struct Fs__Reply *
     (void)bulk;
     struct op *op = r->op;
     struct inode *busy[OP_BUSY_MAX];
-    int err = op_inode_error(r, reply);
-    if (err == 0 && (reply->body_case != FS__REPLY__BODY_OP || reply->op->attr == NULL)) {
-        err = EIO;
-    }
-    if (err != 0) {
-        op_fail(c, op, err);
+    struct inode *i = op_changed_inode(c, r, reply);
+    if (i == NULL) {
         return;
-    }
-    struct inode *i = op_learn(c, r, reply, reply->op->attr);
-    if (i->file != NULL) {
-        file_follow_attr(i->file);
     }
     if (op->answered) { /* that it failed */
         inode_invalidate_kernel(c, i);
