@@ -5,6 +5,14 @@
 const char *tell_replay(const struct sim_options *o)
 {
     static char text[1024];
+    const struct {
+        bool set;
+        const char *flag;
+    } flags[] = {
+        {o->no_locks, "--no-locks"}, {o->no_ranges, "--no-ranges"},
+        {o->no_attrs, "--no-attrs"}, {o->no_mix, "--no-mix"},
+        {o->no_setid, "--no-setid"}, {o->no_known_bytes, "--no-known-bytes"},
+    };
     int n = snprintf(text, sizeof text, "tally-sim --seed %llu --minutes %g",
                      (unsigned long long)o->seed, (double)o->length / 60e6);
     const char *word = " --off ";
@@ -18,18 +26,9 @@ const char *tell_replay(const struct sim_options *o)
                           sim_fault_name((enum sim_fault)kind));
             word = ",";
         }
-    if (o->no_locks)
-        n += snprintf(text + n, sizeof text - (size_t)n, " --no-locks");
-    if (o->no_ranges)
-        n += snprintf(text + n, sizeof text - (size_t)n, " --no-ranges");
-    if (o->no_attrs)
-        n += snprintf(text + n, sizeof text - (size_t)n, " --no-attrs");
-    if (o->no_mix)
-        n += snprintf(text + n, sizeof text - (size_t)n, " --no-mix");
-    if (o->no_setid)
-        n += snprintf(text + n, sizeof text - (size_t)n, " --no-setid");
-    if (o->no_known_bytes)
-        n += snprintf(text + n, sizeof text - (size_t)n, " --no-known-bytes");
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
+        if (flags[i].set)
+            n += snprintf(text + n, sizeof text - (size_t)n, " %s", flags[i].flag);
     if (o->mounts_max)
         n += snprintf(text + n, sizeof text - (size_t)n, " --mounts %u", o->mounts_max);
     if (o->apps_max)
