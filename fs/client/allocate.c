@@ -48,13 +48,13 @@ static struct zeroed zeroed_of(const struct file *f, const struct op *op)
 }
 
 /* Zeros in bytes [offset, end) of one page, which keeps others. */
-static void zero_part(struct file *f, const struct op *op, uint64_t no, uint64_t offset,
-                      uint64_t end)
+static void zero_part(const struct client *c, struct file *f, const struct op *op, uint64_t no,
+                      uint64_t offset, uint64_t end)
 {
     struct page page = {0};
     uint32_t from = offset > no * FS_PAGE ? (uint32_t)(offset - no * FS_PAGE) : 0;
     uint32_t to = end < (no + 1) * FS_PAGE ? (uint32_t)(end - no * FS_PAGE) : FS_PAGE;
-    if (!change_current_page(f, op, no, &page) || page.blob == NULL || page.size <= from) {
+    if (!change_current_page(c, f, op, no, &page) || page.blob == NULL || page.size <= from) {
         return; /* zeros already */
     }
     if (from == 0 && page.size <= to) {
@@ -87,10 +87,10 @@ static bool zero_step(struct client *c, struct file *f, struct op *op)
     bool was_dirty = file_dirty(f);
     size_t pages_before = f->dirty.pages.count;
     if (z.head != PAGE_NONE) {
-        zero_part(f, op, z.head, z.offset, z.end);
+        zero_part(c, f, op, z.head, z.offset, z.end);
     }
     if (z.tail != PAGE_NONE) {
-        zero_part(f, op, z.tail, z.offset, z.end);
+        zero_part(c, f, op, z.tail, z.offset, z.end);
     }
     if (z.first < z.end_whole) {
         layer_hole(&f->dirty, z.first, z.end_whole);

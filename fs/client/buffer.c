@@ -175,6 +175,11 @@ static void drop_pages(struct layer *l, size_t from, size_t to)
     l->pages.count -= to - from;
 }
 
+void layer_forget(struct layer *l, uint64_t first, uint64_t end)
+{
+    drop_pages(l, lower_bound(l, first), lower_bound(l, end));
+}
+
 void layer_hole(struct layer *l, uint64_t first, uint64_t end)
 {
     assert(first < end);

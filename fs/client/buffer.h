@@ -52,6 +52,8 @@ void layer_write(struct layer *l, uint64_t no, uint32_t at, struct blob *blob, u
 void layer_cut(struct layer *l, uint64_t no);
 /* Zeros in pages [first, end), whatever they were. */
 void layer_hole(struct layer *l, uint64_t first, uint64_t end);
+/* Says nothing of pages [first, end) any more. */
+void layer_forget(struct layer *l, uint64_t first, uint64_t end);
 /* It says that page `no` is zeros: its own page, if it has one, is not asked for. */
 bool layer_hides(const struct layer *l, uint64_t no);
 /* Puts a page as it is; takes a reference. */

@@ -145,7 +145,7 @@ struct client *client_new(const struct client_config *config)
         &c->leases,       &c->dirty_files,    &c->commits,       &c->released_order,
         &c->recalls,      &c->renew_waiters,  &c->open_waiters,  &c->lock_waiters,
         &c->unlocking,    &c->queued,         &c->queue_waiters, &c->dir_leases,
-        &c->held_commits, &c->atimes};
+        &c->held_commits, &c->atimes,         &c->kept_files};
     for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++) {
         list_init(heads[i]);
     }

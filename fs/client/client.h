@@ -39,6 +39,7 @@ struct client_config {
     time_us deadline_us;   /* of every operation: 30 s unless the user says otherwise */
     time_us lease_us;      /* T of RULES L1 until the leader names another */
     uint64_t buffer_bytes; /* cap of the write buffer, dirty and in flight: 64 MiB */
+    uint64_t kept_bytes;   /* cap of committed pages kept under write leases; 0: none are */
     uint32_t inline_max;   /* COMMITs with so many bytes travel inside the entry: 64 KiB */
     uint8_t uuid[16];      /* new for each life of the mount */
     char name[128];        /* host:mountpoint, for people */

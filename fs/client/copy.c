@@ -152,7 +152,7 @@ static bool bytes_step(struct client *c, struct file *f, struct op *op, uint32_t
     size_t pages_before = f->dirty.pages.count;
     struct blob *bytes = source_bytes(op, (uint32_t)(from % FS_PAGE), size);
     struct page below;
-    bool known = change_current_page(f, op, to / FS_PAGE, &below);
+    bool known = change_current_page(c, f, op, to / FS_PAGE, &below);
     layer_write(&f->dirty, to / FS_PAGE, (uint32_t)(to % FS_PAGE), bytes, 0, size,
                 known ? &below : NULL);
     blob_unref(bytes);

@@ -19,8 +19,10 @@ struct file *file_get(struct client *c, struct inode *i)
     f->inode = i;
     i->file = f;
     layer_init(&f->dirty);
-    struct list *links[] = {&f->lease_lru,  &f->commits,    &f->handles,     &f->queue,
-                            &f->dirty_link, &f->space_link, &f->buffer_link, &f->renew_link};
+    layer_init(&f->kept);
+    struct list *links[] = {&f->lease_lru,   &f->commits,    &f->handles,
+                            &f->queue,       &f->dirty_link, &f->space_link,
+                            &f->buffer_link, &f->renew_link, &f->kept_link};
     for (size_t l = 0; l < sizeof(links) / sizeof(links[0]); l++) {
         list_init(links[l]);
     }
@@ -55,6 +57,7 @@ void file_settle(struct client *c, struct file *f)
     timer_clear(&f->commit_timer);
     timer_clear(&f->hold_timer);
     layer_done(&f->dirty);
+    kept_drop(c, f);
     vec_done(&f->recalls);
     free(f);
     i->file = NULL;
@@ -244,6 +247,7 @@ void file_lease_granted(struct client *c, struct file *f, uint64_t epoch, uint64
     f->lease = LEASE_HELD;
     f->epoch = epoch;
     f->next_c = last_c + 1;
+    f->kept_c = last_c;
     f->lease_since = f->used_at = c->now;
     f->written = f->locks_here = false;
     file_follow_attr(f);
@@ -478,6 +482,7 @@ void file_committed(struct client *c, struct commit *k)
     if (k->space > k->cost) {
         c->space += k->space - k->cost;
     }
+    kept_committed(c, k);
     commit_free(c, k);
     file_follow_attr(f);
     file_touch(c, f);
@@ -532,6 +537,7 @@ uint64_t file_lost(struct client *c, struct file *f, int err)
         commit_free(c, k);
     }
     layer_done(&f->dirty);
+    kept_drop(c, f);
     f->meta_dirty = f->atime_dirty = false;
     f->atime = 0;
     timer_clear(&f->commit_timer);

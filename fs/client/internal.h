@@ -407,8 +407,11 @@ struct file {
     uint64_t size;         /* local; while the lease is held */
     int64_t mtime, atime;  /* atime 0: unchanged */
     struct layer dirty;
-    bool meta_dirty;      /* size or times changed */
-    uint64_t dirty_space; /* of the reservation */
+    struct layer kept;     /* committed pages, known under the lease (kept.c) ... */
+    uint64_t kept_c;       /* ... as of this COMMIT of it */
+    uint64_t commits_done; /* ever */
+    bool meta_dirty;       /* size or times changed */
+    uint64_t dirty_space;  /* of the reservation */
     struct timer commit_timer, hold_timer;
     struct list commits; /* in flight, oldest first */
     struct list handles;
@@ -419,8 +422,8 @@ struct file {
     unsigned pins; /* not freed now: its caller goes on with it */
     vec_of(struct recall *) recalls;
     struct rpc *lease_rpc;
-    /* client.dirty_files, .space_waiters, .buffer_waiters, .renew_waiters */
-    struct list dirty_link, space_link, buffer_link, renew_link;
+    /* client.dirty_files, .space_waiters, .buffer_waiters, .renew_waiters, .kept_files */
+    struct list dirty_link, space_link, buffer_link, renew_link, kept_link;
 };
 
 struct file *file_get(struct client *c, struct inode *i);
@@ -569,12 +572,13 @@ struct read_job {
     struct rpc *rpc;
     uint64_t first;
     uint32_t pages;
-    struct page *over;     /* `pages` entries; blob NULL: zeros */
-    bool *missing;         /* pages only the committed file knows */
-    bool own;              /* under the own write lease: size is the local one */
-    uint64_t size;         /* of the file as it was read */
-    uint64_t data_version; /* of the committed part; 0: none was needed */
-    unsigned bad;          /* answers that did not fit their hashes */
+    struct page *over;            /* `pages` entries; blob NULL: zeros */
+    bool *missing;                /* pages only the committed file knows */
+    bool own;                     /* under the own write lease: size is the local one ... */
+    uint64_t epoch, commits_done; /* ... and as it was then */
+    uint64_t size;                /* of the file as it was read */
+    uint64_t data_version;        /* of the committed part; 0: none was needed */
+    unsigned bad;                 /* answers that did not fit their hashes */
     void (*done)(struct client *c, struct op *op, int err);
 };
 
@@ -586,6 +590,17 @@ bool read_is_new(const struct client *c, struct read_job *job);
 void read_free(struct client *c, struct read_job *job);
 /* What a copy must have applied to answer for `i`: RULES B8, L10. */
 uint64_t read_min_index(const struct client *c, const struct inode *i);
+
+/* ---- kept.c: committed pages under a write lease ----------------------------------------------
+ */
+
+/* The COMMIT is done. */
+void kept_committed(struct client *c, const struct commit *k);
+/* So was the READ, which may be answered. */
+void kept_read(struct client *c, struct inode *i, const struct read_job *job);
+/* What page `no` of the committed file is. False: not known here. */
+bool kept_find(const struct client *c, const struct file *f, uint64_t no, struct page *ret);
+void kept_drop(struct client *c, struct file *f);
 
 /* ---- recall.c -------------------------------------------------------------------------------- */
 
@@ -739,7 +754,8 @@ bool change_base_ready(struct client *c, struct file *f, struct op *op, uint64_t
 bool change_edges_ready(struct client *c, struct file *f, struct op *op, uint64_t offset,
                         uint64_t size);
 /* What page `no` holds now. False: not known yet. */
-bool change_current_page(const struct file *f, const struct op *op, uint64_t no, struct page *ret);
+bool change_current_page(const struct client *c, const struct file *f, const struct op *op,
+                         uint64_t no, struct page *ret);
 void change_drop_old_base(const struct file *f, struct op *op);
 /* Set-id bits and capabilities that do not outlive the change (privs.c). True: they are being
  * dropped, and the operation comes back to the queue. */
@@ -893,6 +909,8 @@ struct client {
     uint64_t next_block;
     struct map blocks; /* n -> struct block_out */
     uint64_t dirty_bytes, inflight_bytes;
+    struct list kept_files; /* with kept pages, least recently used first */
+    uint64_t kept_bytes;
     bool sync_failed;
 };
 

@@ -165,6 +165,7 @@ static void on_read_done(struct client *c, struct op *op, int err)
     if (i != NULL) {
         i->pages_version = job->own ? i->attr.data_version : job->data_version;
         atime_read_ends(c, op, i);
+        kept_read(c, i, job);
     }
     struct client_result result = cut_slices(job, op->a.offset, size);
     op_finish(c, op, &result);

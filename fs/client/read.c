@@ -200,15 +200,20 @@ static void ask(struct client *c, struct read_job *job, uint64_t min_index, uint
     rpc_start(c, r);
 }
 
-/* What the layers know of the pages. Behind the last committed page there is nothing to ask for. */
-static bool fill_from_layers(struct read_job *job, const struct inode *i)
+/* What page `no` is: not committed yet, or kept. */
+static bool find_known(const struct client *c, const struct file *f, uint64_t no, struct page *ret)
 {
-    const struct file *f = i->file;
+    return f != NULL && (file_find_page(f, no, ret) || kept_find(c, f, no, ret));
+}
+
+/* What is known here of the pages. Behind the last committed page there is nothing to ask for. */
+static bool fill_from_here(const struct client *c, struct read_job *job, const struct inode *i)
+{
     bool all = true;
     for (uint32_t p = 0; p < job->pages; p++) {
         uint64_t no = job->first + p;
         struct page page = {.no = no};
-        if (f != NULL && file_find_page(f, no, &page)) {
+        if (find_known(c, i->file, no, &page)) {
             (void)blob_ref(page.blob);
         } else {
             job->missing[p] = !job->own || no * FS_PAGE < i->attr.size;
@@ -219,13 +224,13 @@ static bool fill_from_layers(struct read_job *job, const struct inode *i)
     return all;
 }
 
-/* The layers as they are now. False: a page that the copy was not asked for is in none any more; it
+/* What is known here now. False: of a page that the copy was not asked for nothing is any more; it
  * was committed meanwhile, perhaps after it had changed again. */
-static bool overlay(struct read_job *job, const struct inode *i)
+static bool overlay(const struct client *c, struct read_job *job, const struct inode *i)
 {
     for (uint32_t p = 0; p < job->pages; p++) {
         struct page page;
-        if (file_find_page(i->file, job->first + p, &page)) {
+        if (find_known(c, i->file, job->first + p, &page)) {
             (void)blob_ref(page.blob);
             blob_unref(job->over[p].blob);
             job->over[p] = page;
@@ -249,9 +254,13 @@ void read_start(struct client *c, struct op *op, struct inode *i, uint64_t first
     job->over = xcalloc(pages, sizeof(*job->over));
     job->missing = xcalloc(pages, sizeof(*job->missing));
     job->own = i->file != NULL && i->file->lease == LEASE_HELD;
+    if (i->file != NULL) {
+        job->epoch = i->file->epoch;
+        job->commits_done = i->file->commits_done;
+    }
     job->size = inode_now(c, i).size;
     op->job = job;
-    if (fill_from_layers(job, i)) {
+    if (fill_from_here(c, job, i)) {
         done(c, op, 0);
     } else {
         ask(c, job, min_index, 0);
@@ -277,7 +286,7 @@ bool read_is_new(const struct client *c, struct read_job *job)
         return false;
     }
     if (own) {
-        if (!overlay(job, i)) {
+        if (!overlay(c, job, i)) {
             return false;
         }
         job->size = inode_now(c, i).size;

@@ -174,6 +174,9 @@ void recall_let_go(struct client *c, struct file *f, struct Fs__LeaseEnd *ret_en
     recall_note_end(c, ret_end);
     f->lease = LEASE_NONE;
     f->locks_here = false;
+    if (!MUTANT(kept_after_recall)) {
+        kept_drop(c, f);
+    }
     list_remove(&f->lease_lru);
     c->leases_count--;
     if (!f->inode->promised) { /* what the lease alone kept from changing */

@@ -60,9 +60,10 @@ void change_drop_old_base(const struct file *f, struct op *op)
 }
 
 /* What page `no` holds now. False: not known yet. */
-bool change_current_page(const struct file *f, const struct op *op, uint64_t no, struct page *ret)
+bool change_current_page(const struct client *c, const struct file *f, const struct op *op,
+                         uint64_t no, struct page *ret)
 {
-    if (file_find_page(f, no, ret)) {
+    if (file_find_page(f, no, ret) || kept_find(c, f, no, ret)) {
         return true;
     }
     for (size_t i = 0; i < op->base_count; i++) {
@@ -106,7 +107,7 @@ static void on_base(struct client *c, struct op *op, int err)
 bool change_base_ready(struct client *c, struct file *f, struct op *op, uint64_t no)
 {
     struct page page;
-    if (change_current_page(f, op, no, &page)) {
+    if (change_current_page(c, f, op, no, &page)) {
         return true;
     }
     op->base_epoch = f->epoch;
@@ -140,14 +141,15 @@ bool change_edges_ready(struct client *c, struct file *f, struct op *op, uint64_
            change_base_ready(c, f, op, last);
 }
 
-static void write_pages(struct file *f, struct op *op, uint64_t offset, uint64_t size)
+static void write_pages(const struct client *c, struct file *f, struct op *op, uint64_t offset,
+                        uint64_t size)
 {
     for (uint64_t done = 0; done < size;) {
         uint64_t no = (offset + done) / FS_PAGE;
         uint32_t at = (uint32_t)((offset + done) % FS_PAGE);
         uint32_t n = size - done < FS_PAGE - at ? (uint32_t)(size - done) : FS_PAGE - at;
         struct page below;
-        bool known = change_current_page(f, op, no, &below);
+        bool known = change_current_page(c, f, op, no, &below);
         layer_write(&f->dirty, no, at, op->a.data, (uint32_t)done, n, known ? &below : NULL);
         done += n;
     }
@@ -200,7 +202,7 @@ static bool write_step(struct client *c, struct file *f, struct op *op)
     }
     bool was_dirty = file_dirty(f);
     size_t pages_before = f->dirty.pages.count;
-    write_pages(f, op, offset, size);
+    write_pages(c, f, op, offset, size);
     if (offset + size > f->size) {
         f->size = offset + size;
     }
@@ -228,12 +230,12 @@ void change_commit(struct client *c, struct file *f, struct op *op)
 /* ---- truncate -------------------------------------------------------------------------------- */
 
 /* The page that the new end cuts keeps its head; what was behind must read as zeros ever after. */
-static void shrink(struct file *f, const struct op *op, uint64_t size)
+static void shrink(const struct client *c, struct file *f, const struct op *op, uint64_t size)
 {
     uint64_t no = size / FS_PAGE;
     uint32_t keep = (uint32_t)(size % FS_PAGE);
     struct page page = {0};
-    bool known = keep != 0 && change_current_page(f, op, no, &page);
+    bool known = keep != 0 && change_current_page(c, f, op, no, &page);
     if (known) {
         (void)blob_ref(page.blob); /* the layer may hold the only one */
     }
@@ -264,7 +266,7 @@ static bool truncate_step(struct client *c, struct file *f, struct op *op)
     bool was_dirty = file_dirty(f);
     size_t pages_before = f->dirty.pages.count;
     if (size < f->size) {
-        shrink(f, op, size);
+        shrink(c, f, op, size);
     }
     f->size = size;
     f->mtime = file_next_mtime(c, f);

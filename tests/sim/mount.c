@@ -146,6 +146,7 @@ static struct client *new_client(struct mount *m)
                               .deadline_us = DEADLINE,
                               .lease_us = 4 * TIME_S,
                               .buffer_bytes = s->buffer_bytes,
+                              .kept_bytes = s->kept_bytes,
                               .inline_max = 64 << 10,
                               .old_session = m->memory.session,
                               .token = m->memory.token};

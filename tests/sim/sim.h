@@ -84,6 +84,7 @@ struct sim_options {
     bool no_mix;         /* all mounts are at one consistency */
     bool no_setid;       /* no file is made setuid */
     bool no_known_bytes; /* nobody reads or writes what it knows by number */
+    bool no_kept;        /* mounts keep no committed pages */
     uint32_t apps_max;   /* 0: as drawn */
     bool trace;          /* to stderr: faults, log lines of all processes, operations */
 };
@@ -106,6 +107,7 @@ struct sim_swarm {
     uint64_t fault_gap_us; /* mean time between two faults */
     uint64_t think_us;     /* mean pause of an application */
     uint64_t buffer_bytes; /* write buffer of the mounts */
+    uint64_t kept_bytes;   /* committed pages that they keep under write leases; 0: none */
     uint64_t disk_bytes;   /* of each store; small in some runs */
     uint32_t log_segment;  /* bytes; small: truncation and snapshots are frequent */
     uint64_t keep_entries; /* of the replica's log for late peers */
@@ -133,6 +135,7 @@ enum sim_stream {
     RND_MIX,
     RND_KNOWN,
     RND_SETID,
+    RND_KEPT,
     RND_COUNT
 };
 

@@ -137,4 +137,6 @@ void sim_draw_swarm(uint64_t seed, struct sim_swarm *ret)
         ret->mixed_mounts = (1 + (uint32_t)sim_below(RND_MIX, (1u << ret->mounts) - 2)) << 1;
     ret->known_bytes = sim_below(RND_KNOWN, 2) == 0;
     ret->setid = sim_below(RND_SETID, 2) == 0;
+    static const uint64_t kept[] = {0, 32 << 10, 8 << 20, 8 << 20};
+    ret->kept_bytes = kept[sim_below(RND_KEPT, sizeof kept / sizeof *kept)];
 }

@@ -32,6 +32,8 @@ static const char usage[] =
     "                            operation is committed before it returns\n"
     "  timeout=30s       limit of every operation; then ETIMEDOUT, with data kept and retried\n"
     "  buffer=64MiB      written data not yet committed\n"
+    "  kept=8MiB         committed data of files written here, kept while nobody else asks; 0: "
+    "none\n"
     "  nearest=NAME      the copy to read from first\n"
     "  state=DIR         where session and token are kept (/var/lib/tally/mount-NAME)\n"
     "  socket=PATH       where the daemon answers questions (/run/tally/mount-NAME.sock)\n"

@@ -26,9 +26,9 @@ static const char *const passed[] = {"ro",   "suid",   "nosuid",  "dev", "nodev"
                                      "exec", "noexec", "noatime", "sync"};
 /* Which reads are recorded: by the daemon, so these are no business of the kernel's. */
 static const char *const atimes[] = {"relatime", "strictatime", "nodiratime"};
-static const char *const valued[] = {"consistency", "namespace",    "timeout",
-                                     "buffer",      "state",        "socket",
-                                     "nearest",     "attr_timeout", "entry_timeout"};
+static const char *const valued[] = {"consistency",  "namespace",    "timeout", "buffer",
+                                     "kept",         "state",        "socket",  "nearest",
+                                     "attr_timeout", "entry_timeout"};
 
 static bool is_one_of(const char *word, const char *const *list, size_t count)
 {
@@ -121,6 +121,9 @@ static int set_value(struct mount_options *o, const char *key, const char *value
         r = config_parse_size(value, &o->buffer_bytes);
         if (r == 0 && o->buffer_bytes < 4u << 20)
             r = -ERANGE;
+    } else if (strcmp(key, "kept") == 0) {
+        form = "a size like 8MiB, or 0";
+        r = config_parse_size(value, &o->kept_bytes);
     } else if (strcmp(key, "nearest") == 0) {
         form = "the name of a copy";
         r = copy_text(o->nearest, sizeof o->nearest, value);
@@ -201,6 +204,7 @@ static void set_defaults(struct mount_options *o)
                                 .local_names = true,
                                 .timeout_us = 30 * TIME_S,
                                 .buffer_bytes = 64u << 20,
+                                .kept_bytes = 8u << 20,
                                 .attr_valid_max = TIME_NEVER,
                                 .entry_valid_max = TIME_NEVER};
 }

@@ -19,7 +19,7 @@ struct mount_options {
     enum client_consistency consistency;
     bool local_names; /* namespace=lease */
     time_us timeout_us;
-    uint64_t buffer_bytes;
+    uint64_t buffer_bytes, kept_bytes;
     bool read_only;
     enum client_atime atime;
     bool nodiratime;

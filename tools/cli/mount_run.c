@@ -99,6 +99,7 @@ static struct client *new_client(struct mount *m)
                               .deadline_us = m->options->timeout_us,
                               .lease_us = 4 * TIME_S,
                               .buffer_bytes = m->options->buffer_bytes,
+                              .kept_bytes = m->options->kept_bytes,
                               .inline_max = 64 << 10,
                               .old_session = m->memory.session,
                               .token = m->memory.token};

@@ -8,11 +8,23 @@
 
 struct world w;
 
+static void add_two_mounts(void)
+{
+    world_add_mount(&w, 0, CLIENT_LINEARIZABLE);
+    world_add_mount(&w, 1, CLIENT_LINEARIZABLE);
+}
+
 void two_mounts(void)
 {
     world_open(&w);
-    world_add_mount(&w, 0, CLIENT_LINEARIZABLE);
-    world_add_mount(&w, 1, CLIENT_LINEARIZABLE);
+    add_two_mounts();
+}
+
+void two_keeping_mounts(void)
+{
+    world_open(&w);
+    w.kept_bytes = 64 << 10;
+    add_two_mounts();
 }
 
 void no_mounts(void)

@@ -6,8 +6,9 @@
 
 extern struct world w;
 
-/* Fixture: two linearizable mounts. */
+/* Fixtures: two linearizable mounts, that keep no pages or up to 16. */
 void two_mounts(void);
+void two_keeping_mounts(void);
 void no_mounts(void);
 
 /* A file, opened. */

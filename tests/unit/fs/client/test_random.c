@@ -328,14 +328,17 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("random");
-    TCase *t = tcase_create("all");
-    tcase_set_timeout(t, 60);
-    tcase_add_checked_fixture(t, two_mounts, no_mounts);
-    tcase_add_loop_test(t, random_changes_match_a_model, 0, 10);
-    tcase_add_loop_test(t, random_changes_in_trouble, 0, 20);
-    tcase_add_loop_test(t, crowd_in_peace, 0, 10);
-    tcase_add_loop_test(t, crowd_in_trouble, 0, 10);
-    tcase_add_loop_test(t, crowd_losing_sessions, 0, 10);
-    suite_add_tcase(suite, t);
+    TCase *t[] = {tcase_create("all"), tcase_create("keeping")};
+    tcase_add_checked_fixture(t[0], two_mounts, no_mounts);
+    tcase_add_checked_fixture(t[1], two_keeping_mounts, no_mounts);
+    for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
+        tcase_set_timeout(t[i], 60);
+        tcase_add_loop_test(t[i], random_changes_match_a_model, 0, 10);
+        tcase_add_loop_test(t[i], random_changes_in_trouble, 0, 20);
+        tcase_add_loop_test(t[i], crowd_in_peace, 0, 10);
+        tcase_add_loop_test(t[i], crowd_in_trouble, 0, 10);
+        tcase_add_loop_test(t[i], crowd_losing_sessions, 0, 10);
+        suite_add_tcase(suite, t[i]);
+    }
     return run_suite(suite);
 }

@@ -537,6 +537,7 @@ void world_add_mount(struct world *w, int m, enum client_consistency consistency
                                    .deadline_us = 30 * TIME_S,
                                    .lease_us = 4 * TIME_S,
                                    .buffer_bytes = 8 << 20,
+                                   .kept_bytes = w->kept_bytes,
                                    .inline_max = 64 << 10,
                                    .uuid = {(uint8_t)(m + 1)},
                                    .name = "test:mount"};

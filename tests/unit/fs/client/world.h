@@ -54,6 +54,7 @@ struct world {
     vec_of(struct world_entry) pending; /* appended, not applied */
     bool no_commit;                     /* nothing is applied for now */
     bool local_names;                   /* of mounts that are added from now on */
+    uint64_t kept_bytes;                /* of these too */
     struct list messages;
     struct map blocks; /* hash of name -> struct blob */
     uint32_t mute;     /* what this node says arrives nowhere for now; 0: none */
