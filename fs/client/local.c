@@ -223,7 +223,8 @@ static bool empty(const struct inode *dir)
 }
 
 /* Its own lease keeps all others from knowing what it is: whoever asks comes for that first, and it
- * goes back when the removal is committed. */
+ * goes back when the removal is committed. Nothing is on its way into it by this mount: Linux owns
+ * the directory's lock for a mkdir, link or rename into it and for its rmdir (vfs_rmdir()). */
 static struct inode *empty_dir(const struct client *c, uint64_t ino)
 {
     struct inode *i = ino != 0 ? inode_find(c, ino) : NULL;

@@ -220,6 +220,17 @@ void call_lock(struct call *c, uint64_t ino, void (*step)(struct call *c))
     lock(c, ino, false, step);
 }
 
+bool call_lock_now(struct call *c, uint64_t ino)
+{
+    struct knode *n = node_get(c->k, ino);
+    if (!list_empty(&n->lock_waiters) || !lock_free(n, false))
+        return false;
+    call_hold(c, n);
+    c->wants_shared = false;
+    lock_give(n, c);
+    return true;
+}
+
 void call_lock_shared(struct call *c, uint64_t ino, void (*step)(struct call *c))
 {
     lock(c, ino, true, step);

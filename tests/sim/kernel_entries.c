@@ -133,12 +133,19 @@ static void removed(struct call *c)
     call_end(c, err);
 }
 
+static void remove_again(struct call *c);
+
 static void remove_looked(struct call *c)
 {
     bool rmdir = c->flags != 0;
     const struct knode *n = c->ino ? node_find(c->k, c->ino) : NULL;
     if (!n || S_ISDIR(n->mode) != rmdir) {
         call_end(c, !n ? ENOENT : rmdir ? ENOTDIR : EISDIR);
+        return;
+    }
+    if (rmdir && !call_lock_now(c, c->ino)) {
+        call_unlock(c);
+        call_lock(c, c->ino, remove_again);
         return;
     }
     c->result.ino = c->ino;
@@ -155,6 +162,14 @@ static void remove_locked(struct call *c)
 static void remove_in(struct call *c)
 {
     lock_dir_then(c, remove_locked);
+}
+
+/* vfs_rmdir() owns its victim's lock too: nothing is made, linked or moved there meanwhile. Here it
+ * waits for that without the directory's, and looks again. */
+static void remove_again(struct call *c)
+{
+    call_unlock(c);
+    remove_in(c);
 }
 
 static void remove_begin(struct call *c)

@@ -196,6 +196,8 @@ void call_submit(struct call *c, const struct client_op *op, void (*step)(struct
 void call_wake(struct call *c, void (*step)(struct call *c));
 /* Takes the inode's lock, then goes on with `step`. */
 void call_lock(struct call *c, uint64_t ino, void (*step)(struct call *c));
+/* False: it is not free, and `c` does not wait for it. */
+bool call_lock_now(struct call *c, uint64_t ino);
 /* Likewise, together with others that share it. */
 void call_lock_shared(struct call *c, uint64_t ino, void (*step)(struct call *c));
 bool call_owns(const struct call *c, uint64_t ino);
