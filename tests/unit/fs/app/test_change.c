@@ -399,15 +399,38 @@ START_TEST(late_from_an_earlier_term)
 }
 END_TEST
 
+/* "Ask who leads", which says nothing of what was asked. */
+static void expect_sent_on(uint64_t id)
+{
+    const Fs__Reply *told = service_answer(&sv, id);
+    ck_assert(told != NULL);
+    ck_assert_int_eq(told->err, ESTALE);
+    ck_assert_uint_eq(told->leader, 0);
+}
+
 START_TEST(sent_in_a_later_term)
 {
     /* Goal: who was deposed and does not know refuses nothing: the next leader may have done it. */
     service_room(&sv, 0);
-    const Fs__Reply *told = service_answer(&sv, send_mode(2, 2));
-    ck_assert(told != NULL);
-    ck_assert_int_eq(told->err, ESTALE);
-    ck_assert_uint_eq(told->leader, 0);
+    expect_sent_on(send_mode(2, 2));
     ck_assert_int_eq(service_answer(&sv, send_mode(2, 1))->op->err, ENOSPC);
+}
+END_TEST
+
+START_TEST(given_in_a_later_term)
+{
+    /* Goal: nor does it call a session unknown that the next leader may have opened, nor a COMMIT
+     * fenced under a lease which that one may have given. */
+    const uint64_t epoch = 99, session = 99;
+    sv.term = 2; /* of somebody else */
+    expect_sent_on(send_lease(LINK_A, session, 1, ino));
+    expect_sent_on(service_send_commit(&sv, LINK_A, a, ino, epoch, 1));
+    sv.term = 1;
+    uint64_t unknown = send_lease(LINK_A, session, 1, ino);
+    ck_assert_int_eq(service_answer(&sv, unknown)->err, ESTALE);
+    ck_assert_uint_eq(service_answer(&sv, unknown)->leader, 1); /* "I lead, and do not know it" */
+    uint64_t fenced = service_send_commit(&sv, LINK_A, a, ino, epoch, 1);
+    ck_assert_int_eq(service_answer(&sv, fenced)->err, EIO);
 }
 END_TEST
 
@@ -427,6 +450,7 @@ int main(void)
     tcase_add_test(t, late_on_a_link_that_was_replaced);
     tcase_add_test(t, late_from_an_earlier_term);
     tcase_add_test(t, sent_in_a_later_term);
+    tcase_add_test(t, given_in_a_later_term);
     suite_add_tcase(suite, t);
     return run_suite(suite);
 }
