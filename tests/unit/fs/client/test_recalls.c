@@ -89,20 +89,24 @@ END_TEST
 
 /* Linux ignores the answer to a question that it sent before it took another answer, so none is
  * answered while another is on its way. */
-static struct client_op get; /* of a file that mount 1 has written, of 4 bytes */
+static struct place theirs, ours; /* a file of 4 bytes: of mount 1, and as mount 0 has it open */
 static uint64_t asked_first, asked_second;
 
-/* What the leader says to the first is known here, and the second has not reached it. */
-static void ask_twice(void)
+static void write_theirs(void)
 {
-    struct place f = create(1, "f"), here = open_file(0, f.ino);
-    put_text(1, f, 0, "text"); /* its lease: attributes here are the leader's to tell */
-    get = (struct client_op){.kind = CLIENT_GETATTR, .ino = here.ino, .fh = here.fh};
+    theirs = create(1, "f");
+    ours = open_file(0, theirs.ino);
+    put_text(1, theirs, 0, "text"); /* its lease: attributes here are the leader's to tell */
+}
+
+/* What the leader says to the first is known here, and the second has not reached it. */
+static void ask_twice(struct client_op first, struct client_op second)
+{
     w.mounts[0].held = true;
-    asked_first = world_start(&w, 0, get);
+    asked_first = world_start(&w, 0, first);
     world_pass(&w, 10 * TIME_MS);
     w.mounts[0].silent = true;
-    asked_second = world_start(&w, 0, get);
+    asked_second = world_start(&w, 0, second);
     w.mounts[0].held = false;
     world_settle(&w);
     ck_assert_ptr_null(world_find(&w, 0, asked_first));
@@ -110,7 +114,9 @@ static void ask_twice(void)
 
 START_TEST(asked_twice_answered_together)
 {
-    ask_twice();
+    write_theirs();
+    struct client_op get = op_of(CLIENT_GETATTR, ours);
+    ask_twice(get, get);
     uint64_t third = world_start(&w, 0, get); /* under the promise that came with the first */
     world_settle(&w);
     ck_assert_ptr_null(world_find(&w, 0, third));
@@ -122,9 +128,32 @@ START_TEST(asked_twice_answered_together)
 }
 END_TEST
 
+START_TEST(asked_twice_and_one_reads)
+{
+    /* Goal: of other data under the same size and time both are told the time that drops the pages
+     * when either asks before it reads, which names a descriptor as stat(2) does not. */
+    write_theirs();
+    struct client_op reads = op_of(CLIENT_GETATTR, ours), stats = reads;
+    stats.fh = 0;
+    int64_t mtime = world_do(&w, 0, reads)->attr.mtime;
+    put_text(1, theirs, 0, "TEXT");
+    struct client_op touch = op_of(CLIENT_SETATTR, theirs);
+    touch.set = FS_SETATTR_MTIME;
+    touch.mtime = mtime;
+    ck_assert_int_eq(world_do(&w, 1, touch)->err, 0);
+    ask_twice(_i ? stats : reads, _i ? reads : stats);
+    w.mounts[0].silent = false;
+    world_settle(&w);
+    ck_assert_int_eq(world_find(&w, 0, asked_first)->attr.mtime, mtime - 1);
+    ck_assert_int_eq(world_find(&w, 0, asked_second)->attr.mtime, mtime - 1);
+    ck_assert_uint_eq(w.mounts[0].notified_data, 0); /* which would make Linux ignore them */
+}
+END_TEST
+
 START_TEST(asked_twice_and_one_given_up)
 {
-    ask_twice();
+    write_theirs();
+    ask_twice(op_of(CLIENT_GETATTR, ours), op_of(CLIENT_GETATTR, ours));
     world_cancel(&w, 0, asked_second);
     world_settle(&w);
     ck_assert_uint_eq(world_find(&w, 0, asked_first)->attr.size, 4);
@@ -522,6 +551,7 @@ int main(void)
     tcase_add_test(t, unlinked_while_open_elsewhere);
     tcase_add_test(t, attributes_overtaken_by_a_notification);
     tcase_add_test(t, asked_twice_answered_together);
+    tcase_add_loop_test(t, asked_twice_and_one_reads, 0, 2);
     tcase_add_test(t, asked_twice_and_one_given_up);
     tcase_add_test(t, opened_after_it_was_removed);
     tcase_add_test(t, opened_after_its_own_removal);
