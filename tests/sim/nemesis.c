@@ -473,6 +473,17 @@ static bool spoil(struct process *p, bool flip)
     return true;
 }
 
+/* Its bytes may lie in another block's place. */
+static bool lose_write(struct process *p)
+{
+    if (!spoil(p, false))
+        return false;
+    bool elsewhere = sim_swarm()->faults >> FAULT_MISDIRECTED & 1 && sim_below(RND_MISDIRECTED, 2);
+    if (elsewhere && spoil(p, false))
+        sim_count_fault(FAULT_MISDIRECTED);
+    return true;
+}
+
 /* It must not come back under its old id, and shows so by not starting (RULES B7). */
 static bool wipe(void)
 {
@@ -534,7 +545,7 @@ static bool inject(enum sim_fault kind)
     case FAULT_BIT_FLIP:
         return spoil(any_node(), true);
     case FAULT_LOST_WRITE:
-        return spoil(any_node(), false);
+        return lose_write(any_node());
     case FAULT_READ_ERROR:
         return read_errors();
     case FAULT_WRITE_ERROR:
@@ -551,8 +562,9 @@ static bool inject(enum sim_fault kind)
         return nemesis_old_leader();
     case FAULT_SHORT_REIGNS:
         return nemesis_short_reigns();
-    case FAULT_HEIR:    /* when there is a snapshot */
-    case FAULT_UNHEARD: /* when it may matter to the workload */
+    case FAULT_HEIR:        /* when there is a snapshot */
+    case FAULT_UNHEARD:     /* when it may matter to the workload */
+    case FAULT_MISDIRECTED: /* with a lost write */
     case FAULT_COUNT:
         break;
     }

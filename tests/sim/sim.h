@@ -52,8 +52,7 @@ enum sim_fault {
     FAULT_SLOW_DISK,
     FAULT_FULL_DISK,   /* ENOSPC */
     FAULT_BIT_FLIP,    /* of block bytes or inline bytes at rest */
-    FAULT_LOST_WRITE,  /* a block write that was acknowledged by the disk and is not there, or that
-                          went to another place: found by its hash */
+    FAULT_LOST_WRITE,  /* a block write that was acknowledged by the disk and is not there */
     FAULT_READ_ERROR,  /* EIO now, fine later */
     FAULT_WRITE_ERROR, /* EIO of a write or flush: the node ends itself (RULES S3) */
     FAULT_WIPE,        /* a node's store is gone: it must not return under its old id (RULES B7) */
@@ -66,7 +65,8 @@ enum sim_fault {
     FAULT_DRAWN,        /* how many are drawn together; the others have streams of their own */
     /* Whoever sent a snapshot dies while it becomes the state of who took it in. */
     FAULT_HEIR = FAULT_DRAWN,
-    FAULT_UNHEARD, /* the leader dies, the next one cannot hear what a mount was promised */
+    FAULT_UNHEARD,     /* the leader dies, the next one cannot hear what a mount was promised */
+    FAULT_MISDIRECTED, /* a lost write went to another block's place, and that one is gone too */
     FAULT_COUNT
 };
 #define FAULT_BIT(kind) (UINT64_C(1) << (kind))
@@ -136,6 +136,7 @@ enum sim_stream {
     RND_KNOWN,
     RND_SETID,
     RND_KEPT,
+    RND_MISDIRECTED,
     RND_COUNT
 };
 

@@ -39,6 +39,7 @@ static const char *const fault_names[FAULT_COUNT] = {
     [FAULT_SHORT_REIGNS] = "short-reigns",
     [FAULT_HEIR] = "heir",
     [FAULT_UNHEARD] = "unheard",
+    [FAULT_MISDIRECTED] = "misdirected",
 };
 
 const char *sim_fault_name(enum sim_fault kind)
@@ -137,6 +138,8 @@ void sim_draw_swarm(uint64_t seed, struct sim_swarm *ret)
         ret->mixed_mounts = (1 + (uint32_t)sim_below(RND_MIX, (1u << ret->mounts) - 2)) << 1;
     ret->known_bytes = sim_below(RND_KNOWN, 2) == 0;
     ret->setid = sim_below(RND_SETID, 2) == 0;
+    if (sim_below(RND_MISDIRECTED, 2) == 0)
+        ret->faults |= FAULT_BIT(FAULT_MISDIRECTED);
     static const uint64_t kept[] = {0, 32 << 10, 8 << 20, 8 << 20};
     ret->kept_bytes = kept[sim_below(RND_KEPT, sizeof kept / sizeof *kept)];
 }
