@@ -288,16 +288,6 @@ static int allocate(int m, struct place f, uint32_t mode, uint64_t offset, uint6
     return world_do(&w, m, op)->err;
 }
 
-static void check_bytes(int m, struct place f, const uint8_t *want, uint64_t size)
-{
-    struct client_op op = op_of(CLIENT_READ, f);
-    op.size = size + 8192;
-    const struct world_answer *a = world_do(&w, m, op);
-    ck_assert_int_eq(a->err, 0);
-    ck_assert_uint_eq(a->bytes->size, size);
-    ck_assert_int_eq(memcmp(a->bytes->data, want, size), 0);
-}
-
 enum { PUNCH = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, ZERO = FALLOC_FL_ZERO_RANGE };
 
 START_TEST(holes_over_dirty_pages)
@@ -314,22 +304,22 @@ START_TEST(holes_over_dirty_pages)
     memset(want + 2 * 4096, 'b', 3 * 4096);
     ck_assert_int_eq(allocate(0, f, PUNCH, 4096 + 100, 2 * 4096), 0);
     memset(want + 4096 + 100, 0, 2 * 4096);
-    check_bytes(0, f, want, sizeof want);
+    expect_bytes(0, f, 0, want, sizeof want);
     ck_assert_uint_eq(pages_of(0, f), 9);
     write_pages(0, f, 2, 1, 'c');
     memset(want + 2 * 4096, 'c', 4096);
     ck_assert_int_eq(allocate(0, f, PUNCH, 5 * 4096, 3 * 4096), 0);
     memset(want + 5 * 4096, 0, 3 * 4096);
     ck_assert_uint_eq(pages_of(0, f), 7);
-    check_bytes(0, f, want, sizeof want);
-    check_bytes(1, g, want, sizeof want);
+    expect_bytes(0, f, 0, want, sizeof want);
+    expect_bytes(1, g, 0, want, sizeof want);
     ck_assert_uint_eq(pages_of(1, g), 7);
     ck_assert_int_eq(allocate(1, g, PUNCH, 9 * 4096 + 10, 20 * 4096), 0); /* over the end */
     memset(want + 9 * 4096 + 10, 0, 4096 - 10);
-    check_bytes(0, f, want, sizeof want);
+    expect_bytes(0, f, 0, want, sizeof want);
     ck_assert_int_eq(allocate(1, g, PUNCH, 0, sizeof want), 0);
     memset(want, 0, sizeof want);
-    check_bytes(0, f, want, sizeof want);
+    expect_bytes(0, f, 0, want, sizeof want);
     ck_assert_uint_eq(pages_of(0, f), 0);
     ck_assert_uint_eq(seek(1, g, false, 0), UINT64_MAX);
 }
@@ -343,12 +333,12 @@ START_TEST(zeros_may_extend)
     memset(want, 'a', 4096);
     ck_assert_int_eq(allocate(0, f, ZERO | FALLOC_FL_KEEP_SIZE, 2000, 8192), 0);
     memset(want + 2000, 0, 2096);
-    check_bytes(0, f, want, 4096);
+    expect_bytes(0, f, 0, want, 4096);
     ck_assert_int_eq(allocate(0, f, ZERO, 1000, 3 * 4096 - 1000), 0);
     memset(want + 1000, 0, 1000);
-    check_bytes(0, f, want, sizeof want);
+    expect_bytes(0, f, 0, want, sizeof want);
     ck_assert_int_eq(allocate(0, f, FALLOC_FL_KEEP_SIZE, 0, 1 << 20), 0);
-    check_bytes(0, f, want, sizeof want);
+    expect_bytes(0, f, 0, want, sizeof want);
     ck_assert_int_eq(allocate(0, f, 0, 4096, 4 * 4096), 0);
     const struct world_answer *a = world_do(&w, 1, op_of(CLIENT_GETATTR, f));
     ck_assert_uint_eq(a->attr.size, 5 * 4096);
@@ -443,7 +433,7 @@ START_TEST(a_whole_file_by_reference)
     struct place f = make_bytes(0, "a", want, sizeof want);
     struct place g = create(1, "b"), far = open_file(1, f.ino);
     ck_assert_uint_eq(world_do(&w, 1, copy_of(far, 0, g, 0, 1 << 30))->written, sizeof want);
-    check_bytes(1, g, want, sizeof want);
+    expect_bytes(1, g, 0, want, sizeof want);
     ck_assert_uint_eq(fs_state_totals(w.state).blocks, 1);
     struct place h = create(0, "c");
     unsigned puts = w.mounts[0].puts, commits = w.commits_seen;
@@ -456,11 +446,11 @@ START_TEST(a_whole_file_by_reference)
     ck_assert_uint_eq(seek(0, h, false, 0), 2);
     write_pages(0, f, 2, 1, 'x');
     sync_file(0, f);
-    check_bytes(1, g, want, sizeof want);
+    expect_bytes(1, g, 0, want, sizeof want);
     memset(want + 4096, 'y', 4096);
     write_pages(1, g, 1, 1, 'y');
     sync_file(1, g);
-    check_bytes(0, open_file(0, g.ino), want, sizeof want);
+    expect_bytes(0, open_file(0, g.ino), 0, want, sizeof want);
 }
 END_TEST
 
@@ -474,15 +464,15 @@ START_TEST(borders_are_copied)
     uint64_t at = 3 * 4096 + 1000, size = 5 * 4096 + 500;
     ck_assert_uint_eq(world_do(&w, 0, copy_of(f, at, g, at + 8192, size))->written, size);
     memcpy(to + at + 8192, from + at, size);
-    check_bytes(0, g, to, sizeof to);
-    check_bytes(1, open_file(1, g.ino), to, sizeof to);
+    expect_bytes(0, g, 0, to, sizeof to);
+    expect_bytes(1, open_file(1, g.ino), 0, to, sizeof to);
     ck_assert_uint_eq(world_do(&w, 0, copy_of(f, 100, g, 4096 + 100, 50))->written, 50);
     memcpy(to + 4096 + 100, from + 100, 50);
-    check_bytes(0, g, to, sizeof to);
+    expect_bytes(0, g, 0, to, sizeof to);
     ck_assert_uint_eq(world_do(&w, 0, copy_of(g, 7, g, 20 * 4096 + 7, 9000))->written, 9000);
     memcpy(to + 20 * 4096 + 7, to + 7, 9000);
-    check_bytes(0, g, to, sizeof to);
-    check_bytes(0, f, from, sizeof from);
+    expect_bytes(0, g, 0, to, sizeof to);
+    expect_bytes(0, f, 0, from, sizeof from);
 }
 END_TEST
 
@@ -541,14 +531,14 @@ START_TEST(a_source_that_changes)
     ck_assert_int_eq(a->err, 0);
     ck_assert_uint_eq(w.commits_seen, commits + 2); /* one was refused */
     ck_assert_uint_eq(a->written, sizeof want);
-    check_bytes(0, to, want, sizeof want);
+    expect_bytes(0, to, 0, want, sizeof want);
     struct client_op grow = op_of(CLIENT_SETATTR, to);
     grow.set = CLIENT_SET_SIZE;
     grow.size = 3 * 4096;
     ck_assert_int_eq(world_do(&w, 0, grow)->err, 0);
     uint8_t grown[3 * 4096] = {0};
     memcpy(grown, want, sizeof want);
-    check_bytes(1, g, grown, sizeof grown);
+    expect_bytes(1, g, 0, grown, sizeof grown);
 }
 END_TEST
 
@@ -583,8 +573,8 @@ START_TEST(writes_wait_for_a_reference)
     ck_assert_int_eq(world_find(&w, 0, write)->err, 0);
     ck_assert_int_eq(world_find(&w, 0, touch)->err, 0);
     memset(want + 100, 'w', 10);
-    check_bytes(0, g, want, sizeof want);
-    check_bytes(1, open_file(1, g.ino), want, sizeof want);
+    expect_bytes(0, g, 0, want, sizeof want);
+    expect_bytes(1, open_file(1, g.ino), 0, want, sizeof want);
     ck_assert_uint_gt(w.mounts[0].notified_data, notified); /* the kernel's pages are not of it */
 }
 END_TEST
@@ -605,7 +595,7 @@ START_TEST(a_reference_over_an_election)
         world_pass(&w, 2 * TIME_S);
         ck_assert_ptr_nonnull(world_find(&w, 0, copy));
         ck_assert_uint_eq(world_find(&w, 0, copy)->written, sizeof want);
-        check_bytes(0, to, want, sizeof want);
+        expect_bytes(0, to, 0, want, sizeof want);
     }
     uint64_t session = client_stats(w.mounts[0].client, w.now).session;
     write_pages(0, g, 0, 1, 'x');
@@ -700,12 +690,6 @@ END_TEST
 
 /* ---- what has lost its last name ------------------------------------------------------------- */
 
-static const struct world_answer *look_up(int m, const char *name)
-{
-    return world_do(&w, m,
-                    (struct client_op){.kind = CLIENT_LOOKUP, .parent = WORLD_ROOT, .name = name});
-}
-
 static int remove_name(int m, const char *name)
 {
     return world_do(&w, m,
@@ -736,11 +720,11 @@ START_TEST(second_walk_finds_it_still_there)
     struct place old = create(0, "a"), new = create(0, "b");
     ck_assert_int_eq(world_do(&w, 0, op_of(CLIENT_RELEASE, old))->err, 0);
     ck_assert_int_eq(world_do(&w, 0, op_of(CLIENT_RELEASE, new))->err, 0);
-    ck_assert_int_eq(look_up(1, "a")->err, 0);
+    ck_assert_int_eq(lookup(1, "a")->err, 0);
     ck_assert_int_eq(remove_name(0, "a"), 0);
     struct client_op open = {.kind = CLIENT_OPEN, .ino = old.ino, .flags = O_RDWR};
     ck_assert_int_eq(world_do(&w, 1, open)->err, ESTALE);
-    ck_assert_int_eq(look_up(1, "b")->err, 0);
+    ck_assert_int_eq(lookup(1, "b")->err, 0);
     ck_assert_int_eq(remove_name(0, "b"), 0);
     ck_assert(exists(new.ino));
     struct place f = open_file(1, new.ino);
@@ -752,7 +736,7 @@ START_TEST(second_walk_finds_it_still_there)
     ck_assert_int_eq(world_do(&w, 0, op_of(CLIENT_RELEASE, last))->err, 0);
     open.ino = old.ino;
     ck_assert_int_eq(world_do(&w, 1, open)->err, ESTALE);
-    ck_assert_int_eq(look_up(1, "c")->err, 0);
+    ck_assert_int_eq(lookup(1, "c")->err, 0);
     ck_assert_int_eq(remove_name(0, "c"), 0);
     world_pass(&w, 5 * TIME_S);
     ck_assert(!exists(last.ino)); /* nobody came */
@@ -768,7 +752,7 @@ START_TEST(second_walk_meets_a_removal_under_way)
         struct place old = create(0, "a"), new = create(0, "b");
         ck_assert_int_eq(world_do(&w, 0, op_of(CLIENT_RELEASE, old))->err, 0);
         ck_assert_int_eq(world_do(&w, 0, op_of(CLIENT_RELEASE, new))->err, 0);
-        ck_assert_int_eq(look_up(1, "b")->err, 0);
+        ck_assert_int_eq(lookup(1, "b")->err, 0);
         ck_assert_int_eq(remove_name(0, "a"), 0);
         w.no_commit = true;
         struct client_op remove = {.kind = CLIENT_UNLINK, .parent = WORLD_ROOT, .name = "b"};
@@ -796,7 +780,7 @@ START_TEST(fifo_removed_while_it_may_be_open)
      * kernel knows it: its own, and another's. */
     for (int remover = 0; remover < WORLD_MOUNTS; remover++) {
         uint64_t ino = make_fifo(0, "p");
-        ck_assert_int_eq(look_up(1, "p")->err, 0);
+        ck_assert_int_eq(lookup(1, "p")->err, 0);
         ck_assert_int_eq(remove_name(remover, "p"), 0);
         for (int m = 0; m < WORLD_MOUNTS; m++) {
             struct client_op ask = {.kind = CLIENT_GETATTR, .ino = ino};
