@@ -1,5 +1,6 @@
 #include "tests/unit/fs/client/forms.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -72,9 +73,24 @@ void put_text(int m, struct place f, uint64_t offset, const char *text)
     put_bytes(m, f, offset, text, strlen(text));
 }
 
+void write_pages(int m, struct place f, uint64_t first_page, uint32_t pages, int byte)
+{
+    struct client_op op = op_of(CLIENT_WRITE, f);
+    op.offset = first_page * 4096;
+    op.size = pages * 4096;
+    op.data = blob_new(pages * 4096);
+    memset(op.data->data, byte, pages * 4096);
+    ck_assert_int_eq(world_do(&w, m, op)->err, 0);
+}
+
 int simple(int m, enum client_op_kind kind, struct place f)
 {
     return world_do(&w, m, op_of(kind, f))->err;
+}
+
+void sync_file(int m, struct place f)
+{
+    ck_assert_int_eq(world_do(&w, m, op_of(CLIENT_FSYNC, f))->err, 0);
 }
 
 const struct world_answer *lookup(int m, const char *name)
@@ -128,6 +144,13 @@ uint64_t size_of(int m, struct place f)
     return a->attr.size;
 }
 
+uint64_t pages_of(int m, struct place f)
+{
+    const struct world_answer *a = world_do(&w, m, op_of(CLIENT_GETATTR, f));
+    ck_assert_int_eq(a->err, 0);
+    return a->attr.pages;
+}
+
 int truncate_to(int m, struct place f, uint64_t size)
 {
     return world_do(&w, m,
@@ -149,4 +172,17 @@ int read_by(int m, struct place f)
     struct client_op op = op_of(CLIENT_READ, f);
     op.size = 10;
     return world_do(&w, m, op)->err;
+}
+
+uint64_t seek(int m, struct place f, bool hole, uint64_t page)
+{
+    struct client_op op = op_of(CLIENT_SEEK, f);
+    op.offset = page * 4096;
+    op.hole = hole;
+    const struct world_answer *a = world_do(&w, m, op);
+    if (a->err == ENXIO)
+        return UINT64_MAX;
+    ck_assert_int_eq(a->err, 0);
+    ck_assert_uint_eq(a->offset % 4096, 0);
+    return a->offset / 4096;
 }

@@ -22,8 +22,11 @@ struct client_op op_of(enum client_op_kind kind, struct place f);
 struct client_op write_op(struct place f, uint64_t offset, const void *p, size_t size);
 void put_bytes(int m, struct place f, uint64_t offset, const void *p, size_t size);
 void put_text(int m, struct place f, uint64_t offset, const char *text);
+/* `pages` pages of `byte`, in one write. */
+void write_pages(int m, struct place f, uint64_t first_page, uint32_t pages, int byte);
 /* An operation that needs nothing but the file: its error. */
 int simple(int m, enum client_op_kind kind, struct place f);
+void sync_file(int m, struct place f);
 /* In the root. */
 const struct world_answer *lookup(int m, const char *name);
 struct place open_file(int m, uint64_t ino);
@@ -34,9 +37,12 @@ struct blob *get_bytes(int m, struct place f, uint64_t offset, uint64_t size);
 void expect_bytes(int m, struct place f, uint64_t offset, const void *p, size_t size);
 void expect_text(int m, struct place f, uint64_t offset, const char *text);
 uint64_t size_of(int m, struct place f);
+uint64_t pages_of(int m, struct place f);
 int truncate_to(int m, struct place f, uint64_t size);
 /* Bytes that differ for each seed. */
 void fill(uint8_t *p, size_t size, unsigned seed);
 int read_by(int m, struct place f);
+/* SEEK_DATA or SEEK_HOLE from `page`; UINT64_MAX: ENXIO. */
+uint64_t seek(int m, struct place f, bool hole, uint64_t page);
 
 #endif
