@@ -474,16 +474,27 @@ void file_freeze_all(struct client *c)
     }
 }
 
-void file_committed(struct client *c, struct commit *k)
+static void commit_done(struct client *c, struct commit *k)
 {
-    struct file *f = k->file;
-    bool refers = k->refers;
-    f->pins++;
     if (k->space > k->cost) {
         c->space += k->space - k->cost;
     }
     kept_committed(c, k);
     commit_free(c, k);
+}
+
+void file_committed(struct client *c, struct commit *k)
+{
+    struct file *f = k->file;
+    bool refers = k->refers;
+    struct commit *first;
+    f->pins++;
+    /* RULES B2: so are those before it, whose answers may come later, since they were sent later: a
+     * large one waits for its blocks to be held. What they have of a page is older than this. */
+    while ((first = list_first(&f->commits, struct commit, in_file)) != k) {
+        commit_done(c, first);
+    }
+    commit_done(c, k);
     file_follow_attr(f);
     file_touch(c, f);
     queue_pump(c); /* a rename may have waited for it */

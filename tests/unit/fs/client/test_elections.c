@@ -1,6 +1,7 @@
 /* Leaders that change and sessions that end in the middle of something. */
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "tests/unit/fs/client/forms.h"
@@ -153,6 +154,49 @@ START_TEST(links_break)
 }
 END_TEST
 
+START_TEST(answered_in_another_order)
+{
+    /* Goal: RULES B2: a large COMMIT is sent behind the small one that follows it, since its blocks
+     * go first. When both are done and the answers got lost with a link, those that come over the
+     * next one come in that order: from the first one on, what is read is as of the second. */
+    static uint8_t large[20 * 4096], small[4096];
+    struct place f = create(0, "a");
+    fill(large, sizeof large, 1);
+    fill(small, sizeof small, 2);
+    put_text(0, f, 0, "x"); /* space is reserved */
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    uint64_t syncs[2];
+    (void)world_start(&w, 0, write_op(f, 0, large, sizeof large));
+    syncs[0] = world_start(&w, 0, op_of(CLIENT_FSYNC, f));
+    (void)world_start(&w, 0, write_op(f, 0, small, sizeof small));
+    syncs[1] = world_start(&w, 0, op_of(CLIENT_FSYNC, f));
+    w.no_commit = true;
+    world_settle(&w);
+    ck_assert_uint_eq(w.pending.count, 2);
+    w.mounts[0].held = true;
+    w.no_commit = false;
+    world_settle(&w);
+    world_link_down(&w, 0, 1);
+    w.mounts[0].held = false;
+    world_link_up(&w, 0, 1, 1);
+    uint64_t bytes = client_stats(w.mounts[0].client, w.now).inflight_bytes;
+    while (client_stats(w.mounts[0].client, w.now).inflight_bytes == bytes)
+        ck_assert(world_step(&w));
+    struct client_op op = op_of(CLIENT_READ, f);
+    op.size = sizeof small;
+    uint64_t read = world_start(&w, 0, op);
+    (void)world_start(&w, 0, write_op(f, 10, large, 10)); /* the rest of the page stays */
+    world_pass(&w, 500 * TIME_MS);
+    ck_assert_int_eq(world_find(&w, 0, syncs[0])->err, 0);
+    ck_assert_int_eq(world_find(&w, 0, syncs[1])->err, 0);
+    ck_assert_uint_eq(world_find(&w, 0, read)->bytes->size, sizeof small);
+    ck_assert_int_eq(memcmp(world_find(&w, 0, read)->bytes->data, small, sizeof small), 0);
+    memcpy(small + 10, large, 10);
+    memcpy(large, small, sizeof small);
+    expect_bytes(1, open_name(1, "a"), 0, large, sizeof large);
+}
+END_TEST
+
 /* ---- sessions -------------------------------------------------------------------------------- */
 
 START_TEST(session_end_loses_the_buffer)
@@ -291,6 +335,7 @@ int main(void)
     tcase_add_test(t, an_answer_that_did_not_renew);
     tcase_add_test(t, sent_to_its_leader_of_before);
     tcase_add_test(t, links_break);
+    tcase_add_test(t, answered_in_another_order);
     tcase_add_test(t, session_end_loses_the_buffer);
     tcase_add_test(t, session_end_while_attributes_are_asked);
     tcase_add_test(t, lost_bytes_look_like_what_was_there);

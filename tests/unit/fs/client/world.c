@@ -369,13 +369,20 @@ static struct message *next_message(struct world *w)
     return NULL;
 }
 
+bool world_step(struct world *w)
+{
+    struct message *x = next_message(w);
+    if (x)
+        deliver(w, x);
+    return x != NULL;
+}
+
 void world_settle(struct world *w)
 {
     for (unsigned turns = 0; turns < 100000; turns++) {
-        struct message *x = next_message(w);
-        if (x)
-            deliver(w, x);
-        else if (w->pending.count && !w->no_commit)
+        if (world_step(w))
+            continue;
+        if (w->pending.count && !w->no_commit)
             apply_one(w);
         else
             return;

@@ -73,6 +73,8 @@ void world_set_room(struct world *w, uint64_t bytes);
 void world_add_mount(struct world *w, int m, enum client_consistency consistency);
 /* Everything that can happen without time passing. */
 void world_settle(struct world *w);
+/* The next message arrives; false: there is none. */
+bool world_step(struct world *w);
 void world_pass(struct world *w, time_us us);
 void world_link_down(struct world *w, int m, uint32_t node);
 void world_link_up(struct world *w, int m, uint32_t node, uint64_t store_boot);
