@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -467,12 +468,16 @@ END_TEST
 
 /* ---- space ----------------------------------------------------------------------------------- */
 
+/* Until no older one is there. */
 static void wait_oldest(struct world *w, uint32_t generation)
 {
-    char *path = segment_path(w->dir, generation - 1);
-    for (int i = 0; i < 5000 && access(path, F_OK) == 0; i++)
-        (void)usleep(1000);
-    ck_assert_int_ne(access(path, F_OK), 0);
+    char *path = segment_path(w->dir, generation - 1), events[4096];
+    int fd = inotify_init1(IN_CLOEXEC);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_ge(inotify_add_watch(fd, w->dir, IN_DELETE | IN_MOVED_FROM), 0);
+    while (access(path, F_OK) == 0)
+        ck_assert_int_gt(read(fd, events, sizeof events), 0);
+    (void)close(fd);
     free(path);
 }
 
