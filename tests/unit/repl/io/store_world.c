@@ -24,7 +24,7 @@ void on_status(void *ctx, int status)
 static pthread_mutex_t wake_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t woken = PTHREAD_COND_INITIALIZER;
 
-static void on_wake(void *ctx)
+void wake(void *ctx)
 {
     (void)pthread_mutex_lock(&wake_lock);
     ((struct world *)ctx)->wakes++;
@@ -47,7 +47,7 @@ int open_store(struct world *w)
                              .cluster = {1},
                              .node = 1,
                              .create = true,
-                             .wake = on_wake,
+                             .wake = wake,
                              .wake_ctx = w,
                              .started = w->started,
                              .log_segment_size = 1 << 20,

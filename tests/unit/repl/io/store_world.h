@@ -43,6 +43,7 @@ struct entry *entry_of(uint64_t index, uint64_t term, const struct block_ref *re
 int write_entry(struct world *w, uint64_t index, uint64_t term, const struct block_ref *ref,
                 bool inl, uint64_t commit);
 void wait_wake(struct world *w, unsigned seen); /* until it asks to be polled once more than that */
+void wake(void *world);                         /* as if it did, from any thread */
 void on_status(void *ctx, int status);          /* into world.status */
 /* Until it is written; world.status says how it went. */
 void put(struct world *w, const struct block_ref *ref);
