@@ -21,6 +21,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 from tests.lib.lab import TALLY, Lab
+from tests.lib.processes import cpu_ns, threads
 
 TRACING = '/sys/kernel/tracing'
 CALLS = 'raw_syscalls/sys_enter'
@@ -70,19 +71,6 @@ def traced(name, event, pids, pattern):
                     counts[m.groups()] += 1
     finally:
         os.rmdir(instance)
-
-
-def threads(pid):
-    return {int(t) for t in os.listdir(f'/proc/{pid}/task')}
-
-
-def cpu_ns(pid):
-    """Time on a CPU of all threads; what threads that ended used is missing."""
-    total = 0
-    for t in threads(pid):
-        with open(f'/proc/{pid}/task/{t}/schedstat', encoding='ascii') as f:
-            total += int(f.read().split()[0])
-    return total
 
 
 def switches(pid):
