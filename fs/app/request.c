@@ -265,11 +265,21 @@ void request_run(struct fs_app *app, struct request *r)
     request_fail(app, r, EINVAL, "a request that this node does not know");
 }
 
+/* A COMMIT that may be refused, and then the next one has its number (RULES B12). */
+static bool refers(const Fs__Op *op)
+{
+    bool some = false;
+    for (size_t i = 0; op->body_case == FS__OP__BODY_COMMIT && i < op->commit->n_edits; i++)
+        some |= op->commit->edits[i]->kind == FS__EDIT__KIND__REFERENCE;
+    return some;
+}
+
 /* PROTOCOL 4.3: one of the leaders since may have refused it, which nothing in the log tells. Who
- * still waits for it sends it again. COMMITs and the session's queue have numbers that do tell. */
+ * still waits for it sends it again. Other COMMITs and the session's queue have numbers that do
+ * tell. */
 static bool is_late(const struct fs_app *app, const struct request *r)
 {
-    return r->op && r->op->seq && r->req->term < app->term;
+    return r->op && (r->op->seq || refers(r->op)) && r->req->term < app->term;
 }
 
 void request_start(struct fs_app *app, uint64_t client, Fs__Request *req, struct blob *bulk)

@@ -140,6 +140,55 @@ START_TEST(gap_that_stays)
 }
 END_TEST
 
+/* By reference, to another version of the source than it has. */
+static uint64_t send_reference(uint64_t c, uint64_t source, uint64_t term)
+{
+    Fs__Edit edit = FS__EDIT__INIT, *edits[] = {&edit};
+    Fs__Commit commit = FS__COMMIT__INIT;
+    Fs__Request req = FS__REQUEST__INIT;
+    Fs__Op op = FS__OP__INIT;
+    edit.kind = FS__EDIT__KIND__REFERENCE;
+    edit.pages = 1;
+    edit.source_ino = source;
+    edit.source_version = 12345;
+    commit.ino = ino;
+    commit.epoch = 1;
+    commit.c = c;
+    commit.size = 4096;
+    commit.edits = edits;
+    commit.n_edits = 1;
+    op.body_case = FS__OP__BODY_COMMIT;
+    op.commit = &commit;
+    req.body_case = FS__REQUEST__BODY_OP;
+    req.op = &op;
+    req.term = term;
+    return service_send(&sv, LINK_A, a, &req);
+}
+
+START_TEST(refused_and_late)
+{
+    /* Goal: RULES B12: a COMMIT by reference that was refused leaves its number to the next one. A
+     * copy of it that was on its way to a leader which leads again only now is no predecessor of
+     * that one, nor the same. */
+    uint64_t source = service_make(&sv, LINK_A, a, 2, "g");
+    uint64_t refused = send_reference(1, source, sv.term);
+    size_t at = proposed_once(1, 1);
+    service_append(&sv, at);
+    service_apply(&sv, at);
+    ck_assert_int_eq(service_answer(&sv, refused)->op->err, EAGAIN);
+    uint64_t old_term = sv.term;
+    service_reign(&sv, old_term + 2);
+    service_pass(&sv, TIME_MS);
+    uint64_t late = send_reference(1, source, old_term), next = send_a(1);
+    const Fs__Reply *answer = service_answer(&sv, late);
+    ck_assert(answer != NULL && answer->err == ESTALE);
+    ck_assert_uint_eq(proposed(1, 1, &at), 2);
+    service_append(&sv, at);
+    service_apply(&sv, at);
+    done(next);
+}
+END_TEST
+
 /* ---- two leases ------------------------------------------------------------------------------ */
 
 START_TEST(ended_lease_holds_up_nobody)
@@ -228,6 +277,7 @@ int main(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, one_after_another);
     tcase_add_test(t, gap_that_stays);
+    tcase_add_test(t, refused_and_late);
     tcase_add_test(t, ended_lease_holds_up_nobody);
     tcase_add_test(t, ended_lease_leaves_without_a_gap);
     tcase_add_test(t, ended_lease_comes_late);
