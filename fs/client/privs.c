@@ -77,6 +77,7 @@ bool privs_drop_first(struct client *c, const struct file *f, struct op *op)
     }
     op->queue_of = NULL;
     list_remove(&op->wait);
+    op->base_epoch = 0; /* others change the file before its next turn */
     drop(c, op, f->inode, set);
     return true;
 }

@@ -209,6 +209,38 @@ START_TEST(given_up_while_they_are_dropped)
 }
 END_TEST
 
+START_TEST(others_write_while_they_are_dropped)
+{
+    /* Goal: a write of a part of a page that had read the rest of it, and then had to leave its
+     * place to those behind it, reads it again: here what they wrote is committed, and known so,
+     * before it comes back. */
+    struct place f = create(0, "a");
+    put_text(0, f, 0, "some text");
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    w.no_reads = true;
+    uint64_t first = world_start(&w, 0, user_write(f, "S"));
+    world_settle(&w);
+    change_mode(0, f, 04777);
+    w.no_reads = false;
+    w.no_commit = true;
+    world_pass(&w, 700 * TIME_MS); /* another copy is asked */
+    ck_assert_uint_eq(pending(FS__OP__BODY_SETATTR), 1);
+    put_text(0, f, 5, "words");
+    uint64_t sync = world_start(&w, 0, op_of(CLIENT_FSYNC, f));
+    world_settle(&w);
+    w.mounts[0].held = true;
+    w.no_commit = false;
+    world_settle(&w);
+    world_link_down(&w, 0, 1);
+    w.mounts[0].held = false;
+    world_link_up(&w, 0, 1, 1); /* both are sent again, the COMMIT first */
+    world_pass(&w, 700 * TIME_MS);
+    ck_assert_int_eq(world_find(&w, 0, sync)->err, 0);
+    ck_assert_uint_eq(world_find(&w, 0, first)->written, 1);
+    expect_text(1, open_name(1, "a"), 0, "Some words");
+}
+END_TEST
+
 START_TEST(the_lease_goes_while_they_are_dropped)
 {
     /* Goal: another mount writes in between, and gives new powers: those go too. */
@@ -248,6 +280,7 @@ int main(void)
     tcase_add_test(tc, powers_that_another_mount_gives);
     tcase_add_loop_test(tc, every_change_of_data_or_owner, 0, 6);
     tcase_add_test(tc, given_up_while_they_are_dropped);
+    tcase_add_test(tc, others_write_while_they_are_dropped);
     tcase_add_test(tc, the_lease_goes_while_they_are_dropped);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
