@@ -341,6 +341,9 @@ void session_lost(struct client *c, uint64_t session)
     rpc_session_lost(c, session);
     recall_free(c);
     c->space = 0;
+    list_each(it, &c->ops) {
+        container_of(it, struct op, link)->space = 0; /* it was of that session, too */
+    }
     c->next_seq = 1;
     c->session = 0;
     commit_wake(c);

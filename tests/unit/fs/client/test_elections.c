@@ -225,6 +225,26 @@ START_TEST(session_end_loses_the_buffer)
 }
 END_TEST
 
+START_TEST(session_end_while_a_write_waits)
+{
+    /* Goal: RULES B13: the space that a write has taken goes with the session that it was reserved
+     * for, though the write goes on in the next one. */
+    struct place f = create(0, "a");
+    put_text(0, f, 0, "safe");
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    w.no_reads = true;
+    uint64_t waits = world_start(&w, 0, write_op(f, 2, "l", 1)); /* for the rest of the page */
+    world_settle(&w);
+    world_set_room(&w, 0);
+    world_end_session(&w, client_stats(w.mounts[0].client, w.now).session);
+    w.no_reads = false;
+    world_pass(&w, 3 * TIME_S);
+    ck_assert_ptr_nonnull(world_find(&w, 0, waits));
+    ck_assert_int_eq(world_find(&w, 0, waits)->err, ENOSPC);
+    expect_text(1, open_name(1, "a"), 0, "safe");
+}
+END_TEST
+
 START_TEST(session_end_while_attributes_are_asked)
 {
     /* Goal: the kernel ignores an answer that a notification overtook and reads on with the size it
@@ -337,6 +357,7 @@ int main(void)
     tcase_add_test(t, links_break);
     tcase_add_test(t, answered_in_another_order);
     tcase_add_test(t, session_end_loses_the_buffer);
+    tcase_add_test(t, session_end_while_a_write_waits);
     tcase_add_test(t, session_end_while_attributes_are_asked);
     tcase_add_test(t, lost_bytes_look_like_what_was_there);
     tcase_add_test(t, silent_holder_is_fenced);
