@@ -225,7 +225,8 @@ static uint64_t lowest_wanted(const struct client *c)
 
 static void prepare_commit(struct client *c, struct rpc *r)
 {
-    const struct commit *k = r->owner;
+    struct commit *k = r->owner;
+    k->accepted = false; /* by a leader before this one, at most */
     r->req->holders = holders_of(k);
     r->req->op->commit->lowest_wanted = lowest_wanted(c);
 }
@@ -517,6 +518,12 @@ void commit_free(struct client *c, struct commit *k)
 
 /* ---- who waits ------------------------------------------------------------------------------- */
 
+/* RULES B9: by the leader it was sent to, if that one is still there. */
+static bool accepted_now(const struct commit *k)
+{
+    return k->accepted && k->rpc != NULL && !k->rpc->queued;
+}
+
 bool commit_reached(const struct client *c, const struct op *op)
 {
     list_each(it, &c->commits) {
@@ -526,7 +533,7 @@ bool commit_reached(const struct client *c, const struct op *op)
         }
         bool concerned = op->wait_ino == 0 || op->wait_ino == k->file->inode->ino;
         bool enough = op->a.kind == CLIENT_FLUSH || MUTANT(fsync_on_acceptance);
-        if (concerned && !(enough && k->accepted)) {
+        if (concerned && !(enough && accepted_now(k))) {
             return false;
         }
     }

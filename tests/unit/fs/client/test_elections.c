@@ -197,6 +197,28 @@ START_TEST(answered_in_another_order)
 }
 END_TEST
 
+START_TEST(accepted_by_a_leader_that_is_gone)
+{
+    /* Goal: RULES B9: acceptance is volatile. Who closes once the leader is lost that had accepted
+     * the COMMIT waits for the next one to do so: else the bytes would be here alone. */
+    struct place f = create(0, "a"), other = open_file(0, f.ino);
+    put_text(0, f, 0, "text");
+    w.no_commit = true;
+    ck_assert_int_eq(simple(0, CLIENT_FLUSH, f), 0);
+    world_link_down(&w, 0, 1);
+    uint64_t closed = world_start(&w, 0, op_of(CLIENT_FLUSH, other));
+    world_settle(&w);
+    ck_assert_ptr_null(world_find(&w, 0, closed));
+    world_new_leader(&w, 2, false);
+    world_pass(&w, 500 * TIME_MS);
+    ck_assert_ptr_nonnull(world_find(&w, 0, closed));
+    ck_assert_uint_eq(w.commits_seen, 0);
+    w.no_commit = false;
+    world_link_up(&w, 0, 1, 1);
+    expect_text(1, open_name(1, "a"), 0, "text");
+}
+END_TEST
+
 /* ---- sessions -------------------------------------------------------------------------------- */
 
 START_TEST(session_end_loses_the_buffer)
@@ -356,6 +378,7 @@ int main(void)
     tcase_add_test(t, sent_to_its_leader_of_before);
     tcase_add_test(t, links_break);
     tcase_add_test(t, answered_in_another_order);
+    tcase_add_test(t, accepted_by_a_leader_that_is_gone);
     tcase_add_test(t, session_end_loses_the_buffer);
     tcase_add_test(t, session_end_while_a_write_waits);
     tcase_add_test(t, session_end_while_attributes_are_asked);
