@@ -140,21 +140,26 @@ static void answer_accepted(struct fs_app *app, const struct request *r)
     app_send(app, r->client, reply);
 }
 
-/* The same COMMIT is on its way: whoever asks last is answered. */
-static void join(struct fs_app *app, struct request *r, const struct tail *t)
+/* The same COMMIT that is on its way; NULL: none is. */
+static struct request *on_its_way(struct fs_app *app, const struct request *r, const struct tail *t)
 {
     list_each(it, &app->requests) {
         struct request *first = container_of(it, struct request, all);
-        if (!of_epoch(first, t) || first == r || first->waits != WAIT_LOG ||
-            first->op->commit->c != r->op->commit->c)
-            continue;
-        first->client = r->client;
-        first->id = r->id;
-        first->req->want_accepted = r->req->want_accepted;
-        if (first->appended)
-            answer_accepted(app, first);
-        break;
+        if (of_epoch(first, t) && first != r && first->waits == WAIT_LOG &&
+            first->op->commit->c == r->op->commit->c)
+            return first;
     }
+    return NULL;
+}
+
+/* Whoever asks last is answered. */
+static void join(struct fs_app *app, struct request *r, struct request *first)
+{
+    first->client = r->client;
+    first->id = r->id;
+    first->req->want_accepted = r->req->want_accepted;
+    if (first->appended)
+        answer_accepted(app, first);
     request_end(app, r);
 }
 
@@ -183,9 +188,11 @@ void commit_run(struct fs_app *app, struct request *r, struct session *s)
         return;
     }
     struct tail *t = tail_get(app, m->ino, m->epoch, last_c);
-    if (m->c <= t->proposed) {
-        tail_enter(r, t);
-        join(app, r, t);
+    struct request *first = m->c <= t->proposed ? on_its_way(app, r, t) : NULL;
+    if (m->c <= t->proposed && !first)
+        t->proposed = m->c - 1; /* by reference, and refused: its number is free (RULES B12) */
+    if (first) {
+        join(app, r, first);
     } else if ((m->c == t->proposed + 1 && !t->proposing) || MUTANT(commit_gap))
         propose(app, r, t);
     else {

@@ -140,8 +140,9 @@ START_TEST(gap_that_stays)
 }
 END_TEST
 
-/* By reference, to another version of the source than it has. */
-static uint64_t send_reference(uint64_t c, uint64_t source, uint64_t term)
+/* By reference, to another version of the source than it has: it will be refused. */
+static uint64_t send_reference(uint64_t link, uint64_t session, uint64_t epoch, uint64_t c,
+                               uint64_t term)
 {
     Fs__Edit edit = FS__EDIT__INIT, *edits[] = {&edit};
     Fs__Commit commit = FS__COMMIT__INIT;
@@ -149,10 +150,9 @@ static uint64_t send_reference(uint64_t c, uint64_t source, uint64_t term)
     Fs__Op op = FS__OP__INIT;
     edit.kind = FS__EDIT__KIND__REFERENCE;
     edit.pages = 1;
-    edit.source_ino = source;
-    edit.source_version = 12345;
+    edit.source_ino = FS_ROOT_INO;
     commit.ino = ino;
-    commit.epoch = 1;
+    commit.epoch = epoch;
     commit.c = c;
     commit.size = 4096;
     commit.edits = edits;
@@ -162,7 +162,7 @@ static uint64_t send_reference(uint64_t c, uint64_t source, uint64_t term)
     req.body_case = FS__REQUEST__BODY_OP;
     req.op = &op;
     req.term = term;
-    return service_send(&sv, LINK_A, a, &req);
+    return service_send(&sv, link, session, &req);
 }
 
 START_TEST(refused_and_late)
@@ -170,8 +170,7 @@ START_TEST(refused_and_late)
     /* Goal: RULES B12: a COMMIT by reference that was refused leaves its number to the next one. A
      * copy of it that was on its way to a leader which leads again only now is no predecessor of
      * that one, nor the same. */
-    uint64_t source = service_make(&sv, LINK_A, a, 2, "g");
-    uint64_t refused = send_reference(1, source, sv.term);
+    uint64_t refused = send_reference(LINK_A, a, 1, 1, sv.term);
     size_t at = proposed_once(1, 1);
     service_append(&sv, at);
     service_apply(&sv, at);
@@ -179,7 +178,7 @@ START_TEST(refused_and_late)
     uint64_t old_term = sv.term;
     service_reign(&sv, old_term + 2);
     service_pass(&sv, TIME_MS);
-    uint64_t late = send_reference(1, source, old_term), next = send_a(1);
+    uint64_t late = send_reference(LINK_A, a, 1, 1, old_term), next = send_a(1);
     const Fs__Reply *answer = service_answer(&sv, late);
     ck_assert(answer != NULL && answer->err == ESTALE);
     ck_assert_uint_eq(proposed(1, 1, &at), 2);
@@ -256,6 +255,25 @@ START_TEST(ended_lease_comes_late)
 }
 END_TEST
 
+START_TEST(refused_beside_an_ended_lease)
+{
+    /* Goal: RULES B12: nor does one of an ended lease, which is still on its way, keep the number
+     * of a refused COMMIT by reference taken. */
+    (void)send_a(1);
+    lease_moves();
+    uint64_t refused = send_reference(LINK_B, b, 3, 1, sv.term);
+    size_t at = proposed_once(3, 1);
+    service_append(&sv, at);
+    service_apply(&sv, at);
+    ck_assert_int_eq(service_answer(&sv, refused)->op->err, EAGAIN);
+    uint64_t next = send_b(1);
+    ck_assert_uint_eq(proposed(3, 1, &at), 2);
+    service_append(&sv, at);
+    service_apply(&sv, at);
+    done(next);
+}
+END_TEST
+
 START_TEST(ended_lease_is_not_joined)
 {
     /* Goal: a COMMIT that is sent again is answered with its own, not with one of the same number
@@ -281,6 +299,7 @@ int main(void)
     tcase_add_test(t, ended_lease_holds_up_nobody);
     tcase_add_test(t, ended_lease_leaves_without_a_gap);
     tcase_add_test(t, ended_lease_comes_late);
+    tcase_add_test(t, refused_beside_an_ended_lease);
     tcase_add_test(t, ended_lease_is_not_joined);
     suite_add_tcase(suite, t);
     return run_suite(suite);
