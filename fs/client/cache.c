@@ -253,6 +253,7 @@ struct inode_told inode_answer(struct client *c, struct inode *i, struct Fs__Att
                      i->pages_version != i->attr.data_version;
     i->sent = true;
     i->sent_size = ret_attr->size;
+    i->lost_end = 0;
     i->sent_mtime = ret_attr->mtime;
     if (i->attr.data_version > i->sent_version) {
         i->sent_version = i->attr.data_version;

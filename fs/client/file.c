@@ -532,6 +532,7 @@ static void tell_loss(struct client *c, struct file *f, uint64_t bytes, int err)
     } /* else it asks before it uses them, and a notification would make it ignore the answer */
     i->kernel_until = 0;
     i->pages_version = i->sent_version = 0;
+    i->lost_end = f->size > i->sent_size ? f->size : i->sent_size;
 }
 
 uint64_t file_lost(struct client *c, struct file *f, int err)

@@ -156,6 +156,12 @@ static void on_read_done(struct client *c, struct op *op, int err)
         start_read(c, op);
         return;
     }
+    /* A READ of before bytes were lost. The kernel would not let this answer cut the end that it
+     * knows, since a notification came between, and read(2) would give zeros for what was lost. */
+    if (i != NULL && job->size < i->lost_end && job->size < op->a.offset + op->a.size) {
+        op_fail(c, op, EIO);
+        return;
+    }
     uint64_t end = (job->first + job->pages) * FS_PAGE; /* the file may have grown since */
     end = job->size < end ? job->size : end;
     uint64_t size = op->a.offset < end ? end - op->a.offset : 0;

@@ -312,6 +312,33 @@ START_TEST(lost_bytes_look_like_what_was_there)
 }
 END_TEST
 
+START_TEST(lost_bytes_while_they_are_read)
+{
+    /* Goal: the kernel has asked for the bytes, and knows the end of the file with them. A shorter
+     * answer than that would not cut it, behind a notification: zeros would be read where lost
+     * bytes were (simulator seed 940001203). */
+    struct place f = create(0, "a");
+    put_text(0, f, 0, "safe");
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    put_text(0, f, 4, "lost");
+    ck_assert_uint_eq(size_of(0, f), 8);
+    w.mounts[0].silent = w.mounts[0].held = true;
+    world_pass(&w, 5 * TIME_S);
+    struct client_op op = op_of(CLIENT_READ, f);
+    op.size = 4096;
+    uint64_t read = world_start(&w, 0, op);
+    ck_assert_ptr_null(world_find(&w, 0, read));
+    world_end_session(&w, client_stats(w.mounts[0].client, w.now).session);
+    w.mounts[0].silent = w.mounts[0].held = false;
+    world_pass(&w, 2 * TIME_S);
+    ck_assert_int_eq(world_find(&w, 0, read)->err, EIO);
+    op.size = 4; /* behind it nothing was lost */
+    ck_assert_int_eq(world_do(&w, 0, op)->err, 0);
+    ck_assert_uint_eq(size_of(0, f), 4); /* now it knows */
+    expect_text(0, f, 0, "safe");
+}
+END_TEST
+
 START_TEST(silent_holder_is_fenced)
 {
     /* Goal: RULES L2, B2: a holder nobody hears from loses its lease after T; waking up it finds
@@ -383,6 +410,7 @@ int main(void)
     tcase_add_test(t, session_end_while_a_write_waits);
     tcase_add_test(t, session_end_while_attributes_are_asked);
     tcase_add_test(t, lost_bytes_look_like_what_was_there);
+    tcase_add_test(t, lost_bytes_while_they_are_read);
     tcase_add_test(t, silent_holder_is_fenced);
     tcase_add_test(t, no_answer_from_old_knowledge);
     tcase_add_test(t, stop_commits_everything);
