@@ -92,6 +92,8 @@ static void read_arrives(const struct client *c, const struct Fs__Reply *reply)
         return;
     const struct read_job *job = r->owner;
     const struct inode *i = inode_find(c, job->ino);
+    if (job->op->a.kind != CLIENT_READ) /* what copy_file_range reads the kernel does not keep */
+        return;
     if (!i || job->own || (i->file && i->file->lease == LEASE_HELD))
         return;
     before.read_op = job->op->a.id;
