@@ -14,7 +14,8 @@
 enum {
     LATE_US = 50 * 1000,         /* RULES E5: a timer this late extends suspicion */
     LOG_KEEP_MAX = 64 << 20,     /* of the log, for late peers: so many bytes ... */
-    LOG_KEEP_SHARE = 128,        /* ... or that part of the store: the reserve has room for it */
+    LOG_SENT_MAX = 4 << 20,      /* ... and so many on their way to one; ... */
+    LOG_SHARE = 128,             /* ... or that part of the store: the reserve has room for both */
     OWN_TICK_US = 200 * 1000,    /* space, repair, flush: looked at so often while there is work */
     IDLE_TICK_US = 2 * 1000000,  /* and so often when there is none */
     STOP_LIMIT_US = 3 * 1000000, /* handing over must not keep a node from ending */
@@ -467,8 +468,8 @@ static int recover(struct node *n, const struct replica_config *rc)
     uint64_t total, free_bytes;
     store_space(n->store, &total, &free_bytes);
     struct replica_config sized = *rc;
-    sized.keep_bytes =
-        total / LOG_KEEP_SHARE < LOG_KEEP_MAX ? total / LOG_KEEP_SHARE : LOG_KEEP_MAX;
+    sized.keep_bytes = total / LOG_SHARE < LOG_KEEP_MAX ? total / LOG_SHARE : LOG_KEEP_MAX;
+    sized.peer_bytes = total / LOG_SHARE < LOG_SENT_MAX ? total / LOG_SHARE : LOG_SENT_MAX;
     n->replica = replica_new(&sized, info.base_index, info.base_term);
     r = store_load_entries(n->store, load_entry, n);
     if (r < 0) {
