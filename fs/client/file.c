@@ -154,9 +154,9 @@ void file_drop_hold(struct client *c, struct inode *i)
         return; /* when it is only wanted, a Renew tells of the hold again */
     }
     struct file *f = i->file;
-    if (f != NULL && file_busy(f)) {
-        return; /* another mount may have it open, and reads what was written: again when all is
-                   committed */
+    if (i->queued != 0 || (f != NULL && file_busy(f))) {
+        return; /* what was done to it must not come behind its end, and another mount that has it
+                   open reads what was written: again when all is committed */
     }
     i->orphan = false;
     if (i->known && i->attr.nlink == 0) {

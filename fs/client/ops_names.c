@@ -348,7 +348,7 @@ static void lost_name(struct client *c, const struct Fs__Attr *attr, uint64_t or
     struct inode *i = inode_get(c, attr->ino);
     i->opening++; /* stays meanwhile */
     (void)inode_learn(c, i, attr);
-    if (i->attr.nlink == 0 && !MUTANT(nameless_ahead)) {
+    if ((attr->nlink == 0 || i->attr.nlink == 0) && !MUTANT(nameless_ahead)) {
         i->home = 0; /* it is found by no name: what is done to it must not come behind its end */
     }
     if (orphan == 0 && attr->nlink == 0 && i->file != NULL) {

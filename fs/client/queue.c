@@ -112,6 +112,7 @@ static void learn(struct client *c, const struct Fs__Attr *attr)
     if (i->file != NULL) {
         file_follow_attr(i->file);
     }
+    file_drop_hold(c, i); /* it waited for this */
 }
 
 /* It can only be refused when this mount and the leader disagree on what there is. Nothing that was

@@ -217,6 +217,49 @@ START_TEST(one_of_two_names_goes_while_it_is_open)
 }
 END_TEST
 
+/* A file that is open, has lost its last name, and a change of it is not sent yet. */
+static struct file nameless(void)
+{
+    struct file f = make("a");
+    world_pass(&w, 20 * TIME_MS);
+    w.no_commit = true;
+    (void)at_once(chmod_op(f.ino, 0600));
+    uint64_t unlink = world_start(&w, 0, named_op(CLIENT_UNLINK, "a")); /* behind that one */
+    (void)at_once(chmod_op(f.ino, 0640));
+    w.no_commit = false;
+    world_settle(&w);
+    ck_assert(answered(unlink));
+    ck_assert_uint_eq(applied_attr(f.ino).nlink, 0);
+    ck_assert_uint_eq(applied_attr(f.ino).mode & 0777, 0600);
+    return f;
+}
+
+START_TEST(changed_when_its_last_name_is_gone)
+{
+    /* Goal: by way of the leader, though it has not told of all changes yet (simulator seed
+     * 970002248). */
+    struct file f = nameless();
+    uint64_t chmod = world_start(&w, 0, chmod_op(f.ino, 0644));
+    ck_assert(!answered(chmod));
+    world_settle(&w);
+    ck_assert_int_eq(world_find(&w, 0, chmod)->err, 0);
+    ck_assert_uint_eq(applied_attr(f.ino).mode & 0777, 0644);
+}
+END_TEST
+
+START_TEST(closed_behind_its_last_name)
+{
+    /* Goal: what is on its way arrives before the file's end. */
+    uint64_t session = session_here();
+    struct file f = nameless();
+    (void)at_once(op_of(CLIENT_RELEASE, f));
+    world_pass(&w, 2 * TIME_S);
+    Fs__Attr gone;
+    ck_assert_int_ne(fs_get_attr(w.state, f.ino, &gone), 0);
+    ck_assert_uint_eq(session_here(), session);
+}
+END_TEST
+
 START_TEST(renamed_among_its_own_names)
 {
     struct file f = make("a"), g = make("c");
@@ -338,6 +381,8 @@ int main(void)
     tcase_add_test(t, linked_and_unlinked_at_once);
     tcase_add_test(t, link_follows_the_bytes);
     tcase_add_test(t, one_of_two_names_goes_while_it_is_open);
+    tcase_add_test(t, changed_when_its_last_name_is_gone);
+    tcase_add_test(t, closed_behind_its_last_name);
     tcase_add_test(t, renamed_among_its_own_names);
     tcase_add_test(t, names_in_two_directories_are_the_leaders);
     tcase_add_test(t, names_that_are_there_are_kept);
