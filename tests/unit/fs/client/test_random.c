@@ -331,13 +331,13 @@ int main(void)
     TCase *t[] = {tcase_create("all"), tcase_create("keeping")};
     tcase_add_checked_fixture(t[0], two_mounts, no_mounts);
     tcase_add_checked_fixture(t[1], two_keeping_mounts, no_mounts);
-    for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
+    for (int i = 0; i < 2; i++) { /* half of the numbers each */
         tcase_set_timeout(t[i], 60);
-        tcase_add_loop_test(t[i], random_changes_match_a_model, 0, 10);
-        tcase_add_loop_test(t[i], random_changes_in_trouble, 0, 20);
-        tcase_add_loop_test(t[i], crowd_in_peace, 0, 10);
-        tcase_add_loop_test(t[i], crowd_in_trouble, 0, 10);
-        tcase_add_loop_test(t[i], crowd_losing_sessions, 0, 10);
+        tcase_add_loop_test(t[i], random_changes_match_a_model, 5 * i, 5 + 5 * i);
+        tcase_add_loop_test(t[i], random_changes_in_trouble, 10 * i, 10 + 10 * i);
+        tcase_add_loop_test(t[i], crowd_in_peace, 5 * i, 5 + 5 * i);
+        tcase_add_loop_test(t[i], crowd_in_trouble, 5 * i, 5 + 5 * i);
+        tcase_add_loop_test(t[i], crowd_losing_sessions, 5 * i, 5 + 5 * i);
         suite_add_tcase(suite, t[i]);
     }
     return run_suite(suite);
