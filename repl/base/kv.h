@@ -3,7 +3,7 @@
  *
  * A store has a few tables. Keys and values are bytes; keys order by memcmp, the shorter first. A
  * batch is applied as a whole; what one batch wrote to several tables stays together through a
- * crash (RULES S2). Durable only after kv_flush. */
+ * crash (RULES S2). Durable only after kv_settle and kv_flush. */
 #ifndef TALLY_REPL_BASE_KV_H
 #define TALLY_REPL_BASE_KV_H
 
@@ -50,10 +50,14 @@ struct kv_ops {
      * stable view: later writes do not show. */
     struct kv_iter *(*iter)(struct kv *kv, int table, struct bytes low, struct bytes from,
                             struct bytes to);
-    /* Everything written before the call is durable after it. May be called on a worker thread. 0
-     * or -EIO. */
+    /* Everything written and settled before the call is durable after it. May be called on a worker
+     * thread. 0 or -EIO. */
     int (*flush)(struct kv *kv);
     void (*close)(struct kv *kv);
+    /* Writes that were put off are made now. 0 or -EIO; NULL: none ever are. */
+    int (*settle)(struct kv *kv);
+    /* So many puts and deletes are put off. NULL: none ever are. */
+    size_t (*waiting)(const struct kv *kv);
 };
 struct kv {
     const struct kv_ops *ops;
@@ -99,6 +103,16 @@ static inline struct kv_iter *kv_iter_floor(struct kv *kv, int table, struct byt
 static inline int kv_flush(struct kv *kv)
 {
     return kv->ops->flush(kv);
+}
+
+static inline int kv_settle(struct kv *kv)
+{
+    return kv->ops->settle ? kv->ops->settle(kv) : 0;
+}
+
+static inline size_t kv_waiting(const struct kv *kv)
+{
+    return kv->ops->waiting ? kv->ops->waiting(kv) : 0;
 }
 
 /* NULL is fine. */

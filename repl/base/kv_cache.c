@@ -123,7 +123,11 @@ static void cache_close(struct kv *kv)
 
 struct kv *kv_cache_new(struct kv *below)
 {
-    static const struct kv_ops ops = {cache_get, cache_write, cache_iter, cache_flush, cache_close};
+    static const struct kv_ops ops = {.get = cache_get,
+                                      .write = cache_write,
+                                      .iter = cache_iter,
+                                      .flush = cache_flush,
+                                      .close = cache_close};
     struct kv_cache *c = xcalloc(1, sizeof *c);
     c->kv.ops = &ops;
     c->below = below;

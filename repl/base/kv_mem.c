@@ -216,7 +216,8 @@ static struct kv_iter *mem_iter(struct kv *kv, int table, struct bytes low, stru
     return &it->it;
 }
 
-static const struct kv_ops mem_ops = {mem_get, mem_write, mem_iter, mem_flush, mem_close};
+static const struct kv_ops mem_ops = {
+    .get = mem_get, .write = mem_write, .iter = mem_iter, .flush = mem_flush, .close = mem_close};
 
 struct kv *kv_mem_new(void)
 {

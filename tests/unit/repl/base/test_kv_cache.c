@@ -59,7 +59,11 @@ static void below_close(struct kv *kv)
 
 static void setup(void)
 {
-    static const struct kv_ops ops = {below_get, below_write, below_iter, below_flush, below_close};
+    static const struct kv_ops ops = {.get = below_get,
+                                      .write = below_write,
+                                      .iter = below_iter,
+                                      .flush = below_flush,
+                                      .close = below_close};
     below = xcalloc(1, sizeof *below);
     below->kv.ops = &ops;
     below->memory = kv_mem_new();
