@@ -218,6 +218,7 @@ void node_turn(struct node *n)
     n->woken = false;
     read_clocks(n);
     time_us begun = n->now;
+    uint64_t applied = n->applied;
     n->pumping = true;
     bool apply_more;
     if (n->role != REPLICA_LEADER)
@@ -233,6 +234,8 @@ void node_turn(struct node *n)
     if (apply_more)
         node_wake(n);
     (void)write_log(n); /* what became durable is fed in the next turn */
+    if (n->applied != applied)
+        store_settle(n->store); /* the answers are on their way */
     set_timer(n);
     time_us took = time_since(clock_us(n), begun);
     if (took > n->loop_max_us)

@@ -89,6 +89,13 @@ static void batch_write(struct index *ix)
     kv_batch_clear(&ix->batch);
 }
 
+void index_settle(struct index *ix)
+{
+    written(kv_settle(ix->kv));
+    if (ix->aside)
+        written(kv_settle(ix->aside));
+}
+
 static bool entry_get(struct bytes key, struct bytes value, struct index_entry *ret)
 {
     struct bytes_reader r;

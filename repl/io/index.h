@@ -54,6 +54,8 @@ struct index {
 /* Loads the missing set. 0 or -EIO. */
 int index_init(struct index *ix, struct kv *kv);
 void index_done(struct index *ix);
+/* What the key-value stores put off is written now. */
+void index_settle(struct index *ix);
 
 /* False: not there (a record nobody can read counts as not there). `ret` may be NULL. */
 bool index_get(struct index *ix, struct block_name name, struct index_entry *ret);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "repl/base/kv_behind.h"
 #include "repl/base/kv_cache.h"
 #include "repl/base/mem.h"
 #include "repl/io/log.h"
@@ -187,8 +188,11 @@ static void rocks_close(struct kv *kv)
     free(r);
 }
 
-static const struct kv_ops rocks_ops = {rocks_get, rocks_write, rocks_iter, rocks_flush,
-                                        rocks_close};
+static const struct kv_ops rocks_ops = {.get = rocks_get,
+                                        .write = rocks_write,
+                                        .iter = rocks_iter,
+                                        .flush = rocks_flush,
+                                        .close = rocks_close};
 
 static rocksdb_options_t *make_options(bool create, rocksdb_cache_t *cache)
 {
@@ -231,7 +235,7 @@ int kv_rocks_open(const char *dir, int tables, bool create, struct kv **ret, cha
         rocks_close(&r->kv);
         return -EIO;
     }
-    *ret = kv_cache_new(&r->kv);
+    *ret = kv_behind_new(kv_cache_new(&r->kv));
     return 0;
 }
 

@@ -215,6 +215,10 @@ struct kv *store_kv(struct store *s);
  * that applies the entry at `applied` (RULES S2). */
 void store_fill_txn(struct store *s, struct kv_txn *txn, uint64_t applied);
 
+/* What was written to store_kv() and put off goes there, if it is much. For the end of a turn that
+ * applied something: nobody waits for it any more. */
+void store_settle(struct store *s);
+
 /* Starts making the applied state durable on a worker; by itself the store does so often enough to
  * release log segments. `done` may be NULL. */
 void store_flush(struct store *s, store_done_fn *done, void *ctx);

@@ -10,7 +10,10 @@
 #include "repl/io/log.h"
 #include "repl/io/store_internal.h"
 
-enum { FLUSH_AFTER_SEGMENTS = 4 }; /* of the log, written since the last flush began */
+enum {
+    FLUSH_AFTER_SEGMENTS = 4, /* of the log, written since the last flush began */
+    SETTLE_OPS = 64,          /* every COMMIT writes its inode, its session and the sums again */
+};
 
 void store_wake_nobody(void *ctx)
 {
@@ -47,6 +50,12 @@ static void flush_kv(struct pool_job *job)
 
 static void start_flush(struct store *s);
 
+static void submit_switch(struct store *s)
+{
+    index_settle(&s->index);
+    pool_submit(s->pool, &s->switching->job);
+}
+
 static void flush_again(struct store *s)
 {
     if (!s->flush_next.count)
@@ -75,7 +84,7 @@ static void on_flushed(struct pool_job *job)
     vec_clear(&s->flush_waiters);
     free(f);
     if (s->switching)
-        pool_submit(s->pool, &s->switching->job); /* it waited for us: we used the old state */
+        submit_switch(s); /* it waited for us: we used the old state */
     else
         flush_again(s);
 }
@@ -85,6 +94,7 @@ static void start_flush(struct store *s)
     struct flush_job *f = xcalloc(1, sizeof *f);
     f->store = s;
     f->kv = s->kv;
+    index_settle(&s->index);
     /* what the key-value store says of itself: the state of the last transaction */
     index_get_state(&s->index, &f->applied, &f->scan_from);
     f->epoch = blocks_epoch(s->blocks);
@@ -92,6 +102,12 @@ static void start_flush(struct store *s)
     f->job.done = on_flushed;
     s->flushing = true;
     pool_submit(s->pool, &f->job);
+}
+
+void store_settle(struct store *s)
+{
+    if (kv_waiting(s->kv) >= SETTLE_OPS)
+        index_settle(&s->index);
 }
 
 void store_flush(struct store *s, store_done_fn *done, void *ctx)
@@ -343,5 +359,5 @@ void store_snapshot_commit(struct store *s, uint64_t index, uint64_t term, store
     w->job.done = on_aside_flushed;
     s->switching = w;
     if (!s->flushing) /* else when that ends: it uses the state that is about to be closed */
-        pool_submit(s->pool, &w->job);
+        submit_switch(s);
 }

@@ -225,6 +225,7 @@ void store_close(struct store *s)
             vec_push(&s->group, s->queue.items[i]);
         vec_clear(&s->queue);
         disk_apply_group(s, s->group.count, false);
+        (void)kv_settle(s->kv);
         disk_flush_now(s, s->batches.count);
         detach(s);
     }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "repl/base/bytes.h"
+#include "repl/base/kv_behind.h"
 #include "repl/base/kv_cache.h"
 #include "repl/base/kv_mem.h"
 #include "repl/base/list.h"
@@ -12,7 +13,7 @@
 #include "tests/sim/check_mounts.h"
 #include "tests/sim/disk_internal.h"
 
-enum { FLUSH_AFTER_SEGMENTS = 4 };
+enum { FLUSH_AFTER_SEGMENTS = 4, SETTLE_OPS = 64 };
 static const char applied_key[] = "applied";
 
 /* ---- the view: memory that notes each batch -------------------------------------------------- */
@@ -64,7 +65,11 @@ static void view_close(struct kv *kv)
     free(container_of(kv, struct view, kv));
 }
 
-static const struct kv_ops view_ops = {view_get, view_write, view_iter, view_flush, view_close};
+static const struct kv_ops view_ops = {.get = view_get,
+                                       .write = view_write,
+                                       .iter = view_iter,
+                                       .flush = view_flush,
+                                       .close = view_close};
 
 static struct kv *copy_kv(struct kv *from)
 {
@@ -89,7 +94,7 @@ static void open_view(struct store *s)
     struct view *v = xcalloc(1, sizeof *v);
     v->kv.ops = &view_ops;
     v->store = s;
-    s->kv = kv_cache_new(&v->kv);
+    s->kv = kv_behind_new(kv_cache_new(&v->kv));
 }
 
 void disk_open_kv(struct store *s)
@@ -107,10 +112,10 @@ static void drop_batches(struct store *s)
 
 void disk_close_kv(struct store *s)
 {
+    kv_close(s->kv); /* writes what it has put off */
     drop_batches(s);
     vec_done(&s->batches);
     vec_done(&s->needed);
-    kv_close(s->kv);
     kv_close(s->inner);
     kv_close(s->aside);
 }
@@ -127,6 +132,7 @@ uint64_t disk_next_batch(const struct store *s)
 
 void disk_add_batch(struct store *s)
 {
+    (void)kv_settle(s->kv); /* it comes before */
     vec_push(&s->batches, (struct kv_batch){0});
 }
 
@@ -174,9 +180,16 @@ static void finish_flush(struct store *s, struct disk_job *job)
         job->done(job->ctx, status);
 }
 
+void store_settle(struct store *s)
+{
+    if (kv_waiting(s->kv) >= SETTLE_OPS)
+        (void)kv_settle(s->kv);
+}
+
 void store_flush(struct store *s, store_done_fn *done, void *ctx)
 {
     bool copy = s->config.kind == STORE_COPY;
+    (void)kv_settle(s->kv);
     s->flushing = copy;
     s->flushed_log_bytes = s->disk->log_written;
     struct disk_job *job =
@@ -297,6 +310,7 @@ static void rebase(struct disk *d, uint64_t index, uint64_t term)
 static void finish_switch(struct store *s, struct disk_job *job)
 {
     struct disk *d = s->disk;
+    (void)kv_settle(s->kv);
     d->flushed += s->batches.count;
     drop_batches(s);
     kv_close(d->kv);

@@ -1,4 +1,5 @@
 /* The order of what a node does in one turn. */
+#include "repl/base/kv_behind.h"
 #include "tests/unit/lib/run.h"
 #include "tests/unit/node/one.h"
 
@@ -37,12 +38,66 @@ START_TEST(a_follower_acknowledges_before_it_applies)
 }
 END_TEST
 
+static const struct kv_ops *plain;
+static unsigned settled;
+static bool told_before = true;
+
+static int counted_settle(struct kv *kv)
+{
+    settled++;
+    told_before = told_before && o.told == o.acked;
+    return plain->settle(kv);
+}
+
+/* The leader sends entry `index`, and says that those before it are committed. */
+static void append_one(uint64_t index)
+{
+    struct entry *e = noop(index);
+    struct message m = {.kind = MESSAGE_APPEND};
+    m.append.term = 1;
+    m.append.prev_index = index - 1;
+    m.append.prev_term = index > 1;
+    m.append.commit = index - 1;
+    m.append.entries = &e;
+    m.append.entries_count = 1;
+    one_message(&o, 2, &m);
+    one_turns(&o);
+    one_store(&o);
+    ck_assert_uint_eq(o.told, index);
+    ck_assert_uint_eq(o.n->applied, index - 1);
+    entry_unref(e);
+}
+
+START_TEST(what_was_applied_is_written_when_the_answers_are_gone)
+{
+    /* Goal: nobody waits for the key-value store; and what it is to be given does not pile up. */
+    static struct kv_ops counted;
+    one_open_writing(&o, 1);
+    plain = store_kv(o.n->store)->ops;
+    counted = *plain;
+    counted.settle = counted_settle;
+    store_kv(o.n->store)->ops = &counted;
+    for (uint32_t id = 2; id <= ONE_NODES; id++)
+        one_link_up(&o, id);
+    size_t most = 0;
+    for (uint64_t index = 1; settled < 2; index++) {
+        ck_assert_uint_lt(index, 1000);
+        append_one(index);
+        most = kv_waiting(store_kv(o.n->store)) > most ? kv_waiting(store_kv(o.n->store)) : most;
+    }
+    ck_assert_uint_gt(most, 8); /* several entries' at once */
+    ck_assert_uint_lt(most, KV_BEHIND_OPS_MAX);
+    ck_assert(told_before);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("turn");
     TCase *t = tcase_create("all");
     tcase_add_checked_fixture(t, NULL, teardown);
     tcase_add_test(t, a_follower_acknowledges_before_it_applies);
+    tcase_add_test(t, what_was_applied_is_written_when_the_answers_are_gone);
     suite_add_tcase(suite, t);
     return run_suite(suite);
 }
