@@ -3,6 +3,8 @@
 
 #include <errno.h>
 
+#include "fs/core/known.h"
+
 /* ---- extents as pairs ------------------------------------------------------------------------ */
 
 int extent_decode(struct bytes key, struct bytes value, struct extent *ret)
@@ -25,7 +27,7 @@ void extent_put(struct apply *a, uint64_t ino, const struct extent *e)
     bytes_put_u32(&w, e->block_page);
     bytes_put_u64(&w, e->block.session);
     bytes_put_u64(&w, e->block.n);
-    state_put(a, &k, w.data, w.size);
+    state_put_new(a, &k, w.data, w.size);
     bytes_writer_done(&w);
 }
 
@@ -58,8 +60,28 @@ static bool load_whole(const struct fs_state *s, uint64_t ino, uint64_t first, u
     return whole;
 }
 
+size_t extents_reach(const extents *x, uint64_t first)
+{
+    size_t from = 0, to = x->count;
+    while (from < to) {
+        size_t mid = from + (to - from) / 2;
+        if (x->items[mid].first_page + x->items[mid].pages > first)
+            to = mid;
+        else
+            from = mid + 1;
+    }
+    return from;
+}
+
 int extents_load(const struct fs_state *s, uint64_t ino, uint64_t first, uint64_t end, extents *ret)
 {
+    const extents *known = known_map(s->known, ino);
+    if (known) {
+        size_t i = extents_reach(known, first);
+        for (; i < known->count && known->items[i].first_page < end; i++)
+            vec_push(ret, known->items[i]);
+        return 0;
+    }
     if (end != UINT64_MAX && load_whole(s, ino, first, end, ret))
         return 0;
     struct kv_iter *it = extent_iter(s, ino, first, end);
@@ -95,7 +117,7 @@ struct block_ref block_ref_of(struct block_name name, const struct block *b)
     return (struct block_ref){name, b->size, block_digest_of_runs(b->runs, b->runs_count)};
 }
 
-void block_put(struct apply *a, struct block_name name, const struct block *b)
+void block_put(struct apply *a, struct block_name name, const struct block *b, bool is_new)
 {
     struct bytes_writer w = {0};
     struct key k = key_of2(KEY_BLOCK, name.session, name.n);
@@ -103,6 +125,6 @@ void block_put(struct apply *a, struct block_name name, const struct block *b)
     bytes_put_u64(&w, b->refs);
     for (uint32_t i = 0; i < b->runs_count; i++)
         bytes_put_u64(&w, b->runs[i]);
-    state_put(a, &k, w.data, w.size);
+    (is_new ? state_put_new : state_put)(a, &k, w.data, w.size);
     bytes_writer_done(&w);
 }

@@ -19,6 +19,7 @@ typedef vec_of(struct extent) extents;
 
 /* 0 or -EIO. */
 int extent_decode(struct bytes key, struct bytes value, struct extent *ret);
+/* None begins there. */
 void extent_put(struct apply *a, uint64_t ino, const struct extent *e);
 /* Pairs of the extents of `ino` that begin in pages [first, end), and before them the last one that
  * begins earlier, if there is one. */
@@ -27,6 +28,8 @@ struct kv_iter *extent_iter(const struct fs_state *s, uint64_t ino, uint64_t fir
  * operation. 0 or a negative errno. */
 int extents_load(const struct fs_state *s, uint64_t ino, uint64_t first, uint64_t end,
                  extents *ret);
+/* The first of `x` that reaches to page `first` or behind it. */
+size_t extents_reach(const extents *x, uint64_t first);
 
 struct block {
     uint32_t size;
@@ -37,7 +40,8 @@ struct block {
 
 /* 0 or -EIO. */
 int block_decode(const void *p, size_t size, struct block *ret);
-void block_put(struct apply *a, struct block_name name, const struct block *b);
+/* `is_new`: there is none of this name. */
+void block_put(struct apply *a, struct block_name name, const struct block *b, bool is_new);
 struct block_ref block_ref_of(struct block_name name, const struct block *b);
 
 #endif

@@ -13,12 +13,15 @@ struct file_end {
 };
 enum { FILE_ENDS = 64 }; /* one place for each inode number */
 
+struct known; /* known.h */
+
 struct fs_state {
     struct kv *kv;
     int table;
     struct fs_hash hash;
     struct fs_totals totals;
     struct file_end ends[FILE_ENDS];
+    struct known *known;
 };
 
 /* One operation being applied. Changes gather in `txn`; a refusal drops them all. */
@@ -38,6 +41,8 @@ struct apply {
 /* 0 with the value in a->value, -ENOENT, -EIO. */
 int state_get(struct apply *a, const struct key *k);
 void state_put(struct apply *a, const struct key *k, const void *value, size_t size);
+/* The same where there is no such pair: it is not looked for. */
+void state_put_new(struct apply *a, const struct key *k, const void *value, size_t size);
 void state_del(struct apply *a, const struct key *k);
 /* All pairs whose key begins with `prefix`, as committed before this operation. */
 struct kv_iter *state_iter(const struct fs_state *s, const struct key *prefix);

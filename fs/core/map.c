@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "fs/core/extent.h"
+#include "fs/core/known.h"
 #include "repl/base/mutant.h"
 
 enum {
@@ -47,7 +48,7 @@ static int change_refs(struct apply *a, struct block_name name, int64_t delta)
         return EIO;
     b.refs += (uint64_t)delta;
     if (b.refs && !(MUTANT(live_block_collected) && delta < 0)) {
-        block_put(a, name, &b);
+        block_put(a, name, &b, false);
         return 0;
     }
     state_del(a, &k);
@@ -164,7 +165,8 @@ static int check_block(struct apply *a, const Fs__Block *b)
     if (b->session != a->session || b->size == 0 || b->size > BLOCK_SIZE_MAX ||
         b->n_runs != block_runs(b->size))
         return EINVAL;
-    return state_get(a, &k) == -ENOENT ? 0 : EINVAL;
+    struct block_name name = {b->session, b->n};
+    return known_name_is_new(a->s, name) || state_get(a, &k) == -ENOENT ? 0 : EINVAL;
 }
 
 static int check_commit(struct apply *a, const Fs__Commit *m)
@@ -324,7 +326,8 @@ static uint64_t name_blocks(struct apply *a, const Fs__Commit *m)
         struct block_name name = {b->session, b->n};
         struct block block = {.size = b->size, .runs_count = (uint32_t)b->n_runs};
         memcpy(block.runs, b->runs, b->n_runs * sizeof *b->runs);
-        block_put(a, name, &block);
+        block_put(a, name, &block, known_name_is_new(a->s, name));
+        known_named(a->s, name);
         note_named(a, block_ref_of(name, &block));
         a->s->totals.blocks++;
         a->s->totals.bytes += stored_bytes(b->size);
@@ -398,6 +401,8 @@ static int edit_map(struct apply *a, struct inode *inode, const Fs__Commit *m)
     touched_range(m, inode->size, &first, &end);
     const bool was_empty = inode->pages == 0;
     bool look = end > first && !is_end(a, inode, first);
+    if (look)
+        known_look(a->s, inode->ino);
     int err = look && extents_load(a->s, inode->ino, first, end, &old) < 0 ? EIO : 0;
     if (!err) {
         vec_reserve(&new, old.count + 1);
@@ -408,8 +413,10 @@ static int edit_map(struct apply *a, struct inode *inode, const Fs__Commit *m)
     }
     if (!err)
         err = write_back(a, inode, &old, &new);
-    if (!err)
+    if (!err) {
         note_end(a, inode, was_empty, &new);
+        known_edited(a->s->known, inode->ino, first, &old, &new);
+    }
     vec_done(&old);
     vec_done(&new);
     return err;
@@ -438,8 +445,10 @@ int apply_commit(struct apply *a, const Fs__Commit *m)
     err = edit_map(a, &inode, m);
     if (!err)
         err = drop_unused_blocks(a, m);
-    if (err)
+    if (err) {
+        known_forget(a->s->known, m->ino); /* it is as it was */
         return err;
+    }
     inode.size = m->size;
     inode.last_c = m->c;
     inode_touch(a, &inode, false);
@@ -462,6 +471,7 @@ void map_free(struct apply *a, const struct inode *inode)
     extents x = {0};
     ref_changes changes = {0};
     (void)extents_load(a->s, inode->ino, 0, UINT64_MAX, &x);
+    known_forget(a->s->known, inode->ino);
     for (size_t i = 0; i < x.count; i++) {
         struct key k = key_of2(KEY_EXTENT, inode->ino, x.items[i].first_page);
         state_del(a, &k);

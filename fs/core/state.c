@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "fs/core/internal.h"
+#include "fs/core/known.h"
 #include "repl/base/hash.h"
 #include "repl/base/mutant.h"
 
@@ -63,6 +64,11 @@ static void forget_old(struct apply *a, const struct key *k)
 void state_put(struct apply *a, const struct key *k, const void *value, size_t size)
 {
     forget_old(a, k);
+    state_put_new(a, k, value, size);
+}
+
+void state_put_new(struct apply *a, const struct key *k, const void *value, size_t size)
+{
     add_pair(&a->s->hash, k->data, k->size, value, size, false);
     kv_txn_put(a->txn, a->s->table, k->data, k->size, value, size);
 }
@@ -239,12 +245,14 @@ struct fs_state *fs_state_new(struct kv *kv, int table)
     struct fs_state *s = xcalloc(1, sizeof *s);
     s->kv = kv;
     s->table = table;
+    s->known = known_new();
     (void)read_summary(s);
     return s;
 }
 
 void fs_state_free(struct fs_state *s)
 {
+    known_free(s->known);
     free(s);
 }
 

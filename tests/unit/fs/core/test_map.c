@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "fs/core/known.h"
 #include "fs/core/state.h"
 #include "repl/base/kv_mem.h"
 #include "tests/unit/lib/run.h"
@@ -223,6 +224,12 @@ static void check_blocks(void)
     free(live);
 }
 
+static void reopen(void)
+{
+    fs_state_free(w.state);
+    w.state = fs_state_new(w.kv, 0);
+}
+
 /* ---- random edits ---------------------------------------------------------------------------- */
 
 static void random_range(uint64_t *first, uint64_t *pages)
@@ -322,6 +329,8 @@ START_TEST(maps_agree_with_a_table)
             check_ranges(i);
         }
         check_blocks();
+        if (below(40) == 0)
+            reopen();
     }
     for (size_t k = 0; k < FILES; k++)
         remove_file(k);
@@ -393,41 +402,159 @@ static struct kv_iter *counted_iter(struct kv *kv, int table, struct bytes low, 
     return plain->iter(kv, table, low, from, to);
 }
 
-static unsigned iterators_of_write(uint64_t first, uint64_t pages)
+static void count_iterators(void)
+{
+    static struct kv_ops counted;
+    plain = w.kv->ops;
+    counted = *plain;
+    counted.iter = counted_iter;
+    w.kv->ops = &counted;
+}
+
+static unsigned iterators_of_write(size_t k, uint64_t first, uint64_t pages)
 {
     struct draft d;
-    draft_begin(&d, 0);
-    draft_extent(&d, w.files[0].pages, first, pages);
-    d.m.size = w.files[0].size = PAGES * FS_PAGE_SIZE;
+    draft_begin(&d, k);
+    draft_extent(&d, w.files[k].pages, first, pages);
+    d.m.size = w.files[k].size = PAGES * FS_PAGE_SIZE;
     iterators = 0;
     ck_assert_int_eq(draft_apply(&d), 0);
-    w.files[0].c++;
-    check_extents(0);
-    return iterators - 2; /* those of the checks: the hash of all, and all pages */
+    w.files[k].c++;
+    unsigned count = iterators - 1; /* that of the check of all */
+    check_extents(k);
+    check_ranges(k);
+    return count;
 }
 
 START_TEST(what_is_written_again_is_found_at_once)
 {
     /* Goal: no iterator, which costs ten times as much, for a page whose extent is known. */
-    struct kv_ops counted = *w.kv->ops;
+    count_iterators();
+    ck_assert_uint_eq(iterators_of_write(1, 0, 1), 1); /* the names of the session's blocks */
+    ck_assert_uint_eq(iterators_of_write(0, 8, 8), 0); /* the file was empty */
+    ck_assert_uint_eq(iterators_of_write(0, 8, 8), 0);
+    ck_assert_uint_eq(iterators_of_write(0, 8, 1), 0);
+    ck_assert_uint_eq(iterators_of_write(0, 9, 7), 0); /* what was left of it */
+    ck_assert_uint_eq(iterators_of_write(0, 8, 2), 1); /* more than the one that begins there */
+    ck_assert_uint_eq(iterators_of_write(0, 12, 1), 1);
+    ck_assert_uint_eq(iterators_of_write(0, 16, 1), 0); /* behind all */
+    ck_assert_uint_eq(iterators_of_write(0, 20, 4), 0);
+    ck_assert_uint_eq(iterators_of_write(0, 18, 1), 1); /* in between */
+    ck_assert_uint_eq(iterators_of_write(0, 22, 4), 1);
+    ck_assert_uint_eq(iterators_of_write(0, 26, 1), 0);
+    reopen(); /* who comes back has to look */
+    ck_assert_uint_eq(iterators_of_write(0, 27, 1), 2);
+}
+END_TEST
+
+START_TEST(the_map_of_a_file_written_often_is_known)
+{
+    /* Goal: after some edits of a file no look-up in its map needs an iterator, and the map that is
+     * kept is the file's, also when another file comes in between and when the node starts anew. */
+    count_iterators();
+    (void)iterators_of_write(0, 0, PAGES);
+    unsigned edits = 0, asked = 0;
+    for (uint64_t p = 1; asked < 2 * KNOWN_LOOKS; p += 3, asked++)
+        edits += iterators_of_write(0, p % PAGES, 2);
+    ck_assert_uint_ge(edits, 2);
+    ck_assert_uint_le(edits, KNOWN_LOOKS);
+    for (uint64_t p = 2; p < PAGES - 4; p += 5)
+        ck_assert_uint_eq(iterators_of_write(0, p, 4), 0);
+    (void)iterators_of_write(1, 5, 40);
+    (void)iterators_of_write(1, 7, 2);
+    ck_assert_uint_eq(iterators_of_write(0, 3, 50), 0);
+    reopen();
+    ck_assert_uint_ge(iterators_of_write(0, 4, 1), 1);
+}
+END_TEST
+
+START_TEST(too_long_a_map_is_not_kept)
+{
+    /* Goal: it is looked up as before. */
+    struct draft d;
+    count_iterators();
+    (void)iterators_of_write(0, 0, PAGES);
+    for (unsigned i = 0; i < KNOWN_LOOKS; i++)
+        (void)iterators_of_write(0, 1 + 2 * i, 1);
+    ck_assert_uint_eq(iterators_of_write(0, 40, 1), 0);
+    uint64_t behind = PAGES; /* every other page, behind those of the model */
+    draft_begin(&d, 0);
+    d.m.size = 4 * (uint64_t)KNOWN_EXTENTS_MAX * FS_PAGE_SIZE;
+    Fs__Edit *edits = xcalloc(KNOWN_EXTENTS_MAX, sizeof *edits);
+    d.m.edits = xcalloc(KNOWN_EXTENTS_MAX, sizeof *d.m.edits);
+    model_page ignored[1];
+    draft_extent(&d, ignored, 0, 1);
+    d.m.n_edits = 0;
+    for (; d.m.n_edits < KNOWN_EXTENTS_MAX; behind += 2) {
+        Fs__Edit *e = &edits[d.m.n_edits];
+        *e = d.edits[0];
+        e->first_page = behind;
+        d.m.edits[d.m.n_edits++] = e;
+    }
+    ck_assert_int_eq(draft_apply(&d), 0);
+    free(edits);
+    free(d.m.edits);
+    w.files[0].c++;
+    for (unsigned i = 0; i < 2 * KNOWN_LOOKS; i++) {
+        draft_begin(&d, 0);
+        d.m.size = 4 * (uint64_t)KNOWN_EXTENTS_MAX * FS_PAGE_SIZE;
+        draft_extent(&d, w.files[0].pages, 50 + i, 2);
+        iterators = 0;
+        ck_assert_int_eq(draft_apply(&d), 0);
+        w.files[0].c++;
+        ck_assert_uint_eq(iterators, 2);
+        check_extents(0);
+    }
+}
+END_TEST
+
+static unsigned gets;
+
+static int counted_get(struct kv *kv, int table, const void *key, size_t size,
+                       struct bytes_writer *ret)
+{
+    gets += *(const uint8_t *)key == KEY_BLOCK;
+    return plain->get(kv, table, key, size, ret);
+}
+
+START_TEST(a_new_name_is_not_looked_for)
+{
+    /* Goal: sessions count up; and a number below is looked for, and refused when it is taken. */
+    static struct kv_ops counted;
+    struct draft d;
     plain = w.kv->ops;
-    counted.iter = counted_iter;
+    counted = *plain;
+    counted.get = counted_get;
     w.kv->ops = &counted;
-    ck_assert_uint_eq(iterators_of_write(8, 8), 0); /* the file was empty */
-    ck_assert_uint_eq(iterators_of_write(8, 8), 0);
-    ck_assert_uint_eq(iterators_of_write(8, 1), 0);
-    ck_assert_uint_eq(iterators_of_write(9, 7), 0); /* what was left of it */
-    ck_assert_uint_eq(iterators_of_write(8, 2), 1); /* more than the one that begins there */
-    ck_assert_uint_eq(iterators_of_write(12, 1), 1);
-    ck_assert_uint_eq(iterators_of_write(16, 1), 0); /* behind all */
-    ck_assert_uint_eq(iterators_of_write(20, 4), 0);
-    ck_assert_uint_eq(iterators_of_write(18, 1), 1); /* in between */
-    ck_assert_uint_eq(iterators_of_write(22, 4), 1);
-    ck_assert_uint_eq(iterators_of_write(26, 1), 0);
-    fs_state_free(w.state); /* who comes back has to look */
-    w.state = fs_state_new(w.kv, 0);
-    ck_assert_uint_eq(iterators_of_write(27, 1), 1);
-    w.kv->ops = plain;
+    (void)iterators_of_write(0, 0, 4);
+    for (int i = 0; i < 3; i++) {
+        gets = 0;
+        draft_begin(&d, 1);
+        draft_extent(&d, w.files[1].pages, 4 * (uint64_t)i, 4);
+        ck_assert_int_eq(draft_apply(&d), 0);
+        w.files[1].c++;
+        ck_assert_uint_eq(gets, 0);
+        if (i == 1)
+            reopen();
+    }
+    for (unsigned back = 1; back <= 2; back++) { /* the last again, and the one before it */
+        w.next_block -= back;
+        draft_begin(&d, 1);
+        draft_extent(&d, w.files[1].pages, 4, 4);
+        ck_assert_int_eq(draft_apply(&d), EINVAL);
+        w.next_block += back - 1;
+    }
+    w.next_block += 3; /* some are left out, and named later */
+    draft_begin(&d, 1);
+    draft_extent(&d, w.files[1].pages, 4, 4);
+    ck_assert_int_eq(draft_apply(&d), 0);
+    w.files[1].c++;
+    w.next_block -= 3;
+    draft_begin(&d, 1);
+    draft_extent(&d, w.files[1].pages, 4, 4);
+    ck_assert_int_eq(draft_apply(&d), 0);
+    w.files[1].c++;
+    check_extents(1);
 }
 END_TEST
 
@@ -440,6 +567,9 @@ int main(void)
     tcase_add_loop_test(tc, maps_agree_with_a_table, 0, 6);
     tcase_add_test(tc, references_are_checked);
     tcase_add_test(tc, what_is_written_again_is_found_at_once);
+    tcase_add_test(tc, the_map_of_a_file_written_often_is_known);
+    tcase_add_test(tc, too_long_a_map_is_not_kept);
+    tcase_add_test(tc, a_new_name_is_not_looked_for);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }
