@@ -57,10 +57,10 @@ static void settle_blocks(struct node *n, const struct entry *e, const struct fs
         store_drop(n->store, n->txn, result->died[i]);
     for (uint32_t i = 0; i < e->blocks_count; i++) {
         const struct block_ref *ref = &e->blocks[i];
-        bool named = fs_block_named(n->state, ref->name, NULL);
+        bool named = false;
         for (size_t k = 0; k < result->named_count && !named; k++)
             named = block_name_equal(result->named[k].name, ref->name);
-        if (!named)
+        if (!named && !fs_block_named(n->state, ref->name, NULL))
             store_drop(n->store, n->txn, ref->name);
         node_blocks_named(n, ref);
     }
