@@ -493,11 +493,14 @@ static bool grant_is_late(const struct client *c, const struct rpc *r,
            reply->grant <= recall_last(c, kind, ino);
 }
 
+/* Without the lease it is nothing to rely on later either: who forgets it when the session goes
+ * silent for him does not tell, and the Renew that brings the lease back may reach him after that.
+ */
 static bool grant_valid(const struct client *c, const struct rpc *r, const struct Fs__Reply *reply,
                         Fs__Object__Kind kind, uint64_t ino)
 {
     return reply->grant != 0 && c->config.consistency == CLIENT_LINEARIZABLE &&
-           c->state == SESSION_LIVE &&
+           session_lease_valid(c) &&
            (MUTANT(grant_crosses_recall) || !grant_is_late(c, r, reply, kind, ino));
 }
 

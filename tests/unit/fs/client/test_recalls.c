@@ -43,6 +43,33 @@ START_TEST(unlinked_while_open_elsewhere)
 }
 END_TEST
 
+START_TEST(promised_without_a_lease)
+{
+    /* Goal: RULES L9: a promise that comes when the lease has lapsed is none, also once the lease
+     * is back: the leader may have forgotten it in between (tally-sim seed 990001637). */
+    struct place f = create(1, "a");
+    ck_assert_int_eq(simple(1, CLIENT_RELEASE, f), 0);
+    world_pass(&w, 3 * TIME_S); /* its lease is back */
+    (void)lookup(0, "a");
+    w.now += 2500 * TIME_MS; /* frozen: it relies on nothing, and its leader still waits for it */
+    struct client_op get = {.kind = CLIENT_GETATTR, .ino = f.ino};
+    uint64_t asked = world_start(&w, 0, get);
+    ck_assert(world_step(&w));
+    w.mounts[0].silent = true; /* the Renew behind it comes late */
+    world_settle(&w);
+    ck_assert_ptr_nonnull(world_find(&w, 0, asked));
+    ck_assert(!client_stats(w.mounts[0].client, w.now).lease_valid);
+    world_pass(&w, 2 * TIME_S);
+    struct client_op chmod = {
+        .kind = CLIENT_SETATTR, .ino = f.ino, .set = FS_SETATTR_MODE, .mode = 0600};
+    ck_assert_int_eq(world_do(&w, 1, chmod)->err, 0);
+    w.mounts[0].silent = false;
+    world_settle(&w);
+    ck_assert(client_stats(w.mounts[0].client, w.now).lease_valid);
+    ck_assert_uint_eq(world_do(&w, 0, get)->attr.mode & 07777, 0600);
+}
+END_TEST
+
 START_TEST(attributes_overtaken_by_a_notification)
 {
     /* Goal: what the kernel takes in although a notification came first has no validity, or is told
@@ -549,6 +576,7 @@ int main(void)
     tcase_add_checked_fixture(t, two_mounts, no_mounts);
     tcase_add_test(t, recall_while_dirty);
     tcase_add_test(t, unlinked_while_open_elsewhere);
+    tcase_add_test(t, promised_without_a_lease);
     tcase_add_test(t, attributes_overtaken_by_a_notification);
     tcase_add_test(t, asked_twice_answered_together);
     tcase_add_loop_test(t, asked_twice_and_one_reads, 0, 2);
