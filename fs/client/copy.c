@@ -212,7 +212,7 @@ bool copy_step(struct client *c, struct file *f, struct op *op)
 {
     uint64_t from = op->a.offset + op->copied, size = op->a.size - op->copied;
     size = size < op->source_size - from ? size : op->source_size - from;
-    int err = handle_take_error(c, op->a.to_fh);
+    int err = handle_tell_error(c, op->a.to_fh);
     if (err == 0 && size > SIZE_MAX_BYTES - (op->a.to_offset + op->copied)) {
         err = EFBIG;
     }
@@ -269,7 +269,7 @@ void op_copy(struct client *c, struct op *op)
 {
     int err = op->lost;
     if (err != 0) {
-        (void)handle_take_error(c, op->a.to_fh); /* it is told here */
+        (void)handle_tell_error(c, op->a.to_fh); /* it is told here */
     } else {
         err = check(c, op);
     }

@@ -108,14 +108,35 @@ void handle_close(struct client *c, struct handle *h)
     file_settle(c, f);
 }
 
+int handle_error(const struct client *c, uint64_t fh)
+{
+    const struct handle *h = handle_find(c, fh);
+    return h != NULL ? h->error : 0;
+}
+
+static void set_error(struct handle *h, int err)
+{
+    h->error = err;
+    h->error_told = false;
+}
+
 int handle_take_error(struct client *c, uint64_t fh)
 {
-    struct handle *h = handle_find(c, fh);
-    int err = h != NULL ? h->error : 0;
-    if (h != NULL) {
-        h->error = 0;
+    int err = handle_error(c, fh);
+    if (err != 0) {
+        set_error(handle_find(c, fh), 0);
     }
     return err;
+}
+
+int handle_tell_error(struct client *c, uint64_t fh)
+{
+    struct handle *h = handle_find(c, fh);
+    if (h == NULL || h->error_told) {
+        return 0;
+    }
+    h->error_told = h->error != 0;
+    return h->error;
 }
 
 static void on_hold_known(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
@@ -516,7 +537,7 @@ static void tell_loss(struct client *c, struct file *f, uint64_t bytes, int err)
 {
     struct inode *i = f->inode;
     list_each(it, &f->handles) {
-        container_of(it, struct handle, link)->error = err;
+        set_error(container_of(it, struct handle, link), err);
     }
     list_each(it, &c->commit_waiters) {
         struct op *op = container_of(it, struct op, wait);

@@ -392,7 +392,8 @@ struct handle {
     struct list link;
     struct inode *inode;
     uint32_t flags;
-    int error;                             /* of a commit, told once */
+    int error;                             /* of a commit; 0: none */
+    bool error_told;                       /* by a write, and an fsync has yet to tell it */
     vec_of(struct lock_owner) lock_owners; /* who locked through it and did not close it since */
     bool locks_lost;                       /* with a session: it fails from now on */
 };
@@ -479,8 +480,13 @@ struct handle *handle_new(struct client *c, struct inode *i, uint32_t flags);
 bool handle_is_direct(uint32_t flags);
 struct handle *handle_find(const struct client *c, uint64_t fh);
 void handle_close(struct client *c, struct handle *h);
-/* The error to tell at this descriptor, once. */
+/* The error to tell at this descriptor. fsync(2) takes it. close(2) leaves it: also a child that
+ * was forked closes the descriptor, at its exec for instance, and the parent's fsync must not find
+ * all well. So does a write, once: Linux gives the error of a part of a write(2) that is not the
+ * first one to nobody. */
+int handle_error(const struct client *c, uint64_t fh);
 int handle_take_error(struct client *c, uint64_t fh);
+int handle_tell_error(struct client *c, uint64_t fh);
 int64_t file_next_mtime(const struct client *c, const struct file *f);
 
 /* ---- look_ahead.c ---------------------------------------------------------------------------- */

@@ -258,12 +258,8 @@ static void flush(struct client *c, struct op *op)
         commit_wait(c, op, op->a.ino, op->until);
         return;
     }
-    /* close(2) tells it and leaves it: also a child that was forked closes the descriptor, at its
-     * exec for instance, and the parent's fsync must not find all well. */
-    const struct handle *h = handle_find(c, op->a.fh);
-    int err = op->a.kind == CLIENT_FSYNC ? handle_take_error(c, op->a.fh)
-              : h != NULL                ? h->error
-                                         : 0;
+    int err =
+        op->a.kind == CLIENT_FSYNC ? handle_take_error(c, op->a.fh) : handle_error(c, op->a.fh);
     op_fail(c, op, err != 0 ? err : op->lost);
 }
 
@@ -280,7 +276,7 @@ void op_flush(struct client *c, struct op *op)
             (void)file_freeze(c, i->file);
         }
         op->q = i->made_q;
-        op_fail(c, op, handle_take_error(c, op->a.fh));
+        op_fail(c, op, handle_error(c, op->a.fh));
         return;
     }
     flush(c, op);

@@ -167,7 +167,7 @@ void op_write(struct client *c, struct op *op)
     if (!op->frozen) {
         file_enqueue(c, file_get(c, inode_get(c, op->a.ino)), op);
     } else if (op->lost != 0) {
-        (void)handle_take_error(c, op->a.fh); /* it is told here */
+        (void)handle_tell_error(c, op->a.fh); /* it is told here */
         op_fail(c, op, op->lost);
     } else {
         op_finish(c, op, &(struct client_result){.written = op->a.data->size});
@@ -177,7 +177,7 @@ void op_write(struct client *c, struct op *op)
 static bool write_step(struct client *c, struct file *f, struct op *op)
 {
     uint64_t size = op->a.data != NULL ? op->a.data->size : 0;
-    int err = handle_take_error(c, op->a.fh);
+    int err = handle_tell_error(c, op->a.fh);
     if (err == 0 && (op->a.offset > SIZE_MAX_BYTES || size > SIZE_MAX_BYTES - op->a.offset)) {
         err = EFBIG;
     }

@@ -247,6 +247,23 @@ START_TEST(session_end_loses_the_buffer)
 }
 END_TEST
 
+START_TEST(session_end_between_parts_of_a_write)
+{
+    /* Goal: Linux gives the error of the second part of a write(2) to nobody, since the first was
+     * written: whoever closes or syncs is told then (tally-sim seed 1010001385). */
+    struct place f = create(0, "a");
+    put_text(0, f, 0, "part");
+    world_end_session(&w, client_stats(w.mounts[0].client, w.now).session);
+    world_pass(&w, 2 * TIME_S);
+    ck_assert_int_eq(world_do(&w, 0, write_op(f, 4096, "rest", 4))->err, EIO);
+    put_text(0, f, 4096, "more"); /* once at a write */
+    ck_assert_int_eq(simple(0, CLIENT_FLUSH, f), EIO);
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), EIO);
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    ck_assert_int_eq(simple(0, CLIENT_FLUSH, f), 0);
+}
+END_TEST
+
 START_TEST(session_end_while_a_write_waits)
 {
     /* Goal: RULES B13: the space that a write has taken goes with the session that it was reserved
@@ -407,6 +424,7 @@ int main(void)
     tcase_add_test(t, answered_in_another_order);
     tcase_add_test(t, accepted_by_a_leader_that_is_gone);
     tcase_add_test(t, session_end_loses_the_buffer);
+    tcase_add_test(t, session_end_between_parts_of_a_write);
     tcase_add_test(t, session_end_while_a_write_waits);
     tcase_add_test(t, session_end_while_attributes_are_asked);
     tcase_add_test(t, lost_bytes_look_like_what_was_there);
