@@ -471,6 +471,14 @@ static void on_renamed(struct client *c, struct rpc *r, const struct Fs__Reply *
     op_finish(c, op, &result);
 }
 
+/* What was done to it ahead of the log, also since `op` began to wait: behind the end of the inode
+ * it would be refused, and with it all that is on its way. */
+static bool changes_reached(struct client *c, struct op *op, uint64_t ino)
+{
+    const struct inode *i = inode_find(c, ino);
+    return i == NULL || queue_wait(c, op, i->last_q);
+}
+
 void op_rename(struct client *c, struct op *op)
 {
     uint64_t ino = name_hint(c, op->a.parent, op->a.name);
@@ -487,6 +495,9 @@ void op_rename(struct client *c, struct op *op)
     }
     op->frozen = true; /* that one; exchanging gives the other one a name as well */
     if ((op->a.flags & RENAME_FLAG_EXCHANGE) != 0 && !committed(c, op, victim)) {
+        return;
+    }
+    if (!changes_reached(c, op, victim)) {
         return;
     }
     struct inode *from = inode_get(c, op->a.parent), *to = inode_get(c, op->a.newparent);

@@ -444,6 +444,35 @@ START_TEST(renamed_by_the_leader_is_private_no_more)
 }
 END_TEST
 
+START_TEST(changed_while_the_end_of_its_name_waits)
+{
+    /* Goal: Linux keeps them apart unless the caller was killed, so this does: a change of a file
+     * that was answered before its last name goes comes before that in the log (tally-sim seed
+     * 1010001322). */
+    struct file f = make("a");
+    (void)at_once(op_of(CLIENT_RELEASE, f));
+    struct client_op op = make_op("b", S_IFREG | 0644);
+    op.parent = shared;
+    const struct world_answer *made = world_do(&w, 0, op);
+    struct file g = {made->attr.ino, made->fh};
+    ck_assert_int_eq(world_do(&w, 0, write_op(g, "text"))->err, 0);
+    world_pass(&w, 20 * TIME_MS);
+    w.no_commit = true; /* of its bytes, which come before its name */
+    op = rename_op("b", home, "a");
+    op.parent = shared;
+    uint64_t id = world_start(&w, 0, op), session = session_here();
+    world_settle(&w);
+    ck_assert(!answered(id));
+    ck_assert_int_eq(at_once(chmod_op(f.ino, 0600))->err, 0);
+    w.no_commit = false;
+    world_pass(&w, 1 * TIME_S);
+    ck_assert_int_eq(world_find(&w, 0, id)->err, 0);
+    ck_assert_uint_eq(looked_up(home, "a"), g.ino);
+    ck_assert_uint_eq(session_here(), session);
+    ck_assert_uint_eq(w.mounts[0].logs, 0);
+}
+END_TEST
+
 START_TEST(exchanged_by_the_leader_is_private_no_more)
 {
     struct file f = make("a"), g = make("b");
@@ -583,6 +612,7 @@ int main(void)
     t = tcase_create("what others know, and what is lost");
     tcase_add_checked_fixture(t, dirs_setup, dirs_teardown);
     tcase_add_test(t, renamed_by_the_leader_is_private_no_more);
+    tcase_add_test(t, changed_while_the_end_of_its_name_waits);
     tcase_add_test(t, exchanged_by_the_leader_is_private_no_more);
     tcase_add_test(t, lost_with_the_session);
     tcase_add_test(t, fsync_that_waits_when_it_is_lost);
