@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "repl/base/kv_behind.h"
 #include "repl/base/kv_cache.h"
@@ -37,6 +38,15 @@ static int failed(const char *what, char *text)
     return -EIO;
 }
 
+/* What cannot be read must not pass for what is not there: apply would make another state of it
+ * than the other copies do, and blocks that the index seems not to know would be given back. Ends
+ * the process, as a failed write does. Takes RocksDB's malloc'ed error text. */
+static _Noreturn void unreadable(char *text)
+{
+    (void)failed("cannot be read, ending", text);
+    _exit(EXIT_FAILURE);
+}
+
 /* A table is the first byte of the key, not a column family: what one batch wrote then lies in one
  * memtable and is flushed as one (RULES S2). Two families flush together only where RocksDB decides
  * on the flush itself; a flush that is asked for takes the families it is given, and C can give
@@ -58,7 +68,7 @@ static int rocks_get(struct kv *kv, int table, const void *key, size_t key_size,
         rocksdb_get_pinned(r->db, r->read_options, (const char *)r->key.data, r->key.size, &error);
     bytes_writer_clear(ret);
     if (error)
-        return failed("read", error);
+        unreadable(error);
     if (!slice)
         return -ENOENT;
     size_t size;
@@ -109,9 +119,21 @@ struct rocks_iter {
     struct bytes_writer from, end; /* RocksDB borrows the upper bound */
 };
 
+/* False: it is behind the last one. RocksDB stands nowhere, too, when it could not read. */
+static bool stands(const rocksdb_iterator_t *rocks)
+{
+    char *error = NULL;
+    if (rocksdb_iter_valid(rocks))
+        return true;
+    rocksdb_iter_get_error(rocks, &error);
+    if (error)
+        unreadable(error);
+    return false;
+}
+
 static bool iter_valid(const struct kv_iter *it)
 {
-    return rocksdb_iter_valid(((const struct rocks_iter *)it)->rocks);
+    return stands(((const struct rocks_iter *)it)->rocks);
 }
 
 static void iter_next(struct kv_iter *it)
@@ -151,7 +173,7 @@ static bool seek_back(struct rocks_iter *it, int table, struct bytes low)
 {
     size_t size;
     rocksdb_iter_seek_for_prev(it->rocks, (const char *)it->from.data, it->from.size);
-    if (!rocksdb_iter_valid(it->rocks))
+    if (!stands(it->rocks))
         return false;
     const uint8_t *key = (const uint8_t *)rocksdb_iter_key(it->rocks, &size);
     return key[0] == table && bytes_compare(key + 1, size - 1, low.data, low.size) >= 0;

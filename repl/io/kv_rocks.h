@@ -1,5 +1,5 @@
-/* The RocksDB body of repl/base/kv.h: WAL off, all tables in one memtable (RULES S2).
- */
+/* The RocksDB body of repl/base/kv.h: WAL off, all tables in one memtable (RULES S2). What
+ * it cannot read ends the process. */
 #ifndef TALLY_REPL_IO_KV_ROCKS_H
 #define TALLY_REPL_IO_KV_ROCKS_H
 

@@ -1,8 +1,12 @@
 /* The two bodies of the key-value interface say the same: RocksDB, which ships, and the one in
  * memory, which tests and the simulator run. */
+#include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "repl/base/kv_mem.h"
 #include "repl/io/kv_rocks.h"
@@ -113,6 +117,81 @@ START_TEST(both_say_the_same)
 }
 END_TEST
 
+/* ---- what it cannot read ----------------------------------------------------------------------
+ */
+
+enum { PAIRS = 200, OPENS_NOT = 7 };
+
+/* In a process of its own; `how` it reads decides what comes to the damage. */
+static void in_child(int how)
+{
+    struct bytes_writer value = {0};
+    struct kv_batch b = {0};
+    struct kv *kv;
+    char error[256];
+    const uint8_t low = 0, high = 1, *p = &low;
+    bool make = how < 0;
+    if (kv_rocks_open(dir, TABLES, make, &kv, error, sizeof error) < 0)
+        _exit(OPENS_NOT);
+    for (uint8_t i = 0; make && i < PAIRS; i++)
+        kv_batch_put(&b, 1, &i, 1, error, sizeof error);
+    if (make)
+        _exit(kv_write(kv, &b) < 0 || kv_settle(kv) < 0 || kv_flush(kv) < 0);
+    if (how == 0)
+        (void)kv_get(kv, 1, p, 1, &value);
+    else if (how == 1)
+        (void)kv_iter_valid(kv_iter(kv, 1, (struct bytes){p, 1}, (struct bytes){0}));
+    else
+        (void)kv_iter_valid(kv_iter_floor(kv, 1, (struct bytes){p, 1}, (struct bytes){&high, 1},
+                                          (struct bytes){0}));
+    _exit(EXIT_SUCCESS);
+}
+
+static int child_status(int how)
+{
+    int status;
+    pid_t child = fork(); /* RocksDB has no threads here */
+    ck_assert_int_ge(child, 0);
+    if (child == 0)
+        in_child(how);
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static void damage_tables(void)
+{
+    DIR *d = opendir(dir);
+    int damaged = 0;
+    ck_assert_ptr_nonnull(d);
+    for (struct dirent *e = readdir(d); e; e = readdir(d)) {
+        if (!strstr(e->d_name, ".sst"))
+            continue;
+        int fd = openat(dirfd(d), e->d_name, O_RDWR | O_CLOEXEC);
+        char page[1024] = {0}; /* of the data, which comes first */
+        ck_assert_int_eq(pwrite(fd, page, sizeof page, 16), sizeof page);
+        (void)close(fd);
+        damaged++;
+    }
+    (void)closedir(d);
+    ck_assert_int_gt(damaged, 0);
+}
+
+/* It must not pass for what is not there. */
+START_TEST(what_cannot_be_read_ends_the_process)
+{
+    char command[96];
+    (void)snprintf(dir, sizeof dir, "/tmp/tally-kv-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    ck_assert_int_eq(child_status(-1), 0);
+    ck_assert_int_eq(child_status(_i), EXIT_SUCCESS);
+    damage_tables();
+    ck_assert_int_eq(child_status(_i), EXIT_FAILURE);
+    (void)snprintf(command, sizeof command, "rm -rf %s", dir);
+    ck_assert_int_eq(system(command), 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("kv rocks");
@@ -120,6 +199,9 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, both_say_the_same);
+    suite_add_tcase(suite, t);
+    t = tcase_create("damage");
+    tcase_add_loop_test(t, what_cannot_be_read_ends_the_process, 0, 3);
     suite_add_tcase(suite, t);
     return run_suite(suite);
 }
