@@ -24,11 +24,11 @@ void matched_cut(struct replica *r, uint64_t index)
     for (uint64_t i = index; i <= r->log.last; i++) {
         slot_ensure_end(r, log_slot(&r->log, i));
     }
-    log_cut(&r->log, index);
-    write_cut(r, index);
-    if (r->replaced_from == 0 || index < r->replaced_from) {
+    if (index <= r->log.submitted) { /* else the journal knows nothing of what is cut */
         r->replaced_from = index;
     }
+    log_cut(&r->log, index);
+    write_cut(r, index);
 }
 
 /* A leader we have not heard in this term: its log equals ours up to what we know committed

@@ -192,6 +192,25 @@ START_TEST(blocks_of_a_replaced_entry_count_no_more)
 }
 END_TEST
 
+/* The new suffix is cut itself while it is being written: what was to wait for its first entry
+ * waits for the one that takes the place of what the journal gets last. */
+START_TEST(blocks_of_an_entry_replaced_twice_count_no_more)
+{
+    const struct append in_the_place_of_2 = {6, 1, 4, 5, .count = 2, .bytes = BYTES_INLINE};
+    follow(3, BYTES_INLINE, 1);
+    hear_append(LEADER, in_the_place_of_2);
+    uint64_t first = write_of(EFFECT_WRITE_ENTRIES);
+    hear_append(OTHER, (struct append){7, .prev = 2, .prev_term = 5, .count = 1});
+    hear_append(OTHER, (struct append){7, .prev = 3, .count = 1, .bytes = BYTES_BY_PARTS});
+    expect_none(EFFECT_ENSURE);
+    written_to(first); /* the journal has the old 3 of term 5 */
+    expect_none(EFFECT_ENSURE);
+    expect_entries(3, 7, 1);
+    written(EFFECT_WRITE_ENTRIES);
+    ck_assert_uint_ne(ticket_of(EFFECT_ENSURE), 0);
+}
+END_TEST
+
 /* A write of entries that were replaced meanwhile ends: it proves nothing about the new ones. */
 START_TEST(write_of_replaced_entries_proves_nothing)
 {
@@ -369,6 +388,7 @@ int main(void)
     tcase_add_test(tc, impossible_appends_change_nothing);
     tcase_add_test(tc, conflicting_suffix_is_replaced);
     tcase_add_test(tc, blocks_of_a_replaced_entry_count_no_more);
+    tcase_add_test(tc, blocks_of_an_entry_replaced_twice_count_no_more);
     tcase_add_test(tc, write_of_replaced_entries_proves_nothing);
     tcase_add_test(tc, follower_drops_proposals_and_reads);
     tcase_add_test(tc, snapshot_in_the_middle_of_a_write);
