@@ -120,6 +120,9 @@ void recv_snapshot_installed(struct replica *r, uint64_t index, uint64_t term)
             r->log.durable = r->log.submitted = index;
         }
         log_forget(&r->log, index);
+        if (r->replaced_from != 0 && r->replaced_from <= index) {
+            entries_replaced(r); /* no write will tell: nothing of ours is left to be replaced */
+        }
     } else {
         for (uint64_t i = r->log.base_index + 1; i <= r->log.last; i++) {
             slot_ensure_end(r, log_slot(&r->log, i));

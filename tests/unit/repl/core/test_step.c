@@ -312,6 +312,24 @@ START_TEST(snapshot_that_contradicts_the_log)
 }
 END_TEST
 
+/* The entry for whose write others wait is part of it, and is never written. */
+START_TEST(snapshot_in_the_place_of_replaced_entries)
+{
+    const struct append in_the_place_of_2 = {
+        6, 1, 4, 5, .count = 1, .bytes = BYTES_BY_PARTS, .commit = 1};
+    follow(3, BYTES_INLINE, 1);
+    hear_append(LEADER, in_the_place_of_2);
+    hear_append(LEADER, (struct append){6, 2, 5, .count = 2, .bytes = BYTES_BY_PARTS, .commit = 1});
+    written_all();
+    expect_none(EFFECT_ENSURE);
+    install(3, 6);
+    expect_log(4, 3);
+    ck_assert_uint_eq(find(EFFECT_ENSURE) ? find(EFFECT_ENSURE)->ensure.refs[0].name.n : 0, 4);
+    ensured(ticket_of(EFFECT_ENSURE));
+    expect_entries(4, 6, 1);
+}
+END_TEST
+
 /* The memory of events handed in stays the caller's, of effects the caller's to clear: ASan looks
  * on while every effect is dropped unseen. */
 START_TEST(unseen_effects_leak_nothing)
@@ -392,6 +410,7 @@ int main(void)
     tcase_add_test(tc, write_of_replaced_entries_proves_nothing);
     tcase_add_test(tc, follower_drops_proposals_and_reads);
     tcase_add_test(tc, snapshot_in_the_middle_of_a_write);
+    tcase_add_test(tc, snapshot_in_the_place_of_replaced_entries);
     tcase_add_loop_test(tc, snapshot_that_contradicts_the_log, 0, 2);
     tcase_add_test(tc, unseen_effects_leak_nothing);
     suite_add_tcase(suite, tc);
