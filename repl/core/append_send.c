@@ -84,16 +84,20 @@ static bool send_entries(struct replica *r, uint32_t id)
     return true;
 }
 
-/* Its next entry is gone here. A witness starts again behind our base; a copy needs our state. */
+/* Its next entry is gone here. A witness starts again behind our base; a copy needs our state. A
+ * rescue leader has nothing for either: it does not know that all before its base is committed. */
 static void send_below_base(struct replica *r, uint32_t id)
 {
     struct progress *p = &r->peers[id];
+    if (!is_leader(r)) {
+        return;
+    }
     if ((r->witnesses & quorum_bit(id)) != 0) {
         p->next = r->log.base_index + 1;
         p->asked = false;
         return;
     }
-    if (r->now >= p->snapshot_after && is_leader(r)) {
+    if (r->now >= p->snapshot_after) {
         p->state = PROGRESS_SNAPSHOT;
         p->snapshot_after = r->now + SNAPSHOT_AGAIN_US;
         replica_trace(r, "n%u snapshot to=n%u next=%llu base=%llu", r->self, id,

@@ -6,16 +6,22 @@
 
 enum { COPY = 1, WITNESS = 3 }; /* besides node 2, which leads */
 
-static void hear_ballot(enum ballot_message_kind kind, uint64_t term, uint64_t ballot_term)
+static void hear_ballot_from(uint32_t from, enum ballot_message_kind kind, uint64_t term,
+                             uint64_t ballot_term)
 {
     struct message m = {.kind = MESSAGE_BALLOT};
     m.ballot = (struct ballot_message){.kind = kind,
-                                       .from = WITNESS,
+                                       .from = from,
                                        .to = l.config.self,
                                        .term = term,
                                        .ballot = ballot_term,
                                        .granted = true};
-    hear(WITNESS, &m);
+    hear(from, &m);
+}
+
+static void hear_ballot(enum ballot_message_kind kind, uint64_t term, uint64_t ballot_term)
+{
+    hear_ballot_from(WITNESS, kind, term, ballot_term);
 }
 
 /* It has all up to `match`, and of rounds that `round` began. */
@@ -265,6 +271,51 @@ START_TEST(restarted_store_holds_nothing_for_sure)
 }
 END_TEST
 
+/* ---- a witness that rescues ------------------------------------------------------------------ */
+
+enum { OTHER_COPY = 2, COPY_4 = 4, WITNESS_5 = 5, BASE = 9 };
+
+/* Node 3 of 3C+2W, whose log begins behind entry 9, leads in term 3 to hand it over. */
+static void rescuer(void)
+{
+    lone_new(WITNESS);
+    replica_free(l.r);
+    member_set_put(&l.config.members, COPY_4, MEMBER_COPY, 4);
+    member_set_put(&l.config.members, WITNESS_5, MEMBER_WITNESS, 5);
+    l.r = replica_new(&l.config, BASE, 2);
+    lone_start(2);
+    link_up(COPY_4, 7);
+    link_up(WITNESS_5, 7);
+    hear_ballot_from(COPY, BALLOT_MSG_PREVOTE, 2, 3); /* its log is older */
+    hear_ballot_from(COPY, BALLOT_MSG_PREVOTE_RESP, 2, 3);
+    hear_ballot_from(OTHER_COPY, BALLOT_MSG_PREVOTE_RESP, 2, 3);
+    for (int i = 0; i < 20 && !find(EFFECT_WRITE_VOTE); i++)
+        tick(20 * TIME_MS);
+    written(EFFECT_WRITE_VOTE);
+    hear_ballot_from(COPY, BALLOT_MSG_VOTE_RESP, 3, 3);
+    hear_ballot_from(OTHER_COPY, BALLOT_MSG_VOTE_RESP, 3, 3);
+    ck_assert_int_eq(replica_role(l.r), REPLICA_RESCUE_LEADER);
+}
+
+/* Whose log ends before its own begins gets nothing from it: to ask where they meet, and be told,
+ * for as long as it leads, would keep both busy. */
+START_TEST(rescuer_asks_not_again_and_again)
+{
+    struct message refused = {.kind = MESSAGE_APPEND_RESP};
+    uint32_t late = _i ? OTHER_COPY : WITNESS_5;
+    refused.append_resp = (struct message_append_resp){
+        .term = 3, .reject = true, .reject_index = BASE, .hint_index = 4, .hint_term = 2};
+    expect_append(late, 0, BASE);
+    hear(late, &refused);
+    expect_no_append(late);
+    tick(HEARTBEAT_US);
+    expect_append(late, 0, BASE);
+    ck_assert_uint_eq(append_to(late)->prev_index, 0); /* which fits every log */
+    respond(late, 4);
+    expect_no_append(late);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("repl/core/lead");
@@ -283,6 +334,10 @@ int main(void)
     tcase_add_test(tc, witness_gets_entries_at_once_when_a_copy_is_gone);
     tcase_add_test(tc, undrafted_witness_gets_no_names);
     tcase_add_test(tc, restarted_store_holds_nothing_for_sure);
+    suite_add_tcase(suite, tc);
+    tc = tcase_create("rescuing");
+    tcase_add_checked_fixture(tc, rescuer, lone_free);
+    tcase_add_loop_test(tc, rescuer_asks_not_again_and_again, 0, 2);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }
