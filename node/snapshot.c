@@ -50,16 +50,22 @@ static void send_control(struct node *n, uint32_t to, uint8_t type, enum chunk_k
 
 /* ---- sending --------------------------------------------------------------------------------- */
 
-static void sending_end(struct node *n, uint32_t to, bool ok)
+/* Without a word to the replica. */
+static void sending_free(struct node *n, uint32_t to, bool ok)
 {
     struct node_sending *s = n->sending[to];
-    if (!s)
-        return;
     log_info("snapshot-sent", "to=%s index=%llu pairs=%llu ok=%d", node_name_of(n, to),
              (unsigned long long)s->index, (unsigned long long)s->pairs, ok);
     kv_iter_free(s->iter);
     free(s);
     n->sending[to] = NULL;
+}
+
+static void sending_end(struct node *n, uint32_t to, bool ok)
+{
+    if (!n->sending[to])
+        return;
+    sending_free(n, to, ok);
     struct node_replica_event ev = {.event = {.kind = REPLICA_SNAPSHOT_DONE}};
     ev.event.snapshot_done.peer = to;
     ev.event.snapshot_done.ok = ok;
@@ -94,8 +100,8 @@ static void send_more(struct node *n, uint32_t to, struct node_sending *s)
 
 void node_snapshot_send(struct node *n, uint32_t to)
 {
-    if (n->sending[to])
-        sending_end(n, to, false);
+    if (n->sending[to]) /* of an earlier term: to tell its end now would end the one that begins */
+        sending_free(n, to, false);
     struct node_sending *s = xcalloc(1, sizeof *s);
     s->id = node_random(n);
     s->index = n->applied;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "repl/base/kv_mem.h"
+#include "repl/core/state.h"
 #include "repl/wire/frame.h"
 #include "tests/unit/lib/run.h"
 #include "tests/unit/node/one.h"
@@ -262,6 +263,52 @@ START_TEST(elected_while_it_becomes_the_state)
 }
 END_TEST
 
+/* ---- it sends one ---------------------------------------------------------------------------- */
+
+/* Node 2 tells the leader that its log is empty. */
+static void refuse(void)
+{
+    struct message m = {.kind = MESSAGE_APPEND_RESP};
+    m.append_resp.term = o.n->term;
+    m.append_resp.reject = true;
+    m.append_resp.reject_index = o.n->replica->peers[2].next - 1;
+    one_message(&o, 2, &m);
+    one_turns(&o);
+}
+
+static void be_deposed(void)
+{
+    struct message m = {.kind = MESSAGE_APPEND_RESP};
+    m.append_resp.term = o.n->term + 1;
+    one_message(&o, 3, &m);
+    one_turns(&o);
+    one_store(&o);
+    ck_assert_int_eq(o.n->role, REPLICA_FOLLOWER);
+}
+
+START_TEST(leads_again_while_it_sends_one)
+{
+    /* Goal: a leader that sent one in an earlier term sends another, and goes on with that: it
+     * would begin again every second, and a large one would never end. */
+    o.n->replica->config.keep_entries = 1;
+    stand();
+    be_elected();
+    one_store(&o);
+    one_pass(&o, 11 * TIME_S); /* the state becomes durable: its log goes */
+    one_store(&o);
+    ck_assert_uint_gt(o.n->replica->log.base_index, 0);
+    for (int term = 0; term < 2; term++) {
+        be_deposed();
+        stand();
+        o.acks = false;
+        be_elected();
+        refuse();
+        ck_assert_ptr_nonnull(o.n->sending[2]);
+        ck_assert_int_eq(o.n->replica->peers[2].state, PROGRESS_SNAPSHOT);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("node snapshot");
@@ -275,6 +322,7 @@ int main(void)
     tcase_add_test(t, commits_while_it_becomes_the_state);
     tcase_add_test(t, leader_gives_it_up);
     tcase_add_test(t, elected_while_it_becomes_the_state);
+    tcase_add_test(t, leads_again_while_it_sends_one);
     suite_add_tcase(suite, t);
     return run_suite(suite);
 }
