@@ -2,13 +2,13 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <ini.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "election/strategy.h"
+#include "repl/base/mem.h"
 #include "tools/cli/nearest.h"
 
 struct unit {
@@ -204,11 +204,9 @@ static struct config_node *node_of(struct parse *p, const char *name)
     return n;
 }
 
-/* Called by inih for each key; 0 stops with an error. */
-static int on_key(void *ctx, const char *section, const char *key, const char *value)
+static int on_key(struct parse *p, const char *section, const char *key, const char *value)
 {
     static const char *const sections[] = {"cluster", "node", NULL};
-    struct parse *p = ctx;
     if (strcmp(section, "cluster") == 0)
         return cluster_key(p, key, value);
     if (strncmp(section, "node ", 5) == 0) {
@@ -218,13 +216,61 @@ static int on_key(void *ctx, const char *section, const char *key, const char *v
     return unknown(p, "section", section, sections);
 }
 
-/* inih reports the line only at the end; counting them here gives it to on_key. */
-static char *read_line(char *line, int size, void *ctx)
+/* Without blanks around it. */
+static char *trim(char *text)
 {
-    void **both = ctx;
-    struct parse *p = both[0];
-    p->lineno++;
-    return fgets(line, size, both[1]);
+    while (isspace((unsigned char)*text))
+        text++;
+    size_t size = strlen(text);
+    while (size && isspace((unsigned char)text[size - 1]))
+        text[--size] = '\0';
+    return text;
+}
+
+/* A comment begins a line, or follows a blank and begins with ';'. */
+static char *without_comment(char *line)
+{
+    char *c = line;
+    while (*c && !(*c == ';' && (c == line || isspace((unsigned char)c[-1]))))
+        c++;
+    *c = '\0';
+    line = trim(line);
+    return *line == '#' ? line + strlen(line) : line;
+}
+
+/* `section` is the one that the lines before are in. */
+static void parse_line(struct parse *p, char *line, char **section)
+{
+    line = without_comment(line);
+    size_t size = strlen(line);
+    char *equals = strchr(line, '=');
+    if (size == 0)
+        return;
+    if (line[0] == '[' && line[size - 1] == ']') {
+        line[size - 1] = '\0';
+        free(*section);
+        *section = xstrdup(line + 1);
+    } else if (line[0] != '[' && equals) {
+        *equals = '\0';
+        (void)on_key(p, *section, trim(line), trim(equals + 1));
+    } else {
+        (void)complain(p, "neither [section] nor key = value");
+    }
+}
+
+/* Lines are as long as they like: an address may hold any path. */
+static void parse_file(struct parse *p, FILE *f)
+{
+    char *line = NULL, *section = xstrdup("");
+    size_t room = 0;
+    while (!p->error[0] && getline(&line, &room, f) >= 0) {
+        p->lineno++;
+        parse_line(p, line, &section);
+    }
+    if (ferror(f))
+        (void)complain(p, "cannot be read: %s", strerror(errno));
+    free(section);
+    free(line);
 }
 
 static const char *incomplete(const struct config *c)
@@ -268,11 +314,8 @@ int config_load(const char *path, struct config *ret, char *error, size_t error_
         (void)snprintf(error, error_size, "cannot read %s: %s", path, strerror(e));
         return -e;
     }
-    void *both[] = {&p, f};
-    int line = ini_parse_stream(read_line, both, on_key, &p);
+    parse_file(&p, f);
     (void)fclose(f);
-    if (line && !error[0])
-        (void)snprintf(error, error_size, "%s:%d: neither [section] nor key = value", path, line);
     if (error[0])
         return -EINVAL;
     const char *lack = incomplete(&c);
