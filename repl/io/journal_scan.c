@@ -24,6 +24,7 @@ struct scan {
     uint32_t *generations;
     int count;
     struct image image;
+    struct group_header last; /* the last good group */
     struct journal_control *control;
     journal_visit_fn *visit;
     void *ctx;
@@ -194,6 +195,7 @@ static int follow(struct scan *s, lsn_no *ret_end)
                                lsn_generation(g.lsn), lsn_offset(g.lsn));
             return rc;
         }
+        s->last = g;
         end = group_end(&g);
         k = found_k;
         offset = lsn_offset(end);
@@ -205,19 +207,26 @@ static int follow(struct scan *s, lsn_no *ret_end)
 }
 
 /* Every group was synced before the next one was written, but the last one may lie in the page
- * cache only: the process died between its write and its sync. From now on this node answers for
- * it, so it must survive a power cut too (RULES S1). */
-static int sync_end(struct scan *s, lsn_no end)
+ * cache only: the process died between its write and its sync, or of a sync that failed. From now
+ * on this node answers for it, so it must survive a power cut too (RULES S1). It is written once
+ * more, since after a failed sync Linux takes what it could not write for clean. */
+static int sync_end(struct scan *s)
 {
-    char *path = segment_path(s->config->dir, lsn_generation(end));
+    uint32_t generation = lsn_generation(s->last.lsn), offset = lsn_offset(s->last.lsn);
+    int rc = image_load(s, generation);
+    if (rc < 0)
+        return rc;
+    char *path = segment_path(s->config->dir, generation);
     int fd = open(path, O_RDWR | O_CLOEXEC);
-    int rc = fd < 0 ? -errno : file_sync(fd);
+    rc = fd < 0 ? -errno : file_write_at(fd, s->image.data + offset, s->last.size, offset);
+    if (rc == 0)
+        rc = file_sync(fd);
     if (fd >= 0)
         (void)close(fd);
     free(path);
     if (rc < 0)
-        (void)snprintf(s->error, s->error_size, "log segment %08x: cannot sync it",
-                       lsn_generation(end));
+        (void)snprintf(s->error, s->error_size, "log segment %08x: cannot write its end again",
+                       generation);
     return rc;
 }
 
@@ -271,7 +280,7 @@ int journal_scan(const struct journal_config *config, struct journal_control *co
     lsn_no end = 0;
     rc = follow(&s, &end);
     if (rc == 0)
-        rc = sync_end(&s, end);
+        rc = sync_end(&s);
     if (rc < 0)
         goto out;
     rc = remove_above(&s, lsn_generation(end));

@@ -466,6 +466,49 @@ START_TEST(a_failed_sync_ends_the_process)
 }
 END_TEST
 
+/* What was written to one file, and whether it was synced afterwards. */
+struct noted {
+    ino_t file;
+    int written, synced; /* the number of the last such call; 0: none */
+    int calls;
+};
+
+static int note_call(void *ctx, enum file_call call, int fd)
+{
+    struct noted *n = ctx;
+    struct stat st;
+    n->calls++;
+    if (fstat(fd, &st) == 0 && st.st_ino == n->file)
+        *(call == FILE_WRITE ? &n->written : &n->synced) = n->calls;
+    return 0;
+}
+
+/* A sync that failed leaves the last group in the page cache, where Linux takes it for clean. What
+ * is found there and counts from now on must be on the disk. */
+START_TEST(the_end_is_written_again)
+{
+    struct world w;
+    struct stat st;
+    world_open(&w);
+    write_some(&w, 3);
+    close_journal(&w);
+    char *path = segment_of(&w, w.written.items[2].lsn);
+    ck_assert_int_eq(stat(path, &st), 0);
+    free(path);
+    struct noted noted = {.file = st.st_ino};
+    file_fault_set(note_call, &noted);
+    ck_assert_msg(open_journal(&w, false) == 0, "%s", w.error);
+    file_fault_set(NULL, NULL);
+    ck_assert_uint_eq(w.found.count, 3);
+    ck_assert_int_gt(noted.written, 0);
+    ck_assert_int_gt(noted.synced, noted.written);
+    close_journal(&w);
+    ck_assert_msg(open_journal(&w, false) == 0, "%s", w.error);
+    ck_assert_uint_eq(w.found.count, 3);
+    world_close(&w);
+}
+END_TEST
+
 /* ---- space ----------------------------------------------------------------------------------- */
 
 /* Until no older one is there. */
@@ -560,6 +603,7 @@ int main(void)
     tcase_add_test(tc, an_empty_directory_is_no_log);
     tcase_add_test(tc, what_the_scan_found_is_synced_first);
     tcase_add_loop_test(tc, a_failed_sync_ends_the_process, 0, 12);
+    tcase_add_test(tc, the_end_is_written_again);
     tcase_add_loop_test(tc, releases_give_space_back, 0, 2);
     tcase_add_test(tc, control_values_survive_releases);
     suite_add_tcase(suite, tc);
