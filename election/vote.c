@@ -117,7 +117,9 @@ static void maybe_rescue(struct ballot *b, struct ballot_update *out, uint32_t f
 /* Two nodes that both want to stand would ask for votes at the same moment, when the promises to
  * the old leader run out, and split them. So the one with the older log or the later place in the
  * order makes way, and the other one reminds it if it has not yet been told. Only a matter of time:
- * it tries again when a whole ballot after the promises brought no leader. */
+ * it tries again when a whole ballot after the promises brought no leader, and a random time later:
+ * if each makes way for the other, since their lists of successors differ, they must not meet again
+ * and again. */
 static void settle_rivalry(struct ballot *b, struct ballot_update *out,
                            const struct ballot_message *m)
 {
@@ -126,7 +128,7 @@ static void settle_rivalry(struct ballot *b, struct ballot_update *out,
     int newer = log_position_compare(m->last, b->last);
     bool better =
         newer > 0 || (newer == 0 && ballot_position(b, m->from) < ballot_position(b, self));
-    uint64_t left = ballot_promise_left(b, m->from, &why);
+    uint64_t left = ballot_promise_left(b, m->from, &why), delta = ballot_delta(b, b->now);
 
     if (!b->suspect || b->role == BALLOT_CAND)
         return;
@@ -137,7 +139,7 @@ static void settle_rivalry(struct ballot *b, struct ballot_update *out,
     b->role = BALLOT_FOLLOWER;
     ballot_note(
         out, (struct ballot_note){.kind = BALLOT_NOTE_YIELD, .peer = m->from, .term = m->ballot});
-    ballot_retry(b, out, b->now + left + 2 * ballot_delta(b, b->now), false);
+    ballot_retry(b, out, b->now + left + 2 * delta + b->random % (delta + 1), false);
 }
 
 /* V5: never changes the responder's term; lower terms are answered, not dropped (etcd #8243). */

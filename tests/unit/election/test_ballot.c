@@ -3,6 +3,7 @@
 #include "election/ballot.h"
 #include "tests/unit/lib/run.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { MS = 1000, S = 1000 * 1000, PROMISE = 150 * MS };
@@ -593,6 +594,114 @@ START_TEST(late_timer_suspects_nobody)
 }
 END_TEST
 
+/* ---- two of three copies, so far apart that what they say crosses ---------------------------- */
+
+enum { APART = 30 * MS, PACKETS = 64 };
+
+struct packet {
+    uint64_t at;
+    struct ballot_message m;
+};
+
+struct pair {
+    struct one nodes[2]; /* 2 and 3; node 1 led, and its process died */
+    uint64_t now, random, synced_at[2];
+    struct packet packets[PACKETS];
+    uint32_t count;
+};
+
+static void pair_feed(struct pair *p, uint32_t i, struct ballot_event ev)
+{
+    struct one *n = &p->nodes[i];
+    ev.now = p->now;
+    ev.random = p->random = p->random * 6364136223846793005u + 1442695040888963407u;
+    ev.random >>= 33;
+    ballot_step(&n->b, &ev, &n->out);
+    for (uint32_t k = 0; k < n->out.message_count; k++)
+        if (n->out.messages[k].to != 1) {
+            ck_assert_uint_lt(p->count, PACKETS);
+            p->packets[p->count++] = (struct packet){p->now + APART, n->out.messages[k]};
+        }
+    if (n->out.persist)
+        p->synced_at[i] = p->now + 1 * MS;
+}
+
+static void pair_start(struct pair *p, uint64_t seed)
+{
+    struct member_set members;
+    memset(p, 0, sizeof *p);
+    p->now = 10 * S;
+    p->random = seed;
+    member_set_init(&members);
+    for (uint32_t id = 1; id <= 3; id++)
+        member_set_put(&members, id, MEMBER_COPY, id);
+    for (uint32_t i = 0; i < 2; i++) {
+        struct ballot_config config = ballot_config_default(2 + i, &members);
+        ballot_init(&p->nodes[i].b, &config);
+        pair_feed(p, i, (struct ballot_event){.kind = BALLOT_EV_START, .term = 5, .last = {3, 10}});
+    }
+    for (uint32_t i = 0; i < 2; i++) { /* the last list that it got names the other first */
+        struct ballot_event list = {.kind = BALLOT_EV_SUCCESSORS, .successor_count = 2};
+        list.successors[0] = (uint8_t)(3 - i);
+        list.successors[1] = (uint8_t)(2 + i);
+        pair_feed(p, i,
+                  (struct ballot_event){.kind = BALLOT_EV_LEADER_HEARD, .peer = 1, .term = 5});
+        pair_feed(p, i, list);
+        pair_feed(p, i, (struct ballot_event){.kind = BALLOT_EV_RTT, .peer = 1, .rtt_us = 60 * MS});
+        pair_feed(p, i, (struct ballot_event){.kind = BALLOT_EV_LINK_DOWN, .peer = 1});
+    }
+}
+
+/* What is due at `p->now`. */
+static void pair_turn(struct pair *p)
+{
+    for (uint32_t k = 0; k < p->count;) {
+        struct packet due = p->packets[k];
+        if (due.at > p->now) {
+            k++;
+            continue;
+        }
+        p->packets[k] = p->packets[--p->count];
+        pair_feed(
+            p, due.m.to - 2,
+            (struct ballot_event){.kind = BALLOT_EV_MESSAGE, .peer = due.m.from, .message = due.m});
+    }
+    for (uint32_t i = 0; i < 2; i++) {
+        struct one *n = &p->nodes[i];
+        if (p->synced_at[i] && p->synced_at[i] <= p->now) {
+            p->synced_at[i] = 0;
+            pair_feed(p, i,
+                      (struct ballot_event){.kind = BALLOT_EV_SYNCED,
+                                            .term = n->b.term,
+                                            .voted_for = n->b.voted_for});
+        }
+        if (n->out.wake_at <= p->now)
+            pair_feed(p, i, (struct ballot_event){.kind = BALLOT_EV_TICK});
+    }
+}
+
+/* Each got its list at another moment, and thinks that the other is before it. If both make way,
+ * and for as long, they do so again and again. */
+START_TEST(they_do_not_make_way_for_each_other_for_ever)
+{
+    uint64_t slowest = 0;
+    for (uint64_t seed = 1; seed <= 200; seed++) {
+        static struct pair p;
+        uint64_t begun;
+        pair_start(&p, seed);
+        begun = p.now;
+        while (p.nodes[0].b.role != BALLOT_LEADER && p.nodes[1].b.role != BALLOT_LEADER) {
+            p.now += 1 * MS;
+            pair_turn(&p);
+            ck_assert_msg(p.now < begun + 10 * S, "seed %llu: no leader", (unsigned long long)seed);
+        }
+        if (p.now - begun > slowest)
+            slowest = p.now - begun;
+    }
+    printf("# a leader within %llu ms at worst\n", (unsigned long long)slowest / MS);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("election/ballot");
@@ -617,6 +726,7 @@ int main(void)
     tcase_add_test(tc, witness_comes_to_the_rescue);
     tcase_add_test(tc, nonsense_changes_nothing);
     tcase_add_test(tc, late_timer_suspects_nobody);
+    tcase_add_test(tc, they_do_not_make_way_for_each_other_for_ever);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }
