@@ -326,6 +326,7 @@ void dir_forgets(struct inode *i)
     if (i->dir != NULL) {
         i->dir->complete = false;
         i->dir->listed = 0;
+        i->dir->next_cookie = 0; /* of a name that is learned again the cookie is not known */
     }
 }
 

@@ -135,6 +135,30 @@ START_TEST(lists_its_own_directory_itself)
 }
 END_TEST
 
+START_TEST(lists_itself_what_it_forgot)
+{
+    /* Goal: of more names than a mount keeps the oldest are forgotten, and so are their cookies:
+     * who lists them again must not miss any. */
+    enum { NAMES_KEPT = 131072 };
+    struct world_mount *m = &w.mounts[0];
+    fill_home();
+    world_pass(&w, 20 * TIME_MS);
+    uint64_t all = world_do(&w, 0, list_op(0, 100))->listing;
+    for (unsigned i = 0; i < NAMES_KEPT; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "%u", i);
+        struct client_op op = named_op(CLIENT_LOOKUP, name);
+        op.parent = shared;
+        (void)world_start(&w, 0, op);
+        world_settle(&w);
+        while (m->answers.count != 0)
+            blob_unref(vec_pop(&m->answers).bytes);
+    }
+    for (int i = 0; i < 2; i++)
+        ck_assert_uint_eq(world_do(&w, 0, list_op(0, 100))->listing, all);
+}
+END_TEST
+
 START_TEST(lists_itself_no_more_after_the_leader)
 {
     /* Goal: where a name came by way of the leader its cookie is not known. */
@@ -374,6 +398,7 @@ int main(void)
     tcase_add_test(t, looked_ahead_until_all_is_known);
     tcase_add_test(t, made_by_the_leader_with_its_lease);
     tcase_add_test(t, lists_its_own_directory_itself);
+    tcase_add_test(t, lists_itself_what_it_forgot);
     tcase_add_test(t, lists_itself_no_more_after_the_leader);
     suite_add_tcase(suite, t);
     t = tcase_create("two names of a file");
