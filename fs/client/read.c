@@ -118,6 +118,17 @@ static bool take(struct read_job *job, const struct Fs__ReadReply *read, struct 
     return true;
 }
 
+/* The next answer may be of a later version, with nothing where this one had a piece. */
+static void drop_pieces(struct read_job *job)
+{
+    for (uint32_t p = 0; p < job->pages; p++) {
+        if (job->missing[p]) {
+            blob_unref(job->over[p].blob);
+            job->over[p].blob = NULL;
+        }
+    }
+}
+
 static void ask(struct client *c, struct read_job *job, uint64_t min_index, uint32_t position);
 
 /* The log says that the write lease the job relies on is over, though no leader has told us: at
@@ -162,6 +173,7 @@ static void on_read(struct client *c, struct rpc *r, const struct Fs__Reply *rep
         if (++job->bad >= BAD_MAX) {
             job->done(c, op, EIO);
         } else {
+            drop_pieces(job);
             ask(c, job, r->req->min_index, r->position);
         }
         return;

@@ -115,6 +115,40 @@ START_TEST(a_synced_append_is_committed)
 }
 END_TEST
 
+START_TEST(half_an_answer_is_none)
+{
+    /* Goal: RULES B8: when a piece of an answer does not fit its hash nothing of that answer
+     * counts: the next one may be of a later version, in which a page that came whole is a hole. */
+    no_mounts();
+    world_open(&w);
+    world_add_mount(&w, 0, CLIENT_SESSION);
+    world_add_mount(&w, 1, CLIENT_LINEARIZABLE);
+    struct place g = create(1, "a"), f = open_name(0, "a");
+    for (uint32_t page = 0; page < 2; page++) { /* and nothing is promised to who has opened it */
+        write_pages(1, g, page, 1, 'a');
+        sync_file(1, g);
+    }
+    w.spared = w.corrupt = 1;
+    w.mounts[0].held = true;
+    struct client_op op = op_of(CLIENT_READ, f);
+    op.size = 2 * 4096;
+    uint64_t read = world_start(&w, 0, op);
+    world_settle(&w);
+    struct client_op punch = op_of(CLIENT_ALLOCATE, g);
+    punch.flags = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE;
+    punch.size = 4096;
+    ck_assert_int_eq(world_do(&w, 1, punch)->err, 0);
+    w.mounts[0].held = false;
+    world_settle(&w);
+    const struct world_answer *a = world_find(&w, 0, read);
+    ck_assert_ptr_nonnull(a);
+    ck_assert_uint_eq(w.corrupt, 0);
+    ck_assert_uint_eq(a->bytes->size, 2 * 4096);
+    ck_assert_int_eq(a->bytes->data[0], 0);
+    ck_assert_int_eq(a->bytes->data[4096], 'a');
+}
+END_TEST
+
 /* ---- parts of pages -------------------------------------------------------------------------- */
 
 /* A write of some bytes within the first page. */
@@ -216,6 +250,7 @@ int main(void)
     tcase_add_test(t, ends_with_commits_under_way);
     tcase_add_test(t, read_that_outlives_the_lease);
     tcase_add_test(t, a_synced_append_is_committed);
+    tcase_add_test(t, half_an_answer_is_none);
     tcase_add_test(t, lease_stays_while_the_page_is_read);
     tcase_add_test(t, lease_does_not_stay_for_ever);
     tcase_add_test(t, nobody_else_to_ask);

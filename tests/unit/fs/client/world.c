@@ -120,7 +120,9 @@ static void read_blocks(struct world *w, uint32_t node, struct fs_app_effect *e)
         p->block->runs = xmemdup(runs + first, p->block->n_runs * sizeof *runs);
         p->bytes = end - from;
         struct blob *part = blob_copy(b->data + from, end - from);
-        if (w->corrupt) {
+        if (w->spared) {
+            w->spared--;
+        } else if (w->corrupt) {
             w->corrupt--;
             part->data[0] ^= 1;
         }

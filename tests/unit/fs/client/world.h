@@ -59,7 +59,8 @@ struct world {
     struct map blocks; /* hash of name -> struct blob */
     uint32_t mute;     /* what this node says arrives nowhere for now; 0: none */
     bool no_reads;     /* READ answers with bytes get lost */
-    unsigned corrupt;  /* so many READ answers get a wrong bit */
+    unsigned corrupt;  /* so many pieces of READ answers get a wrong bit ... */
+    unsigned spared;   /* ... after so many */
     unsigned commits_seen;
     uint64_t link[WORLD_MOUNTS][WORLD_NODES + 1]; /* number of the link; 0: down */
     uint64_t next_link;
