@@ -289,9 +289,10 @@ bool read_is_new(const struct client *c, struct read_job *job)
         return true; /* nothing was waited for */
     }
     bool own = i->file != NULL && i->file->lease == LEASE_HELD;
-    /* The lease is given back: which pages were asked for, and how far the file went, was true
-     * under it, and what the copy answered may be newer. */
-    if (job->own && !own) {
+    /* The lease is given back, or lost, and there may be the next one: which pages were asked for,
+     * what of them was buffered, and how far the file went, was true under it, and what the copy
+     * answered may be newer. */
+    if (job->own && (!own || job->epoch != i->file->epoch)) {
         return false;
     }
     if (job->data_version < (own ? i->attr.data_version : i->sent_version)) {

@@ -149,6 +149,42 @@ START_TEST(half_an_answer_is_none)
 }
 END_TEST
 
+/* The leader ends it, and the mount hears of that. */
+static void lose_session(int m)
+{
+    uint64_t session = client_stats(w.mounts[m].client, w.now).session;
+    world_end_session(&w, session);
+    world_settle(&w);
+    (void)world_do(&w, m, (struct client_op){.kind = CLIENT_STATFS});
+    ck_assert_uint_ne(client_stats(w.mounts[m].client, w.now).session, session);
+}
+
+START_TEST(read_of_what_was_lost_meanwhile)
+{
+    /* Goal: RULES L6: a READ that found a page in the buffer, and waits for another one, is not
+     * answered with it when it was lost and the file goes on without, under the next lease. */
+    struct place f = create(0, "a");
+    write_pages(0, f, 0, 1, 'a');
+    sync_file(0, f);
+    write_pages(0, f, 5, 1, 'b');
+    w.no_reads = true;
+    struct client_op op = op_of(CLIENT_READ, f);
+    op.size = 6 * 4096;
+    uint64_t read = world_start(&w, 0, op);
+    world_settle(&w);
+    lose_session(0);
+    ck_assert_int_eq(world_do(&w, 0, write_op(f, 0, "x", 1))->err, EIO); /* told once */
+    write_pages(0, f, 9, 1, 'c');
+    w.no_reads = false;
+    world_pass(&w, 700 * TIME_MS);
+    const struct world_answer *a = world_find(&w, 0, read);
+    ck_assert_ptr_nonnull(a);
+    ck_assert_uint_eq(a->bytes->size, 6 * 4096);
+    ck_assert_int_eq(a->bytes->data[0], 'a');
+    ck_assert_int_eq(a->bytes->data[5 * 4096], 0);
+}
+END_TEST
+
 /* ---- parts of pages -------------------------------------------------------------------------- */
 
 /* A write of some bytes within the first page. */
@@ -251,6 +287,7 @@ int main(void)
     tcase_add_test(t, read_that_outlives_the_lease);
     tcase_add_test(t, a_synced_append_is_committed);
     tcase_add_test(t, half_an_answer_is_none);
+    tcase_add_test(t, read_of_what_was_lost_meanwhile);
     tcase_add_test(t, lease_stays_while_the_page_is_read);
     tcase_add_test(t, lease_does_not_stay_for_ever);
     tcase_add_test(t, nobody_else_to_ask);
