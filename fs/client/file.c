@@ -198,7 +198,7 @@ static void fail_queue(struct client *c, struct file *f, int err)
     f->pins--;
 }
 
-static void on_hold_timer(struct client *c, struct timer *t)
+void file_on_hold_over(struct client *c, struct timer *t)
 {
     struct file *f = container_of(t, struct file, hold_timer);
     f->pins++;
@@ -238,7 +238,7 @@ static void on_lease(struct client *c, struct rpc *r, const struct Fs__Reply *re
         }
     } else if (err ==
                EAGAIN) { /* somebody was quicker; a pause, then the leader recalls it from them */
-        timer_set(c, TIMER_HOLD, &f->hold_timer, c->now + BACKOFF_MIN, on_hold_timer);
+        timer_set(c, TIMER_HOLD, &f->hold_timer, c->now + BACKOFF_MIN, file_on_hold_over);
     } else if (reply != NULL) {
         fail_queue(c, f, err);
     } /* else the session ended: asked for again in the new one */

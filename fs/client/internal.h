@@ -463,6 +463,8 @@ void file_discard(struct client *c, struct file *f);
 bool file_lease_ready(struct client *c, struct file *f, struct op *op);
 /* Size and times of a file with nothing uncommitted are those of its attributes. */
 void file_follow_attr(struct file *f);
+/* The lease may go, or be asked for again; if it was lost meanwhile, what waits for it asks too. */
+void file_on_hold_over(struct client *c, struct timer *t);
 /* An unlinked file that nothing here has open any more: our hold of it goes (RULES L7). */
 void file_drop_hold(struct client *c, struct inode *i);
 /* Everything uncommitted is lost: told once per handle. Returns the bytes lost. */

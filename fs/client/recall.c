@@ -191,11 +191,6 @@ void recall_lease_lost(struct client *c, struct file *f)
     }
 }
 
-static void on_hold_over(struct client *c, struct timer *t)
-{
-    recall_try_release(c, container_of(t, struct file, hold_timer));
-}
-
 /* RULES L1: what the lease was taken for is done first, if it comes soon. A write of a part of a
  * page reads the rest of it under the lease, from a copy, which waits for no other mount: without
  * time for that two mounts could take the lease from one another for ever and neither write. */
@@ -212,7 +207,7 @@ void recall_try_release(struct client *c, struct file *f)
         return; /* the pump comes here at its end */
     }
     if (!f->written && c->now < hold_until(f)) {
-        timer_set(c, TIMER_HOLD, &f->hold_timer, hold_until(f), on_hold_over);
+        timer_set(c, TIMER_HOLD, &f->hold_timer, hold_until(f), file_on_hold_over);
         return;
     }
     (void)file_freeze(c, f);

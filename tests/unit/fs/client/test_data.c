@@ -259,6 +259,32 @@ START_TEST(lease_does_not_stay_for_ever)
 }
 END_TEST
 
+START_TEST(session_lost_while_the_page_is_read)
+{
+    /* Goal: the lease that was to stay a moment is gone: the write asks for the next one. */
+    struct place f = create(0, "a");
+    struct place g = open_file(1, f.ino);
+    write_pages(0, f, 0, 1, 'a');
+    sync_file(0, f);
+    w.no_reads = true;
+    uint64_t small = start_small_write(1, g);
+    world_settle(&w);
+    ck_assert(has_lease(1, f.ino));
+    struct client_op op = op_of(CLIENT_WRITE, f);
+    op.size = 4096;
+    op.data = blob_new(4096);
+    memset(op.data->data, 'b', 4096);
+    uint64_t whole = world_start(&w, 0, op);
+    world_settle(&w);
+    lose_session(1);
+    w.no_reads = false;
+    world_pass(&w, 3 * TIME_S);
+    ck_assert_ptr_nonnull(world_find(&w, 0, whole));
+    ck_assert_ptr_nonnull(world_find(&w, 1, small));
+    ck_assert_int_eq(world_find(&w, 1, small)->err, 0);
+}
+END_TEST
+
 /* ---- silence --------------------------------------------------------------------------------- */
 
 START_TEST(nobody_else_to_ask)
@@ -290,6 +316,7 @@ int main(void)
     tcase_add_test(t, read_of_what_was_lost_meanwhile);
     tcase_add_test(t, lease_stays_while_the_page_is_read);
     tcase_add_test(t, lease_does_not_stay_for_ever);
+    tcase_add_test(t, session_lost_while_the_page_is_read);
     tcase_add_test(t, nobody_else_to_ask);
     suite_add_tcase(suite, t);
     return run_suite(suite);
