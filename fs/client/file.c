@@ -309,7 +309,8 @@ bool file_lease_ready(struct client *c, struct file *f, struct op *op)
         op->why = "the file's write lease, which another mount has asked for";
         return false;
     }
-    if (!session_lease_valid(c)) { /* RULES L2: it may have ended; then the bytes would be lost */
+    if (!session_lease_valid(c) || c->ending || c->breaking) {
+        /* RULES L2: it may have ended, or is about to; then the bytes would be lost */
         op->why = "the leader to renew this mount's session";
         if (!list_linked(&f->renew_link)) {
             list_push_back(&c->renew_waiters, &f->renew_link);

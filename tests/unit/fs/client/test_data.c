@@ -287,6 +287,25 @@ END_TEST
 
 /* ---- silence --------------------------------------------------------------------------------- */
 
+START_TEST(nothing_is_written_into_its_end)
+{
+    /* Goal: a WRITE that is answered is committed or told to be lost, so none is when the session's
+     * end is on its way: the mount waits for no COMMIT any more. */
+    struct place f = create(0, "a");
+    put_text(0, f, 0, "text");
+    sync_file(0, f);
+    world_stop(&w, 0);
+    w.no_commit = true;
+    world_settle(&w);
+    ck_assert(!w.mounts[0].stopped);
+    uint64_t id = world_start(&w, 0, write_op(f, 0, "TEXT", 4));
+    ck_assert_ptr_null(world_find(&w, 0, id));
+    w.no_commit = false;
+    world_settle(&w);
+    ck_assert(w.mounts[0].stopped);
+}
+END_TEST
+
 START_TEST(nobody_else_to_ask)
 {
     /* Goal: a mount whose leader is silent and that reaches no other node waits before it looks
@@ -317,6 +336,7 @@ int main(void)
     tcase_add_test(t, lease_stays_while_the_page_is_read);
     tcase_add_test(t, lease_does_not_stay_for_ever);
     tcase_add_test(t, session_lost_while_the_page_is_read);
+    tcase_add_test(t, nothing_is_written_into_its_end);
     tcase_add_test(t, nobody_else_to_ask);
     suite_add_tcase(suite, t);
     return run_suite(suite);
