@@ -150,6 +150,9 @@ void op_run(struct client *c, struct op *op);
 /* Whether `ino` is open here, for its removal `op`. If not, nothing opens it until that is over
  * (RULES L7: who has it open is settled before it goes). */
 bool op_says_open(struct client *c, struct op *op, uint64_t ino);
+/* Some file may have been made and opened here, though the answer that says so got lost with a link
+ * and has to come once more. Without that it comes before anything else about the file. */
+bool op_makes_unheard(const struct client *c);
 /* True: it can't be opened on the strength of `seen` (NULL: what is known). `op` runs again when
  * its own removals are over. */
 bool op_open_waits(struct client *c, struct op *op, struct inode *i, const struct Fs__Attr *seen);
@@ -172,6 +175,7 @@ struct rpc {
     bool live; /* in the table */
     bool queued, needs_session, needs_seq;
     bool sent_once;
+    bool again;   /* it was sent, and waits to be sent once more: it may be done already */
     bool changes; /* others may see its effect: never dropped once sent */
     bool patient; /* its answer may take for ever, and promises nothing */
     bool urgent;  /* part of giving something back: it has a seq, and does not wait for room in the

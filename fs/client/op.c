@@ -229,6 +229,17 @@ bool op_says_open(struct client *c, struct op *op, uint64_t ino)
     return false;
 }
 
+bool op_makes_unheard(const struct client *c)
+{
+    list_each(it, &c->ops) {
+        const struct op *op = container_of(it, struct op, link);
+        if (op->a.kind == CLIENT_MAKE && op->a.open && op->rpc != NULL && op->rpc->again) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool op_open_waits(struct client *c, struct op *op, struct inode *i, const struct Fs__Attr *seen)
 {
     if (i->denied != 0) {

@@ -248,8 +248,11 @@ static void ask_lease_back(struct client *c, struct recall *k, uint64_t ino)
 static void ask_open(struct client *c, struct recall *k, uint64_t ino)
 {
     struct inode *i = inode_find(c, ino);
-    if (i != NULL && inode_wanted(c, i)) {
+    bool wanted = i != NULL && inode_wanted(c, i);
+    if (wanted || op_makes_unheard(c)) { /* what is said too much, a Renew tells of */
         vec_push(&k->open_inos, ino);
+    }
+    if (wanted) {
         i->orphan = true;
     }
     remember(c, FS__OBJECT__KIND__ATTR, ino, k->n);

@@ -260,7 +260,7 @@ static void requeue(struct client *c, struct rpc *r)
 {
     forget_ids(c, r);
     list_remove(&r->link);
-    r->queued = true;
+    r->queued = r->again = true;
     struct list *queue = queue_of(c, r);
     struct list *place = queue->next;
     while (place != queue && container_of(place, struct rpc, link)->sent_once) {

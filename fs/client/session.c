@@ -187,6 +187,9 @@ void session_start(struct client *c)
 /* Files counted as open here while we were silent, or whose answer got lost. */
 static void learn_holds(struct client *c, const struct Fs__RenewReply *renew)
 {
+    if (op_makes_unheard(c)) {
+        return; /* it may be among them: the next answer has them again */
+    }
     for (size_t k = 0; k < renew->n_holds; k++) {
         struct inode *i = inode_find(c, renew->holds[k]);
         if (i == NULL) {
