@@ -282,7 +282,9 @@ void client_step(struct client *c, const struct client_event *ev, struct client_
         session_schedule(c);
     }
     struct timer *first = c->stopped ? NULL : timer_first(c);
-    out->wake_at = c->wake_at = first != NULL ? first->at : 0;
+    /* What was due before it was set, as a renewal after a long silence, makes nobody late.
+     */
+    out->wake_at = c->wake_at = first != NULL ? time_max(first->at, c->now) : 0;
     c->out = NULL;
 }
 

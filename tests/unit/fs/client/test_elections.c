@@ -105,6 +105,21 @@ START_TEST(an_answer_that_did_not_renew)
 }
 END_TEST
 
+START_TEST(renewed_after_a_long_silence)
+{
+    /* Goal: RULES L9: a renewal that was overdue does not make the loop late, which would throw
+     * away what was promised right behind it. */
+    world_link_down(&w, 0, 1);
+    world_pass(&w, 6 * TIME_S);
+    uint64_t id = world_start(
+        &w, 0, (struct client_op){.kind = CLIENT_LOOKUP, .parent = WORLD_ROOT, .name = "a"});
+    world_link_up(&w, 0, 1, 1);
+    world_pass(&w, 100 * TIME_MS);
+    ck_assert_int_eq(world_find(&w, 0, id)->err, ENOENT);
+    ck_assert_uint_ne(world_find(&w, 0, id)->entry_valid_us, 0);
+}
+END_TEST
+
 START_TEST(sent_to_its_leader_of_before)
 {
     /* Goal: what a node gets in its next term was sent to it in an earlier one: it is sent again at
@@ -419,6 +434,7 @@ int main(void)
     tcase_add_test(t, make_over_an_election);
     tcase_add_test(t, leader_of_a_lower_term_than_heard_of);
     tcase_add_test(t, an_answer_that_did_not_renew);
+    tcase_add_test(t, renewed_after_a_long_silence);
     tcase_add_test(t, sent_to_its_leader_of_before);
     tcase_add_test(t, links_break);
     tcase_add_test(t, answered_in_another_order);
