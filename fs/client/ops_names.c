@@ -13,16 +13,28 @@
 
 /* ---- what one name means from now on --------------------------------------------------------- */
 
+/* A change that was sent once more may be answered as it was the first time. The promise since then
+ * may be another one, and the name another's; under the lease it is not. */
+static bool is_old(const struct client *c, const struct rpc *r, uint64_t dir)
+{
+    const struct inode *d = inode_find(c, dir);
+    return r->changes && r->again && !(d != NULL && dir_leased(d));
+}
+
 /* Under a promise it is a fact. Without one it is a hint, good for telling the leader what is
  * meant. */
-static void set_name(struct client *c, uint64_t dir, const char *name, uint64_t ino)
+static void set_name(struct client *c, const struct rpc *r, uint64_t dir, const char *name,
+                     uint64_t ino)
 {
     struct inode *d = inode_find(c, dir);
-    if (d != NULL && (d->names_promised || dir_leased(d) || ino != 0)) {
-        name_learn(c, d, name, strlen(name), ino);
-    } else {
+    bool fact = d != NULL && (d->names_promised || dir_leased(d)) && !is_old(c, r, dir);
+    if (d == NULL || (!fact && ino == 0)) {
         name_forget(c, dir, name);
+        return;
     }
+    name_learn(c, d, name, strlen(name), ino);
+    struct name *n = name_find(c, dir, name);
+    n->fresh &= fact;
 }
 
 static uint64_t name_hint(const struct client *c, uint64_t dir, const char *name)
@@ -144,7 +156,7 @@ static void on_lookup(struct client *c, struct rpc *r, const struct Fs__Reply *r
     }
     bool fact = grant_counts(c, r, reply, FS__OBJECT__KIND__NAMES, dir->ino) || dir_leased(dir);
     if (fact || !dir->names_promised) {
-        set_name(c, dir->ino, op->a.name, found ? reply->attr->ino : 0);
+        set_name(c, r, dir->ino, op->a.name, found ? reply->attr->ino : 0);
     }
     if (!found) {
         answer_absent(c, op, fact ? dir->ino : 0);
@@ -261,7 +273,7 @@ static void on_made(struct client *c, struct rpc *r, const struct Fs__Reply *rep
     if (op->a.nameless) {
         i->orphan = true;
     } else {
-        set_name(c, op->a.parent, op->a.name, i->ino);
+        set_name(c, r, op->a.parent, op->a.name, i->ino);
     }
     if (made->created && r->req->op->make->lease) {
         if (S_ISDIR(made->attr->mode)) {
@@ -292,7 +304,8 @@ static void on_made(struct client *c, struct rpc *r, const struct Fs__Reply *rep
     if (op->a.open && !op->answered) {
         fh = handle_new(c, i, op->a.flags)->fh;
     }
-    op_answer_entry(c, op, op->a.nameless ? 0 : op->a.parent, i, fh);
+    bool known = !op->a.nameless && !is_old(c, r, op->a.parent);
+    op_answer_entry(c, op, known ? op->a.parent : 0, i, fh);
     i->opening--;
     file_drop_hold(c, i); /* its opener was killed */
     inode_settle(c, i);
@@ -374,7 +387,7 @@ static void on_unlinked(struct client *c, struct rpc *r, const struct Fs__Reply 
     if (err == 0) {
         learn_plain(c, reply->op->parent);
         inode_get(c, op->a.parent)->removals++;
-        set_name(c, op->a.parent, op->a.name, 0);
+        set_name(c, r, op->a.parent, op->a.name, 0);
         lost_name(c, reply->op->attr, reply->op->orphan);
     }
     op_fail(c, op, err);
@@ -427,12 +440,13 @@ static bool nothing_renamed(const struct Fs__OpReply *done)
 }
 
 /* The names after a rename. */
-static void rename_names(struct client *c, const struct op *op, const struct Fs__OpReply *done)
+static void rename_names(struct client *c, const struct rpc *r, const struct Fs__OpReply *done)
 {
+    const struct op *op = r->op;
     bool exchange = (op->a.flags & RENAME_FLAG_EXCHANGE) != 0;
     bool stays = nothing_renamed(done) || (exchange && done->other != NULL);
-    set_name(c, op->a.parent, op->a.name, stays ? done->other->ino : 0);
-    set_name(c, op->a.newparent, op->a.newname, done->attr->ino);
+    set_name(c, r, op->a.parent, op->a.name, stays ? done->other->ino : 0);
+    set_name(c, r, op->a.newparent, op->a.newname, done->attr->ino);
     struct inode *from = inode_get(c, op->a.parent), *to = inode_get(c, op->a.newparent);
     cache_name_moved(c, from, to);
     if (exchange) {
@@ -454,7 +468,7 @@ static void on_renamed(struct client *c, struct rpc *r, const struct Fs__Reply *
         learn_plain(c, done->parent);
         learn_plain(c, done->newparent);
         (void)op_learn(c, r, reply, done->attr);
-        rename_names(c, op, done);
+        rename_names(c, r, done);
         if ((op->a.flags & RENAME_FLAG_EXCHANGE) != 0) {
             learn_plain(c, done->other);
         } else if (!nothing_renamed(done)) {
@@ -541,9 +555,9 @@ static void on_linked(struct client *c, struct rpc *r, const struct Fs__Reply *r
     learn_plain(c, reply->op->parent);
     struct inode *i = op_learn(c, r, reply, reply->op->attr);
     i->orphan = i->orphan && i->attr.nlink == 0; /* O_TMPFILE: it has a name now */
-    set_name(c, op->a.newparent, op->a.newname, i->ino);
+    set_name(c, r, op->a.newparent, op->a.newname, i->ino);
     settle_busy(c, op);
-    op_answer_entry(c, op, op->a.newparent, i, 0);
+    op_answer_entry(c, op, is_old(c, r, op->a.newparent) ? 0 : op->a.newparent, i, 0);
 }
 
 struct Fs__Link *op_link_message(const struct op *op)

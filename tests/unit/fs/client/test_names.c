@@ -273,6 +273,28 @@ START_TEST(held_before_its_maker_knows)
 }
 END_TEST
 
+START_TEST(made_again_before_its_remover_knows)
+{
+    /* Goal: an answer that is given once more says what was true the first time. Meanwhile the
+     * promise was over, another mount made the name again, and here the next promise came first. */
+    struct place f = create(1, "a");
+    ck_assert_int_eq(simple(1, CLIENT_RELEASE, f), 0);
+    ck_assert_int_eq(lookup(0, "a")->err, 0);
+    uint64_t removed = done_unheard(op_unlink("a"));
+    world_cancel(&w, 0, removed); /* so that other names can be looked up */
+    world_pass(&w, 5 * TIME_S);
+    uint64_t made = create(1, "a").ino;
+    uint64_t other = world_start(
+        &w, 0, (struct client_op){.kind = CLIENT_LOOKUP, .parent = WORLD_ROOT, .name = "z"});
+    world_link_up(&w, 0, 1, 1);
+    world_pass(&w, 100 * TIME_MS);
+    ck_assert_ptr_nonnull(world_find(&w, 0, other));
+    const struct world_answer *a = lookup(0, "a");
+    ck_assert_int_eq(a->err, 0);
+    ck_assert_uint_eq(a->attr.ino, made);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("client names");
@@ -292,6 +314,7 @@ int main(void)
     tcase_add_checked_fixture(t, two_mounts, no_mounts);
     tcase_add_loop_test(t, removed_before_its_maker_knows, 0, 2);
     tcase_add_test(t, held_before_its_maker_knows);
+    tcase_add_test(t, made_again_before_its_remover_knows);
     suite_add_tcase(suite, t);
     t = tcase_create("removed");
     tcase_add_checked_fixture(t, two_mounts, no_mounts);
