@@ -400,8 +400,8 @@ static void doubt(struct client *c, const struct op *op)
         }
     }
     struct inode *i = inode_find(c, op->a.ino);
-    if (op->a.kind == CLIENT_SETATTR && op->frozen && i != NULL) {
-        inode_invalidate_kernel(c, i); /* it is cut off, and not committed yet */
+    if ((op->a.kind == CLIENT_SETATTR || op->a.kind == CLIENT_WRITE) && op->frozen && i != NULL) {
+        inode_invalidate_kernel(c, i); /* it is cut off, or written, and not committed yet */
     }
     if (op->a.kind == CLIENT_ALLOCATE && op->frozen && i != NULL) {
         inode_invalidate_kernel(c, i); /* likewise, and the kernel keeps its pages of the range */

@@ -115,6 +115,29 @@ START_TEST(a_synced_append_is_committed)
 }
 END_TEST
 
+START_TEST(a_synced_append_is_given_up)
+{
+    /* Goal: it is not undone, though its caller was killed: the kernel has to ask how far the file
+     * goes. */
+    struct place f = create(0, "a");
+    put_text(0, f, 0, "text");
+    sync_file(0, f);
+    (void)world_do(&w, 0, op_of(CLIENT_GETATTR, f)); /* news */
+    world_pass(&w, 200 * TIME_MS);
+    ck_assert_uint_ne(world_do(&w, 0, op_of(CLIENT_GETATTR, f))->attr_valid_us, 0);
+    struct client_op op = write_op(f, 0, "more", 4);
+    op.flags = O_WRONLY | O_APPEND | O_DSYNC;
+    w.no_commit = true;
+    uint64_t id = world_start(&w, 0, op);
+    world_settle(&w);
+    unsigned notified = w.mounts[0].notified_attr;
+    world_cancel(&w, 0, id);
+    ck_assert_int_eq(world_find(&w, 0, id)->err, EINTR);
+    ck_assert_uint_eq(w.mounts[0].notified_attr, notified + 1);
+    w.no_commit = false;
+}
+END_TEST
+
 START_TEST(half_an_answer_is_none)
 {
     /* Goal: RULES B8: when a piece of an answer does not fit its hash nothing of that answer
@@ -331,6 +354,7 @@ int main(void)
     tcase_add_test(t, ends_with_commits_under_way);
     tcase_add_test(t, read_that_outlives_the_lease);
     tcase_add_test(t, a_synced_append_is_committed);
+    tcase_add_test(t, a_synced_append_is_given_up);
     tcase_add_test(t, half_an_answer_is_none);
     tcase_add_test(t, read_of_what_was_lost_meanwhile);
     tcase_add_test(t, lease_stays_while_the_page_is_read);
