@@ -288,6 +288,11 @@ static void answer(struct client *c, struct op *op, struct client_result *result
         }
         return;
     }
+    struct inode *to = op->copied != 0 ? inode_find(c, op->a.to_ino) : NULL;
+    if (result == NULL && to != NULL) { /* it fails, and the kernel keeps its pages of all of it */
+        inode_invalidate_kernel(c, to);
+        effect_add(c, CLIENT_NOTIFY_DATA)->ino = to->ino;
+    }
     if ((result != NULL ? result->err : err) == ESTALE) {
         c->walk_again_until = c->now + WALK_AGAIN;
     }

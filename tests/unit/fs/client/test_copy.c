@@ -148,6 +148,32 @@ START_TEST(a_source_that_changes)
 }
 END_TEST
 
+START_TEST(a_part_is_done)
+{
+    /* Goal: who is told of an error takes nothing for copied, and Linux keeps its pages: it is told
+     * that they are old. */
+    uint8_t want[4 * 4096];
+    struct place f = make_bytes(0, "a", want, sizeof want);
+    struct place g = create(0, "b");
+    write_pages(0, g, 0, 8, 'g');
+    sync_file(0, f);
+    sync_file(0, g);
+    (void)world_do(&w, 0, op_of(CLIENT_GETATTR, g)); /* news */
+    world_pass(&w, 200 * TIME_MS);
+    ck_assert_uint_ne(world_do(&w, 0, op_of(CLIENT_GETATTR, g))->attr_valid_us, 0);
+    uint64_t copy = start_referring(0, copy_of(f, 100, g, 100, sizeof want - 100));
+    unsigned attr = w.mounts[0].notified_attr, data = w.mounts[0].notified_data;
+    world_cancel(&w, 0, copy); /* the first bytes are in the buffer, the others on their way */
+    ck_assert_int_eq(world_find(&w, 0, copy)->err, EINTR);
+    ck_assert_uint_eq(w.mounts[0].notified_attr, attr + 1);
+    ck_assert_uint_eq(w.mounts[0].notified_data, data + 1);
+    w.no_commit = false;
+    world_settle(&w);
+    const struct blob *b = get_bytes(0, g, 100, sizeof want - 100);
+    ck_assert_int_eq(memcmp(b->data, want + 100, sizeof want - 100), 0);
+}
+END_TEST
+
 START_TEST(writes_wait_for_a_reference)
 {
     /* Goal: what comes while a reference is on its way is done on top of it: a write of a part of a
@@ -226,6 +252,7 @@ int main(void)
     tcase_add_test(t, borders_are_copied);
     tcase_add_test(t, copies_that_are_none);
     tcase_add_test(t, a_source_that_changes);
+    tcase_add_test(t, a_part_is_done);
     tcase_add_test(t, writes_wait_for_a_reference);
     tcase_add_test(t, a_reference_over_an_election);
     suite_add_tcase(suite, t);
