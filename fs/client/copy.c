@@ -107,6 +107,7 @@ static void on_source(struct client *c, struct op *op, int err)
     op->source = job->over[0];
     (void)blob_ref(op->source.blob);
     op->source_known = true;
+    op->source_shrank = !read_is_new(c, job) || job->size < op->source_size;
     op->job = NULL;
     read_free(c, job);
     file_pump(c, f);
@@ -136,11 +137,26 @@ static struct blob *source_bytes(const struct op *op, uint32_t at, uint32_t size
     return b;
 }
 
+static void drop_source(struct op *op)
+{
+    blob_unref(op->source.blob);
+    op->source = (struct page){0};
+    op->source_known = op->source_shrank = false;
+}
+
 static bool bytes_step(struct client *c, struct file *f, struct op *op, uint32_t size)
 {
     uint64_t from = op->a.offset + op->copied, to = op->a.to_offset + op->copied;
-    if (!source_ready(c, op, from / FS_PAGE) ||
-        !change_space_ready(c, f, op, 3 * FS_PAGE + COMMIT_OVERHEAD) ||
+    if (!source_ready(c, op, from / FS_PAGE)) {
+        return false;
+    }
+    if (op->source_shrank) { /* while it was read: perhaps there are no such bytes */
+        drop_source(op);
+        leave_queue(op);
+        next_part(c, op);
+        return true;
+    }
+    if (!change_space_ready(c, f, op, 3 * FS_PAGE + COMMIT_OVERHEAD) ||
         !change_room_ready(c, f, op, FS_PAGE) || !file_lease_ready(c, f, op)) {
         return false;
     }
@@ -156,9 +172,7 @@ static bool bytes_step(struct client *c, struct file *f, struct op *op, uint32_t
     layer_write(&f->dirty, to / FS_PAGE, (uint32_t)(to % FS_PAGE), bytes, 0, size,
                 known ? &below : NULL);
     blob_unref(bytes);
-    blob_unref(op->source.blob);
-    op->source = (struct page){0};
-    op->source_known = false;
+    drop_source(op);
     f->size = to + size > f->size ? to + size : f->size;
     f->mtime = file_next_mtime(c, f);
     file_changed(c, f, op, pages_before, was_dirty);

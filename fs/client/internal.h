@@ -115,7 +115,7 @@ struct op {
     bool refused, settled; /* ... it was; what this mount wrote to the source is committed */
     uint64_t source_version, source_size; /* ... the source as it is to be copied */
     struct page source;                   /* ... a page of it that is copied in part */
-    bool source_known;
+    bool source_known, source_shrank;
     uint64_t seek_page, seek_version; /* SEEK: looked at up to here, of this version; 0: none */
     bool seek_own;                    /* ... under the own lease */
     uint64_t queue_until;             /* waits for the queue up to this */

@@ -148,6 +148,30 @@ START_TEST(a_source_that_changes)
 }
 END_TEST
 
+START_TEST(a_source_that_shrinks)
+{
+    /* Goal: the same of a part of a page that is being read: no zeros are copied that were never
+     * there. */
+    uint8_t want[4096];
+    struct place f = make_bytes(_i, "a", want, sizeof want);
+    struct place g = create(0, "b"), near = _i ? open_file(0, f.ino) : f;
+    sync_file(_i, f);
+    write_pages(0, g, 0, 2, 'g');
+    w.no_reads = true;
+    uint64_t copy = world_start(&w, 0, copy_of(near, 100, g, 100, 50));
+    world_settle(&w);
+    ck_assert_ptr_null(world_find(&w, 0, copy));
+    ck_assert_int_eq(truncate_to(_i, f, 0), 0);
+    w.no_reads = false;
+    world_pass(&w, 1 * TIME_S);
+    const struct world_answer *a = world_find(&w, 0, copy);
+    ck_assert_ptr_nonnull(a);
+    ck_assert_int_eq(a->err, 0);
+    ck_assert_uint_eq(a->written, 0);
+    ck_assert_int_eq(get_bytes(0, g, 100, 50)->data[0], 'g');
+}
+END_TEST
+
 START_TEST(a_part_is_done)
 {
     /* Goal: who is told of an error takes nothing for copied, and Linux keeps its pages: it is told
@@ -252,6 +276,7 @@ int main(void)
     tcase_add_test(t, borders_are_copied);
     tcase_add_test(t, copies_that_are_none);
     tcase_add_test(t, a_source_that_changes);
+    tcase_add_loop_test(t, a_source_that_shrinks, 0, 2);
     tcase_add_test(t, a_part_is_done);
     tcase_add_test(t, writes_wait_for_a_reference);
     tcase_add_test(t, a_reference_over_an_election);
