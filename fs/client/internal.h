@@ -287,7 +287,7 @@ struct inode {
     uint64_t from, from_epoch; /* ... or moved there from this one, under that lease; 0: not */
     uint32_t from_strangers;
     bool told_alone;    /* not made here, so others may have it open, and be quiet */
-    int lost;           /* changes of it: the error to tell once */
+    int lost;           /* changes of it that no descriptor tells: the error to tell once */
     time_us dir_banned; /* its lease is not asked for until then */
     bool listed;        /* a program read its names here */
     uint32_t removals;  /* of names of it */

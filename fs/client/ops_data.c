@@ -245,10 +245,19 @@ void op_read(struct client *c, struct op *op)
 
 /* ---- flush, fsync ---------------------------------------------------------------------------- */
 
+static int take_lost(struct inode *i)
+{
+    int lost = i != NULL ? i->lost : 0;
+    if (i != NULL) {
+        i->lost = 0;
+    }
+    return lost;
+}
+
 /* RULES B9: close when the leader has accepted what is dirty, fsync when it is committed. */
 static void flush(struct client *c, struct op *op)
 {
-    const struct inode *i = inode_find(c, op->a.ino);
+    struct inode *i = inode_find(c, op->a.ino);
     if (op->until == 0 && i != NULL && i->file != NULL && file_busy(i->file)) {
         i->file->closing = op->a.kind == CLIENT_FLUSH;
         op->until = file_freeze(c, i->file);
@@ -258,8 +267,12 @@ static void flush(struct client *c, struct op *op)
         commit_wait(c, op, op->a.ino, op->until);
         return;
     }
-    int err =
-        op->a.kind == CLIENT_FSYNC ? handle_take_error(c, op->a.fh) : handle_error(c, op->a.fh);
+    int err = handle_error(c, op->a.fh);
+    if (op->a.kind == CLIENT_FSYNC) {
+        int lost = take_lost(i);
+        err = handle_take_error(c, op->a.fh);
+        err = err != 0 ? err : lost;
+    }
     op_fail(c, op, err != 0 ? err : op->lost);
 }
 
@@ -310,11 +323,7 @@ void op_fsyncdir(struct client *c, struct op *op)
     if (!queue_settles(c, op)) {
         return;
     }
-    struct inode *i = inode_find(c, op->a.ino);
-    int lost = i != NULL ? i->lost : 0;
-    if (i != NULL) {
-        i->lost = 0;
-    }
+    int lost = take_lost(inode_find(c, op->a.ino));
     op_fail(c, op, op->lost != 0 ? op->lost : lost);
 }
 

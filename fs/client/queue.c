@@ -302,7 +302,9 @@ static void tell_loss(struct client *c, struct inode *i)
             container_of(it, struct handle, link)->error = EIO;
         }
     }
-    i->lost = EIO;
+    if (i->file == NULL || list_empty(&i->file->handles)) {
+        i->lost = EIO; /* else those tell it */
+    }
     i->promised = false;
     i->home = 0;
     i->last_q = i->times_q = 0;

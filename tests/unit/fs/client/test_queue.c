@@ -517,6 +517,25 @@ START_TEST(lost_with_the_session)
 }
 END_TEST
 
+START_TEST(lost_of_a_file_that_is_closed)
+{
+    /* Goal: a file that nobody had open then tells it at the next fsync as well, once. */
+    struct file f = make("a");
+    (void)at_once(op_of(CLIENT_RELEASE, f));
+    world_pass(&w, 20 * TIME_MS);
+    w.mounts[0].silent = true;
+    (void)at_once(chmod_op(f.ino, 0600));
+    world_end_session(&w, session_here());
+    world_settle(&w);
+    w.mounts[0].silent = false;
+    world_pass(&w, 5 * TIME_S);
+    ck_assert_uint_eq(applied_attr(f.ino).mode, S_IFREG | 0644);
+    f.fh = world_do(&w, 0, op_of(CLIENT_OPEN, f))->fh;
+    ck_assert_int_eq(world_do(&w, 0, op_of(CLIENT_FSYNC, f))->err, EIO);
+    ck_assert_int_eq(world_do(&w, 0, op_of(CLIENT_FSYNC, f))->err, 0);
+}
+END_TEST
+
 START_TEST(fsync_that_waits_when_it_is_lost)
 {
     w.mounts[0].silent = true;
@@ -615,6 +634,7 @@ int main(void)
     tcase_add_test(t, changed_while_the_end_of_its_name_waits);
     tcase_add_test(t, exchanged_by_the_leader_is_private_no_more);
     tcase_add_test(t, lost_with_the_session);
+    tcase_add_test(t, lost_of_a_file_that_is_closed);
     tcase_add_test(t, fsync_that_waits_when_it_is_lost);
     tcase_add_test(t, names_of_the_session_before);
     tcase_add_test(t, rename_that_waits_for_a_lease_is_done_once);
