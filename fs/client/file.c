@@ -694,7 +694,7 @@ void file_pump_space(struct client *c, int err)
         list_remove(&f->space_link);
         struct op *op = list_first(&f->queue, struct op, wait);
         f->pins++;
-        if (err != 0 && op != NULL) {
+        if (err != 0 && op != NULL && op->lacks_space) { /* who asked may have given up */
             op_fail(c, op, err);
         }
         file_pump(c, f);

@@ -106,6 +106,7 @@ struct op {
     bool locking;        /* SETLK: the lock is asked for */
     bool interrupted;    /* SETLK: must not wait for it any more */
     uint64_t space;      /* bytes of the reservation it took and has not used */
+    bool lacks_space;    /* it waits for more */
     struct page base[2]; /* committed content of the pages that a write covers in part */
     size_t base_count;
     uint64_t base_epoch; /* under this lease */

@@ -14,6 +14,7 @@
 /* RULES B13: before the lease is pinned; recalls and flushes never reserve. */
 bool change_space_ready(struct client *c, struct file *f, struct op *op, uint64_t bytes)
 {
+    op->lacks_space = false;
     if (op->space >= bytes) {
         return true;
     }
@@ -22,6 +23,7 @@ bool change_space_ready(struct client *c, struct file *f, struct op *op, uint64_
         return true;
     }
     op->why = "a reservation of space";
+    op->lacks_space = true;
     if (!list_linked(&f->space_link)) {
         list_push_back(&c->space_waiters, &f->space_link);
     }

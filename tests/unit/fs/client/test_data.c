@@ -308,6 +308,35 @@ START_TEST(session_lost_while_the_page_is_read)
 }
 END_TEST
 
+/* ---- space ----------------------------------------------------------------------------------- */
+
+START_TEST(no_room_for_who_gave_up)
+{
+    /* Goal: RULES B13: that no more can be reserved is told to the write that needs it, and not to
+     * the next one, which has what it needs. */
+    enum { LARGE = 17 << 20 }; /* more than is reserved at once */
+    struct place f = create(0, "a");
+    write_pages(0, f, 0, 1, 'a');
+    sync_file(0, f);
+    world_set_room(&w, 0);
+    w.no_reads = w.mounts[0].held = true;
+    struct client_op op = op_of(CLIENT_WRITE, f);
+    op.size = LARGE;
+    op.data = blob_new(LARGE);
+    uint64_t large = world_start(&w, 0, op);
+    uint64_t small = start_small_write(0, f);
+    world_settle(&w);
+    world_cancel(&w, 0, large);
+    w.mounts[0].held = false;
+    world_settle(&w);
+    ck_assert_ptr_null(world_find(&w, 0, small));
+    w.no_reads = false;
+    world_pass(&w, 1 * TIME_S);
+    ck_assert_ptr_nonnull(world_find(&w, 0, small));
+    ck_assert_int_eq(world_find(&w, 0, small)->err, 0);
+}
+END_TEST
+
 /* ---- silence --------------------------------------------------------------------------------- */
 
 START_TEST(nothing_is_written_into_its_end)
@@ -360,6 +389,7 @@ int main(void)
     tcase_add_test(t, lease_stays_while_the_page_is_read);
     tcase_add_test(t, lease_does_not_stay_for_ever);
     tcase_add_test(t, session_lost_while_the_page_is_read);
+    tcase_add_test(t, no_room_for_who_gave_up);
     tcase_add_test(t, nothing_is_written_into_its_end);
     tcase_add_test(t, nobody_else_to_ask);
     suite_add_tcase(suite, t);
