@@ -268,7 +268,6 @@ void file_lease_granted(struct client *c, struct file *f, uint64_t epoch, uint64
     f->lease = LEASE_HELD;
     f->epoch = epoch;
     f->next_c = last_c + 1;
-    f->kept_c = last_c;
     f->lease_since = f->used_at = c->now;
     f->written = f->locks_here = false;
     file_follow_attr(f);

@@ -414,8 +414,7 @@ struct file {
     uint64_t size;         /* local; while the lease is held */
     int64_t mtime, atime;  /* atime 0: unchanged */
     struct layer dirty;
-    struct layer kept;     /* committed pages, known under the lease (kept.c) ... */
-    uint64_t kept_c;       /* ... as of this COMMIT of it */
+    struct layer kept;     /* committed pages, known under the lease (kept.c) */
     uint64_t commits_done; /* ever */
     bool meta_dirty;       /* size or times changed */
     uint64_t dirty_space;  /* of the reservation */
@@ -608,7 +607,7 @@ uint64_t read_min_index(const struct client *c, const struct inode *i);
 /* ---- kept.c: committed pages under a write lease ----------------------------------------------
  */
 
-/* The COMMIT is done. */
+/* The COMMIT is done, and those before it are (file_committed()). */
 void kept_committed(struct client *c, const struct commit *k);
 /* So was the READ, which may be answered. */
 void kept_read(struct client *c, struct inode *i, const struct read_job *job);

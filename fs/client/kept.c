@@ -75,11 +75,8 @@ static void settle(struct client *c, struct file *f)
 void kept_committed(struct client *c, const struct commit *k)
 {
     struct file *f = k->file;
-    bool next = k->no_c == f->kept_c + 1;
-    f->kept_c = k->no_c > f->kept_c ? k->no_c : f->kept_c;
     f->commits_done++;
-    if (!next || k->refers || !k->inline_bytes || f->lease != LEASE_HELD ||
-        c->config.kept_bytes == 0) {
+    if (k->refers || !k->inline_bytes || f->lease != LEASE_HELD || c->config.kept_bytes == 0) {
         kept_drop(c, f); /* for a lot of bytes it would be a copy of them all */
         return;
     }
