@@ -414,10 +414,9 @@ struct file {
     uint64_t size;         /* local; while the lease is held */
     int64_t mtime, atime;  /* atime 0: unchanged */
     struct layer dirty;
-    struct layer kept;     /* committed pages, known under the lease (kept.c) */
-    uint64_t commits_done; /* ever */
-    bool meta_dirty;       /* size or times changed */
-    uint64_t dirty_space;  /* of the reservation */
+    struct layer kept;    /* committed pages, known under the lease (kept.c) */
+    bool meta_dirty;      /* size or times changed */
+    uint64_t dirty_space; /* of the reservation */
     struct timer commit_timer, hold_timer;
     struct list commits; /* in flight, oldest first */
     struct list handles;
@@ -585,13 +584,13 @@ struct read_job {
     struct rpc *rpc;
     uint64_t first;
     uint32_t pages;
-    struct page *over;            /* `pages` entries; blob NULL: zeros */
-    bool *missing;                /* pages only the committed file knows */
-    bool own;                     /* under the own write lease: size is the local one ... */
-    uint64_t epoch, commits_done; /* ... and as it was then */
-    uint64_t size;                /* of the file as it was read */
-    uint64_t data_version;        /* of the committed part; 0: none was needed */
-    unsigned bad;                 /* answers that did not fit their hashes */
+    struct page *over;     /* `pages` entries; blob NULL: zeros */
+    bool *missing;         /* pages only the committed file knows */
+    bool own;              /* under the own write lease: size is the local one ... */
+    uint64_t epoch;        /* ... and this lease */
+    uint64_t size;         /* of the file as it was read */
+    uint64_t data_version; /* of the committed part; 0: none was needed */
+    unsigned bad;          /* answers that did not fit their hashes */
     void (*done)(struct client *c, struct op *op, int err);
 };
 

@@ -75,7 +75,6 @@ static void settle(struct client *c, struct file *f)
 void kept_committed(struct client *c, const struct commit *k)
 {
     struct file *f = k->file;
-    f->commits_done++;
     if (k->refers || !k->inline_bytes || f->lease != LEASE_HELD || c->config.kept_bytes == 0) {
         kept_drop(c, f); /* for a lot of bytes it would be a copy of them all */
         return;
@@ -93,12 +92,13 @@ void kept_committed(struct client *c, const struct commit *k)
     settle(c, f);
 }
 
+/* It is of no version before that of the last COMMIT that is done, nor of the lease
+ * (read_is_new()); what is on its way may be in it or not. */
 void kept_read(struct client *c, struct inode *i, const struct read_job *job)
 {
     struct file *f = i->file;
     if (!job->own || f == NULL || job->pages > READ_KEPT_MAX || f->lease != LEASE_HELD ||
-        job->epoch != f->epoch || job->commits_done != f->commits_done || !session_lease_valid(c) ||
-        c->config.kept_bytes == 0) {
+        !session_lease_valid(c) || c->config.kept_bytes == 0) {
         return;
     }
     for (uint32_t p = 0; p < job->pages; p++) {

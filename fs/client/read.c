@@ -266,10 +266,7 @@ void read_start(struct client *c, struct op *op, struct inode *i, uint64_t first
     job->over = xcalloc(pages, sizeof(*job->over));
     job->missing = xcalloc(pages, sizeof(*job->missing));
     job->own = i->file != NULL && i->file->lease == LEASE_HELD;
-    if (i->file != NULL) {
-        job->epoch = i->file->epoch;
-        job->commits_done = i->file->commits_done;
-    }
+    job->epoch = i->file != NULL ? i->file->epoch : 0;
     job->size = inode_now(c, i).size;
     op->job = job;
     if (fill_from_here(c, job, i)) {
