@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "fs/client/local.h"
+#include "fs/client/read.h"
 #include "repl/base/mutant.h"
 
 /* ---- timers ---------------------------------------------------------------------------------- */

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "fs/client/local.h"
+#include "fs/client/read.h"
 #include "fs/core/state.h"
 
 #define WRITTEN_MAX  (64u << 10)

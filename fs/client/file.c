@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "fs/client/local.h"
+#include "fs/client/read.h"
 #include "repl/base/mutant.h"
 
 /* ---- life ------------------------------------------------------------------------------------ */

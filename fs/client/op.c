@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "fs/client/local.h"
+#include "fs/client/read.h"
 #include "repl/base/mutant.h"
 
 struct op *op_find(struct client *c, uint64_t id)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "fs/client/local.h"
+#include "fs/client/read.h"
 #include "repl/base/mutant.h"
 
 /* ---- open ------------------------------------------------------------------------------------ */

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fs/client/internal.h"
+#include "fs/client/read.h"
 #include "repl/base/hash.h"
 #include "repl/base/mutant.h"
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "fs/client/local.h"
+#include "fs/client/read.h"
 #include "repl/base/mutant.h"
 
 static uint64_t key_of(Fs__Object__Kind kind, uint64_t ino)

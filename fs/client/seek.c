@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "fs/client/internal.h"
+#include "fs/client/read.h"
 
 /* Data of page `no` as `m` says, which knows the pages below m->until; *ret_end is lowered to where
  * that ends. */

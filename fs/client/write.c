@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fs/client/internal.h"
+#include "fs/client/read.h"
 #include "repl/base/mutant.h"
 
 /* ---- what a change needs first --------------------------------------------------------------- */

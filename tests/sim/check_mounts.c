@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-#include "fs/client/internal.h"
+#include "fs/client/read.h"
 #include "fs/core/state.h"
 #include "node/internal.h"
 #include "tests/sim/check_internal.h"
