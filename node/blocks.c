@@ -463,10 +463,11 @@ void node_blocks_link_changed(struct node *n, uint32_t peer)
 
 /* ---- what nobody names (RULES B12) ----------------------------------------------------------- */
 
+/* What the store has by then, told yet or not, the entry counts with (RULES B3). */
 void node_blocks_named(struct node *n, const struct block_ref *ref)
 {
     struct node_unnamed *u = find_unnamed(n, ref->name);
-    if (u && u->written)
+    if (u && (u->written || store_has(n->store, ref)))
         forget_unnamed(n, u);
     else if (u)
         u->named = true;

@@ -23,26 +23,32 @@ static struct block_ref put(void)
     return one_put(&o, 1);
 }
 
-/* Node 2 leads: block 7.`n` is held, entry `n` names it, and then all copies have it. */
-static struct block_ref hold_and_demote(uint64_t n)
+/* Node 2 leads, and sends entry `index` that names the block; all copies have it whole, and what is
+ * before it, up to `demote`. */
+static void append_naming(uint64_t index, const struct block_ref *ref, uint64_t demote)
 {
     struct message m = {.kind = MESSAGE_APPEND};
-    struct block_ref ref = one_put(&o, n);
-    struct entry *e = entry_new(1, n, ENTRY_OP, NULL, &ref, 1, NULL);
-    one_store(&o);
+    struct entry *e = entry_new(1, index, ENTRY_OP, NULL, ref, 1, NULL);
     m.append.term = 1;
-    m.append.prev_index = n - 1;
-    m.append.prev_term = n > 1;
+    m.append.prev_index = index - 1;
+    m.append.prev_term = index > 1;
+    m.append.commit = m.append.demote_index = demote;
     m.append.entries_count = 1;
     m.append.entries = &e;
     one_message(&o, 2, &m);
     one_turns(&o);
+    entry_unref(e);
+}
+
+/* Block 7.`n` is held, entry `n` names it, and then all copies have it. */
+static struct block_ref hold_and_demote(uint64_t n)
+{
+    struct block_ref ref = one_put(&o, n);
+    one_store(&o);
+    append_naming(n, &ref, 0);
     one_store(&o);
     ck_assert(store_has(o.n->store, &ref));
-    m.append.commit = m.append.demote_index = n;
-    one_message(&o, 2, &m);
-    one_turns(&o);
-    entry_unref(e);
+    append_naming(n, &ref, n);
     return ref;
 }
 
@@ -82,6 +88,22 @@ START_TEST(named_when_it_comes_again)
     one_store(&o);
     one_pass(&o, 5 * TIME_S);
     ck_assert(store_has(o.n->store, &ref));
+}
+END_TEST
+
+START_TEST(named_between_written_and_told)
+{
+    /* Goal: the same when the bytes are in the store already, and that it has them is not told yet:
+     * the entry counts with them, so they stay (RULES B3). */
+    one_link_up(&o, 2);
+    struct block_ref ref = put();
+    while (!store_has(o.n->store, &ref))
+        node_poll_store(o.n);
+    append_naming(1, &ref, 0);
+    one_store(&o);
+    ck_assert_uint_eq(o.acked, 1);
+    ck_assert(store_has(o.n->store, &ref));
+    ck_assert_uint_eq(o.n->unnamed.count, 0);
 }
 END_TEST
 
@@ -189,6 +211,7 @@ int main(void)
     tcase_add_test(t, nobody_names_it);
     tcase_add_test(t, comes_again_when_named);
     tcase_add_test(t, named_when_it_comes_again);
+    tcase_add_test(t, named_between_written_and_told);
     tcase_add_test(t, named_before_it_comes);
     tcase_add_test(t, demoted_after_a_slow_one);
     tcase_add_test(t, its_entry_waits_for_another);
