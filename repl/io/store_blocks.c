@@ -242,31 +242,6 @@ static struct pending *pending_new(struct store *s, const struct block_ref *ref,
     return p;
 }
 
-int pending_keep(struct store *s, const struct index_entry *e, const uint8_t *bytes)
-{
-    struct pending *p = pending_find(s, e->ref.name);
-    uint64_t runs[BLOCK_RUNS_MAX];
-    if (p)
-        return 0;
-    block_run_hashes(bytes, e->ref.size, runs);
-    if (memcmp(runs, e->runs, block_runs(e->ref.size) * sizeof *runs) != 0)
-        return -ENODATA;
-    p = pending_new(s, &e->ref, NULL, 0);
-    memcpy(p->runs, e->runs, sizeof p->runs);
-    int rc = blocks_take(s->blocks, e->ref.size, &p->place, &p->segment);
-    if (rc < 0) {
-        pending_free(p);
-        return rc;
-    }
-    p->state = PENDING_WRITTEN;
-    name_map_put(&s->pending, &p->node);
-    s->pending_count++;
-    rc = blocks_write(p->segment, p->place.offset, bytes, e->ref.size); /* small, and rare */
-    if (rc < 0)
-        pending_supersede(s, e->ref.name);
-    return rc;
-}
-
 void store_put(struct store *s, const struct block_ref *ref, struct blob *bytes, uint32_t offset,
                store_done_fn *done, void *ctx)
 {
@@ -510,19 +485,35 @@ static void moving_end(struct moving *m)
         store_release(s);
 }
 
-static void on_moved(void *ctx, struct journal_item *item, lsn_no lsn)
+static void move_place(struct moving *m, lsn_no lsn)
 {
-    struct moving *m = ctx;
     struct index_entry e = m->e;
-    (void)item, (void)lsn;
     e.kind = PLACE_BLOCKS;
     e.number = m->place.segment;
     e.offset = m->place.offset;
+    store_note_place(m->store, lsn);
     if (still_there(m->store, &m->e))
         index_place(m->store, &e);
     else
         unplace(m->store, &e);
-    moving_end(m);
+}
+
+static void on_moved(void *ctx, struct journal_item *item, lsn_no lsn)
+{
+    (void)item;
+    move_place(ctx, lsn);
+    moving_end(ctx);
+}
+
+static void record_move(struct moving *m, journal_done_fn *done)
+{
+    struct journal_item *item = journal_item_new(RECORD_BLOCK_AT);
+    store_block_at_head(&item->head, &m->e.ref, m->e.runs, m->place);
+    item->sync_first = m->segment;
+    item->done = done;
+    item->cancel = free;
+    item->ctx = m;
+    journal_append(m->store->journal, item);
 }
 
 static void on_move_written(struct pool_job *job)
@@ -535,13 +526,7 @@ static void on_move_written(struct pool_job *job)
         moving_end(m);
         return;
     }
-    struct journal_item *item = journal_item_new(RECORD_BLOCK_AT);
-    store_block_at_head(&item->head, &m->e.ref, m->e.runs, m->place);
-    item->sync_first = m->segment;
-    item->done = on_moved;
-    item->cancel = free;
-    item->ctx = m;
-    journal_append(m->store->journal, item);
+    record_move(m, on_moved);
 }
 
 static bool move_one(void *ctx, const struct index_entry *e)
@@ -575,4 +560,41 @@ void store_move_inline(struct store *s)
         (void)close(s->moving_fd);
         s->moving_fd = -1;
     }
+}
+
+static void on_kept(void *ctx, struct journal_item *item, lsn_no lsn)
+{
+    struct moving *m = ctx;
+    (void)item;
+    move_place(m, lsn);
+    blocks_unpin(m->store->blocks, m->segment);
+    free(m);
+}
+
+int store_keep(struct store *s, const struct index_entry *e, const uint8_t *bytes)
+{
+    const struct pending *p = pending_find(s, e->ref.name);
+    uint64_t runs[BLOCK_RUNS_MAX];
+    if (p && p->state == PENDING_RECORDING && !p->dropped)
+        return 0; /* one that is still being put may come to nothing */
+    block_run_hashes(bytes, e->ref.size, runs);
+    if (memcmp(runs, e->runs, block_runs(e->ref.size) * sizeof *runs) != 0)
+        return -ENODATA;
+    struct moving *m = xcalloc(1, sizeof *m);
+    m->store = s;
+    m->e = *e;
+    int rc = blocks_take(s->blocks, e->ref.size, &m->place, &m->segment);
+    if (rc < 0) {
+        free(m);
+        return rc;
+    }
+    rc = blocks_write(m->segment, m->place.offset, bytes, e->ref.size); /* small, and rare */
+    if (rc < 0) {
+        blocks_give_back(s->blocks, m->place, e->ref.size);
+        blocks_unpin(s->blocks, m->segment);
+        free(m);
+        return rc;
+    }
+    record_move(m, on_kept);
+    return 0;
 }

@@ -156,9 +156,6 @@ void store_note_place(struct store *s, lsn_no lsn);
 void pending_record(struct store *s, struct pending *p);
 /* The log has the bytes of this name: what was put is not needed. */
 void pending_supersede(struct store *s, struct block_name name);
-/* Bytes in a record of the log that is given up, as if they had been put; nothing is done when they
- * are, or are about to be. 0 or a negative errno, -ENODATA: they are damaged. */
-int pending_keep(struct store *s, const struct index_entry *e, const uint8_t *bytes);
 void pending_free_all(struct store *s);
 /* The bytes at a place of the index are not wanted any more. */
 void store_give_back(struct store *s, const struct index_entry *e);
@@ -172,5 +169,8 @@ void store_block_at_head(struct bytes_writer *w, const struct block_ref *ref, co
 bool store_block_at_get(const struct journal_record *record, struct index_entry *ret);
 /* Moves what is live in the oldest log segments to block segments, so that they can be released. */
 void store_move_inline(struct store *s);
+/* The same of one whose record of the log is about to be given up: its new place is queued, and
+ * till that is durable it is held where it was. 0 or a negative errno, -ENODATA: it is damaged. */
+int store_keep(struct store *s, const struct index_entry *e, const uint8_t *bytes);
 
 #endif

@@ -50,18 +50,11 @@ static int keep_named(struct store *s, const struct log_entry *at, struct entry 
         struct index_entry found;
         if (names_block(entries, count, e->blocks[i].name) &&
             held_in(s, at, e->blocks[i].name, &found))
-            rc = pending_keep(s, &found, e->inline_bytes->data + offset);
+            rc = store_keep(s, &found, e->inline_bytes->data + offset);
         offset += e->blocks[i].size;
     }
     entry_unref(e);
     return rc;
-}
-
-/* The same bytes are being put just now: till then those in the log are all there is. */
-static bool only_here(const struct store *s, struct block_name name)
-{
-    const struct pending *p = pending_find(s, name);
-    return p && (p->state == PENDING_WRITING || p->dropped);
 }
 
 static void forget(struct store *s, const struct log_entry *at, struct entry *const *entries,
@@ -71,8 +64,7 @@ static void forget(struct store *s, const struct log_entry *at, struct entry *co
     for (uint32_t i = 0; e && i < e->blocks_count; i++) {
         struct index_entry found;
         struct block_name name = e->blocks[i].name;
-        bool stays = names_block(entries, count, name) && only_here(s, name);
-        if (!stays && held_in(s, at, name, &found))
+        if (!names_block(entries, count, name) && held_in(s, at, name, &found))
             (void)index_del(&s->index, NULL, name, NULL);
     }
     entry_unref(e);

@@ -1,5 +1,5 @@
 /* Names that change hands: entries replaced by others, bytes that come twice, names given up. */
-#include "repl/io/store.h"
+#include "repl/io/store_internal.h"
 #include "tests/unit/lib/run.h"
 #include "tests/unit/repl/io/store_world.h"
 
@@ -26,6 +26,37 @@ START_TEST(what_the_new_entry_names_stays)
     ck_assert_int_eq(read_back(&w, &a), 0);
     ck_assert_int_eq(store_has(w.store, &b), w.kind == STORE_COPY);
     world_close(&w);
+}
+END_TEST
+
+/* What was asked of the log is durable and told; the threads that write blocks are not heard. */
+static void poll_log(struct world *w)
+{
+    while (w->durable < w->ticket) {
+        unsigned seen = w->wakes;
+        journal_poll(w->store->journal);
+        if (w->durable < w->ticket)
+            wait_wake(w, seen);
+    }
+}
+
+/* The same while the bytes are being put once more: that may come to nothing. */
+START_TEST(what_the_new_entry_names_stays_while_it_is_put)
+{
+    struct world w;
+    struct block_ref a = ref_of(1, 5000);
+    struct blob *bytes = bytes_of(1, 5000);
+    world_open(&w, kinds[_i]);
+    store_put(w.store, &a, bytes, 0, on_status, &w);
+    ck_assert_int_eq(write_entry(&w, 1, 1, &a, true, 0), 0);
+    poll_log(&w);
+    ck_assert_int_eq(write_entry(&w, 1, 2, &a, false, 0), 0);
+    store_drain(w.store);
+    ck_assert_int_eq(read_back(&w, &a), 0);
+    reopen(&w);
+    ck_assert_int_eq(read_back(&w, &a), 0);
+    world_close(&w);
+    blob_unref(bytes);
 }
 END_TEST
 
@@ -87,6 +118,7 @@ int main(void)
     TCase *tc = tcase_create("store_overwrite");
     tcase_set_timeout(tc, 120);
     tcase_add_loop_test(tc, what_the_new_entry_names_stays, 0, 2);
+    tcase_add_loop_test(tc, what_the_new_entry_names_stays_while_it_is_put, 0, 2);
     tcase_add_loop_test(tc, what_was_overwritten_does_not_come_back, 0, 2);
     tcase_add_loop_test(tc, bytes_that_came_twice_go_at_once, 0, 2);
     tcase_add_test(tc, a_missing_name_that_was_dropped_stays_away);
