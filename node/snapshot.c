@@ -61,15 +61,20 @@ static void sending_free(struct node *n, uint32_t to, bool ok)
     n->sending[to] = NULL;
 }
 
+static void tell_done(struct node *n, uint32_t to, bool ok)
+{
+    struct node_replica_event ev = {.event = {.kind = REPLICA_SNAPSHOT_DONE}};
+    ev.event.snapshot_done.peer = to;
+    ev.event.snapshot_done.ok = ok;
+    node_queue_replica(n, &ev);
+}
+
 static void sending_end(struct node *n, uint32_t to, bool ok)
 {
     if (!n->sending[to])
         return;
     sending_free(n, to, ok);
-    struct node_replica_event ev = {.event = {.kind = REPLICA_SNAPSHOT_DONE}};
-    ev.event.snapshot_done.peer = to;
-    ev.event.snapshot_done.ok = ok;
-    node_queue_replica(n, &ev);
+    tell_done(n, to, ok);
 }
 
 static void send_chunk(struct node *n, uint32_t to, struct node_sending *s)
@@ -98,10 +103,27 @@ static void send_more(struct node *n, uint32_t to, struct node_sending *s)
         send_chunk(n, to, s);
 }
 
+/* The key-value store that it reads is about to be closed. Who gets it would wait for the rest and
+ * apply nothing; one chunk too many says that it is not all here. */
+static void stop_sending(struct node *n)
+{
+    for (uint32_t to = 0; to < NODE_IDS; to++) {
+        const struct node_sending *s = n->sending[to];
+        if (s && !s->ended)
+            send_control(n, to, FRAME_SNAPSHOT_CHUNK, CHUNK_END, s->id, s->sent + 1, 0, NULL);
+        if (s)
+            sending_free(n, to, false);
+    }
+}
+
 void node_snapshot_send(struct node *n, uint32_t to)
 {
     if (n->sending[to]) /* of an earlier term: to tell its end now would end the one that begins */
         sending_free(n, to, false);
+    if (!n->state) { /* elected while another one becomes it: the replica asks again */
+        tell_done(n, to, false);
+        return;
+    }
     struct node_sending *s = xcalloc(1, sizeof *s);
     s->id = node_random(n);
     s->index = n->applied;
@@ -269,6 +291,7 @@ void node_snapshot_switch(struct node *n)
         return;
     assert(n->role != REPLICA_LEADER);
     n->install.committing = true;
+    stop_sending(n);
     node_apply_close(n); /* the key-value store is about to be another one */
     fs_app_set_state(n->app, NULL);
     store_snapshot_commit(n->store, n->install.index, n->install.term, on_installed, n);

@@ -224,6 +224,22 @@ START_TEST(another_begins_while_it_becomes_the_state)
 }
 END_TEST
 
+START_TEST(one_on_its_way_out_ends)
+{
+    /* Goal: a node that led, was sending its own state and needs another one's by now looks at the
+     * old state no more when that is closed. Who was getting it gives it up. */
+    node_snapshot_send(o.n, 3);
+    ck_assert_ptr_nonnull(o.n->sending[3]);
+    most_of_a_snapshot(ENTRIES);
+    end_of_a_snapshot();
+    one_turns(&o);
+    ck_assert(o.n->install.committing);
+    ck_assert_ptr_null(o.n->sending[3]);
+    one_store(&o);
+    ck_assert_uint_eq(o.n->applied, ENTRIES);
+}
+END_TEST
+
 /* ---- it is elected --------------------------------------------------------------------------- */
 
 START_TEST(leader_gives_it_up)
@@ -256,6 +272,8 @@ START_TEST(elected_while_it_becomes_the_state)
     ck_assert_ptr_null(o.n->state);
     ck_assert(!o.n->leading);
     ask();
+    node_snapshot_send(o.n, 2); /* of which state? */
+    ck_assert_ptr_null(o.n->sending[2]);
     one_pass(&o, 100 * TIME_MS);
     ck_assert(!o.n->leading);
     one_store(&o);
@@ -316,6 +334,7 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, put_while_it_becomes_the_state);
+    tcase_add_test(t, one_on_its_way_out_ends);
     tcase_add_test(t, another_begins_while_it_becomes_the_state);
     tcase_add_test(t, becomes_the_state);
     tcase_add_test(t, input_of_its_turn_comes_first);
