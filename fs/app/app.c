@@ -67,12 +67,30 @@ static void start_leading(struct fs_app *app)
     announce(app);
 }
 
+/* Whose requests wait is known now: by which links the mounts are reached, and what came late on
+ * one that was given up. */
+static void bind_sessions(struct fs_app *app)
+{
+    list_each(it, &app->starting) {
+        struct request *r = container_of(it, struct request, wait);
+        struct session *s = session_find(app, r->session);
+        if (s && r->client < s->newest) {
+            request_end(app, r);
+        } else if (s) {
+            session_bind(app, s, r->client);
+            if (!map_get(&app->clients, r->client))
+                s->client = 0;
+        }
+    }
+}
+
 static void start_serving(struct fs_app *app)
 {
     if (!app->leading || app->serving || app->applied < app->start_index)
         return;
     app->serving = true;
     sessions_load(app);
+    bind_sessions(app);
     requests_ready(app, &app->starting);
 }
 

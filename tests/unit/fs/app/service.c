@@ -27,8 +27,8 @@ static void step(struct service *sv, struct fs_app_event ev)
             break;
         }
         case FS_APP_READ_INDEX:
-            step(sv,
-                 (struct fs_app_event){.kind = FS_APP_READ_READY, .ticket = e->ticket, .index = 0});
+            step(sv, (struct fs_app_event){
+                         .kind = FS_APP_READ_READY, .ticket = e->ticket, .index = sv->point});
             break;
         }
     }
@@ -50,6 +50,18 @@ void service_reign(struct service *sv, uint64_t term)
     sv->term = term;
     step(sv,
          (struct fs_app_event){.kind = FS_APP_ROLE, .leading = true, .leader = 1, .term = term});
+}
+
+void service_reign_behind(struct service *sv, uint64_t term)
+{
+    sv->point = sv->last_index + 1;
+    service_reign(sv, term);
+}
+
+void service_catch_up(struct service *sv)
+{
+    sv->last_index = sv->point;
+    step(sv, (struct fs_app_event){.kind = FS_APP_ADVANCED, .index = sv->last_index});
 }
 
 void service_open(struct service *sv)
@@ -196,14 +208,19 @@ const Fs__OpReply *service_do(struct service *sv, uint64_t client, uint64_t sess
 
 /* ---- short forms ----------------------------------------------------------------------------- */
 
-void service_renew(struct service *sv, uint64_t client, uint64_t session, uint64_t term)
+uint64_t service_send_renew(struct service *sv, uint64_t client, uint64_t session, uint64_t term)
 {
     Fs__Request req = FS__REQUEST__INIT;
     Fs__Renew renew = FS__RENEW__INIT;
     req.term = term;
     req.body_case = FS__REQUEST__BODY_RENEW;
     req.renew = &renew;
-    ck_assert(service_answer(sv, service_send(sv, client, session, &req)) != NULL);
+    return service_send(sv, client, session, &req);
+}
+
+void service_renew(struct service *sv, uint64_t client, uint64_t session, uint64_t term)
+{
+    ck_assert(service_answer(sv, service_send_renew(sv, client, session, term)) != NULL);
 }
 
 uint64_t service_open_session(struct service *sv, uint64_t client)

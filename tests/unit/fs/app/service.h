@@ -26,6 +26,7 @@ struct service {
     struct fs_app *app;
     time_us now;
     uint64_t term, last_index, next_id;
+    uint64_t point;                            /* what is read has this entry applied */
     vec_of(struct service_proposal) proposals; /* all there were, in order */
     vec_of(struct service_answer) answers;     /* also what nobody asked for: id 0 */
 };
@@ -36,7 +37,11 @@ void service_link_up(struct service *sv, uint64_t client);
 void service_link_down(struct service *sv, uint64_t client);
 /* It is elected again, in this term. */
 void service_reign(struct service *sv, uint64_t term);
+/* The same, and there are entries to be applied before it serves; they are. */
+void service_reign_behind(struct service *sv, uint64_t term);
+void service_catch_up(struct service *sv);
 /* The mount has heard of the term. */
+uint64_t service_send_renew(struct service *sv, uint64_t client, uint64_t session, uint64_t term);
 void service_renew(struct service *sv, uint64_t client, uint64_t session, uint64_t term);
 void service_pass(struct service *sv, time_us us);
 /* The fullest node has so much free. */

@@ -347,7 +347,7 @@ START_TEST(late_on_a_link_given_up)
 }
 END_TEST
 
-static uint64_t send_mode(uint64_t seq, uint64_t term)
+static uint64_t send_mode_on(uint64_t client, uint64_t seq, uint64_t term)
 {
     Fs__Request req = FS__REQUEST__INIT;
     Fs__Op op = FS__OP__INIT;
@@ -361,7 +361,12 @@ static uint64_t send_mode(uint64_t seq, uint64_t term)
     req.term = term;
     req.body_case = FS__REQUEST__BODY_OP;
     req.op = &op;
-    return service_send(&sv, LINK_A, a, &req);
+    return service_send(&sv, client, a, &req);
+}
+
+static uint64_t send_mode(uint64_t seq, uint64_t term)
+{
+    return send_mode_on(LINK_A, seq, term);
 }
 
 START_TEST(late_on_a_link_that_was_replaced)
@@ -374,6 +379,45 @@ START_TEST(late_on_a_link_that_was_replaced)
     size_t before = sv.proposals.count;
     uint64_t late = send_mode(2, 1);
     ck_assert_uint_eq(sv.proposals.count, before);
+    ck_assert(service_answer(&sv, late) == NULL);
+}
+END_TEST
+
+/* ---- before it serves -------------------------------------------------------------------------
+ */
+
+static void elected_and_heard_of(void)
+{
+    service_reign_behind(&sv, 2);
+    (void)service_send_renew(&sv, LINK_A, a, 2);
+    (void)service_send_renew(&sv, LINK_B, b, 2);
+    (void)service_send_renew(&sv, LINK_C, c, 2);
+}
+
+START_TEST(heard_before_it_serves)
+{
+    /* Goal: a mount that spoke to a new leader while that was still applying is recalled from at
+     * once, and not when it speaks again. */
+    elected_and_heard_of();
+    service_catch_up(&sv);
+    ck_assert_uint_eq(service_recall(&sv, LINK_A), 0);
+    (void)send_unlink(LINK_B, b, 1, "f", false);
+    ck_assert_uint_ne(service_recall(&sv, LINK_A), 0);
+}
+END_TEST
+
+START_TEST(late_before_it_serves)
+{
+    /* Goal: also then nothing is done, or answered, that comes late on a link given up. */
+    elected_and_heard_of();
+    service_link_up(&sv, LINK_A_NEW);
+    uint64_t asked = send_mode_on(LINK_A_NEW, 2, 2), late = send_mode_on(LINK_A, 2, 2);
+    size_t at = sv.proposals.count;
+    service_catch_up(&sv);
+    ck_assert_uint_eq(sv.proposals.count, at + 1);
+    service_append(&sv, at);
+    service_apply(&sv, at);
+    ck_assert(service_answer(&sv, asked) != NULL);
     ck_assert(service_answer(&sv, late) == NULL);
 }
 END_TEST
@@ -448,6 +492,8 @@ int main(void)
     tcase_add_test(t, answers_to_an_earlier_term);
     tcase_add_test(t, late_on_a_link_given_up);
     tcase_add_test(t, late_on_a_link_that_was_replaced);
+    tcase_add_test(t, heard_before_it_serves);
+    tcase_add_test(t, late_before_it_serves);
     tcase_add_test(t, late_from_an_earlier_term);
     tcase_add_test(t, sent_in_a_later_term);
     tcase_add_test(t, given_in_a_later_term);
