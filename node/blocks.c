@@ -543,7 +543,8 @@ static bool sweep_one(void *ctx, const struct block_ref *ref)
 {
     struct sweep *s = ctx;
     if (!fs_block_named(s->node->state, ref->name, NULL) &&
-        !map_get(&s->node->unnamed, block_name_hash(ref->name)))
+        !map_get(&s->node->unnamed, block_name_hash(ref->name)) &&
+        (!log_names(s->node, ref->name) || MUTANT(logged_collected)))
         vec_push(&s->dead, ref->name);
     return true;
 }
