@@ -270,8 +270,8 @@ static time_us next_wake(const struct fs_app *app)
     void *value;
     while (map_next(&app->sessions, &cursor, NULL, &value)) {
         const struct session *s = value;
-        if ((s->unsure || !list_empty(&s->recalls)) && s->expires > app->now)
-            at = time_min(at, s->expires);
+        if ((s->unsure || !list_empty(&s->recalls)) && s->silent > app->now)
+            at = time_min(at, s->silent);
     }
     return at == TIME_NEVER ? 0 : at;
 }

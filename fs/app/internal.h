@@ -81,6 +81,7 @@ struct session {
     bool unsure;     /* may hold any promise of an earlier term (RULES L8) */
     bool ending;     /* its end is proposed */
     time_us expires; /* what it was promised is over then, by its own clock too (RULES L9) */
+    time_us silent;  /* from then on: what the log says that it has ends with it (RULES L2) */
     time_us heard;
     /* Grants and recalls are numbered (RULES L5), those of later terms higher: an answer to a
      * recall of an earlier term, by this node too, is none to a later one. */

@@ -95,7 +95,7 @@ static bool asks_for_lock(const struct request *r)
 static bool end_if_silent(struct fs_app *app, const struct fs_lock *blocker)
 {
     struct session *s = session_find(app, blocker->session);
-    if (!s || s->expires > app->now)
+    if (!s || s->silent > app->now)
         return false;
     session_propose_end(app, s);
     return true;

@@ -48,7 +48,7 @@ void recall_ask(struct fs_app *app, struct session *s, struct object *o)
         return;
     }
     vec_push(&s->gathering, o);
-    if (s->expires <= app->now)
+    if (s->silent <= app->now)
         end_silent_holder(app, s, o);
 }
 

@@ -27,7 +27,8 @@ struct session *session_add(struct fs_app *app, uint64_t id, bool unsure)
     s->id = id;
     s->unsure = unsure;
     s->heard = app->now;
-    s->expires = app->now + (unsure ? session_limit(app) : 0);
+    s->silent = app->now + session_limit(app);
+    s->expires = unsure ? s->silent : app->now;
     s->next_n = app->term << 32;
     list_init(&s->recalls);
     if (fs_session_get(app->config.state, id, &stored)) {
@@ -98,7 +99,7 @@ static void now_sure(struct fs_app *app, struct session *s)
 /* The answer to this renewal leaves now; the mount counts from its earlier sending (RULES L9). */
 void session_renewed(struct fs_app *app, struct session *s)
 {
-    s->expires = app->now + session_limit(app);
+    s->expires = s->silent = app->now + session_limit(app);
     now_sure(app, s);
 }
 
@@ -132,7 +133,7 @@ void sessions_load(struct fs_app *app)
 
 static void session_tick(struct fs_app *app, struct session *s)
 {
-    if (s->expires <= app->now && (s->unsure || !list_empty(&s->recalls))) {
+    if (s->silent <= app->now && (s->unsure || !list_empty(&s->recalls))) {
         recalls_expire(app, s);
         objects_forget_session(app, s);
         now_sure(app, s);

@@ -223,7 +223,7 @@ void service_renew(struct service *sv, uint64_t client, uint64_t session, uint64
     ck_assert(service_answer(sv, service_send_renew(sv, client, session, term)) != NULL);
 }
 
-uint64_t service_open_session(struct service *sv, uint64_t client)
+uint64_t service_join(struct service *sv, uint64_t client)
 {
     uint8_t uuid[16] = {(uint8_t)client, 1};
     Fs__Op op = FS__OP__INIT;
@@ -233,7 +233,12 @@ uint64_t service_open_session(struct service *sv, uint64_t client)
     op.body_case = FS__OP__BODY_OPEN_SESSION;
     op.open_session = &m;
     service_link_up(sv, client);
-    uint64_t session = service_do(sv, client, 0, &op)->value;
+    return service_do(sv, client, 0, &op)->value;
+}
+
+uint64_t service_open_session(struct service *sv, uint64_t client)
+{
+    uint64_t session = service_join(sv, client);
     service_renew(sv, client, session, 1);
     return session;
 }

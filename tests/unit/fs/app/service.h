@@ -64,7 +64,9 @@ const Fs__OpReply *service_do(struct service *sv, uint64_t client, uint64_t sess
 
 /* ---- short forms ----------------------------------------------------------------------------- */
 
-/* Brings the link up as well; the session may be promised something. */
+/* Brings the link up as well. */
+uint64_t service_join(struct service *sv, uint64_t client);
+/* The same, and the session may be promised something. */
 uint64_t service_open_session(struct service *sv, uint64_t client);
 /* An empty file in the root directory, with the write lease. */
 uint64_t service_make(struct service *sv, uint64_t client, uint64_t session, uint64_t seq,

@@ -5,7 +5,7 @@
 #include "tests/unit/fs/app/service.h"
 #include "tests/unit/lib/run.h"
 
-enum { LINK_A = 1, LINK_B = 2, LINK_C = 3, LINK_A_NEW = 4 };
+enum { LINK_A = 1, LINK_B = 2, LINK_C = 3, LINK_A_NEW = 4, LINK_D = 5 };
 
 static struct service sv;
 static uint64_t a, b, c, ino; /* `a` made the file "f" */
@@ -203,6 +203,29 @@ START_TEST(lease_wanted_while_its_holder_ends)
     service_append(&sv, end);
     service_apply(&sv, end);
     ck_assert_uint_eq(sv.proposals.count, end + 3);
+}
+END_TEST
+
+static bool ends_somebody(void)
+{
+    for (size_t i = 0; i < sv.proposals.count; i++)
+        if (sv.proposals.items[i].op->body_case == FS__OP__BODY_END_SESSION)
+            return true;
+    return false;
+}
+
+START_TEST(a_new_session_is_not_silent)
+{
+    /* Goal: a mount that has not renewed yet, since it has just come, has as long to answer as the
+     * others before its session ends and its writes are lost. */
+    uint64_t d = service_join(&sv, LINK_D);
+    uint64_t its = service_make(&sv, LINK_D, d, 1, "g");
+    (void)send_lease(LINK_B, b, 1, its);
+    ck_assert_uint_ne(service_recall(&sv, LINK_D), 0);
+    service_pass(&sv, 3 * TIME_S);
+    ck_assert(!ends_somebody());
+    service_pass(&sv, 2 * TIME_S);
+    ck_assert(ends_somebody());
 }
 END_TEST
 
@@ -488,6 +511,7 @@ int main(void)
     tcase_add_test(t, make_of_long_ago);
     tcase_add_test(t, lease_on_its_way_out);
     tcase_add_test(t, lease_wanted_while_its_holder_ends);
+    tcase_add_test(t, a_new_session_is_not_silent);
     tcase_add_test(t, what_is_promised_is_left_alone);
     tcase_add_test(t, answers_to_an_earlier_term);
     tcase_add_test(t, late_on_a_link_given_up);
