@@ -407,7 +407,8 @@ void store_close(struct store *s)
         return;
     if (!drain(s, true))
         log_warn("TALLY-3016", "no space for the end of the log: what is not durable is given up");
-    store_snapshot_abort(s);
+    if (!s->switching) /* else its record is what waits: the next start removes what was built */
+        store_snapshot_abort(s);
     index_settle(&s->index);
     if (s->config.kind == STORE_COPY && kv_flush(s->kv) < 0)
         log_warn("TALLY-3012", "the applied state could not be flushed; the log has it");

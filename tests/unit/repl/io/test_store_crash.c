@@ -452,6 +452,17 @@ static void settle(struct full *disk)
     (void)settle_or_refused(disk, UINT_MAX);
 }
 
+/* Until nothing finds room any more. */
+static void fill_log(struct full *disk)
+{
+    struct world *w = disk->world;
+    do {
+        w->ticket++;
+        store_write_vote(w->store, w->ticket, w->ticket, 2);
+        /* The first may have been under way when the vote came. */
+    } while (!settle_or_refused(disk, 2));
+}
+
 START_TEST(a_full_disk_gives_errors_and_no_loss)
 {
     struct world w;
@@ -483,10 +494,7 @@ START_TEST(a_full_disk_gives_errors_and_no_loss)
         settle(&disk);
     }
     if (_i) /* until nothing finds room any more: closing does not hang */
-        do {
-            store_write_vote(w.store, ++w.ticket, term++, 2);
-            /* The first may have been under way when the vote came. */
-        } while (!settle_or_refused(&disk, 2));
+        fill_log(&disk);
     close_store(&w);
     disk.full = false;
     ck_assert_msg(open_store(&w) == 0, "%s", w.error);
@@ -508,6 +516,27 @@ START_TEST(a_full_disk_gives_errors_and_no_loss)
 }
 END_TEST
 
+/* The record that switches waits for room that is not there: the old state is what is left. */
+START_TEST(a_full_disk_ends_a_switch)
+{
+    struct world w;
+    struct full disk = {.world = &w, .full = true};
+    world_open(&w, STORE_COPY);
+    ck_assert_int_eq(write_entry(&w, 1, 1, NULL, false, 0), 0);
+    store_drain(w.store);
+    file_fault_set(full_disk, &disk);
+    fill_log(&disk);
+    fill_snapshot(&w, "new");
+    commit_snapshot(&w, 6, 2);
+    close_store(&w);
+    file_fault_set(NULL, NULL);
+    ck_assert_msg(open_store(&w) == 0, "%s", w.error);
+    ck_assert_uint_eq(w.info.base_index, 0);
+    ck_assert_uint_eq(w.info.last_index, 1);
+    world_close(&w);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("repl/io/store_crash");
@@ -525,6 +554,7 @@ int main(void)
     tcase_add_test(tc, too_many_open_files_are_no_damage);
     tcase_add_test(tc, moving_out_of_the_log_needs_few_files);
     tcase_add_loop_test(tc, a_full_disk_gives_errors_and_no_loss, 0, 2);
+    tcase_add_test(tc, a_full_disk_ends_a_switch);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }
