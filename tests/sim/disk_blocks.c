@@ -9,6 +9,8 @@
 #include "tests/sim/disk_internal.h"
 #include "tests/sim/nemesis.h"
 
+enum { TELL_US_MAX = 1000 }; /* a turn of the loop */
+
 /* ---- finding --------------------------------------------------------------------------------- */
 
 uint64_t disk_key(struct block_name name)
@@ -140,6 +142,23 @@ void disk_blocks_done(struct disk *d)
 
 /* ---- in -------------------------------------------------------------------------------------- */
 
+static void finish_soon(struct store *s, struct disk_job *job)
+{
+    (void)s;
+    if (job->done)
+        job->done(job->ctx, job->status);
+}
+
+/* What is in the store is told in a later look at it, as that of repl/io tells it. */
+static void tell_put(struct store *s, const struct disk_job *job)
+{
+    struct disk_job *told = disk_job_new(s, finish_soon, 1 + job->id * 2654435761u % TELL_US_MAX);
+    told->done = job->done;
+    told->ctx = job->ctx;
+    told->owes = true;
+    told->status = job->status;
+}
+
 static void finish_put(struct store *s, struct disk_job *job)
 {
     struct disk_block *b = disk_find_block(s->disk, job->ref.name);
@@ -157,14 +176,7 @@ static void finish_put(struct store *s, struct disk_job *job)
         if (s->config.kind == STORE_WITNESS)
             sim_count(COUNT_DRAFTED_BLOCKS, 1);
     }
-    job->done(job->ctx, job->status);
-}
-
-static void finish_soon(struct store *s, struct disk_job *job)
-{
-    (void)s;
-    if (job->done)
-        job->done(job->ctx, job->status);
+    tell_put(s, job);
 }
 
 static bool put_refused(const struct store *s, const struct block_ref *ref,
