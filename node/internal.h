@@ -137,6 +137,11 @@ struct node {
     time_us stop_limit;
 };
 
+static inline uint64_t smaller_of(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 /* ---- node.c ---------------------------------------------------------------------------------- */
 void node_queue_replica(struct node *n, const struct node_replica_event *ev);
 void node_queue_replica_kind(struct node *n, enum replica_event_kind kind);

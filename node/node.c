@@ -471,8 +471,8 @@ static int recover(struct node *n, const struct replica_config *rc)
     uint64_t total, free_bytes;
     store_space(n->store, &total, &free_bytes);
     struct replica_config sized = *rc;
-    sized.keep_bytes = total / LOG_SHARE < LOG_KEEP_MAX ? total / LOG_SHARE : LOG_KEEP_MAX;
-    sized.peer_bytes = total / LOG_SHARE < LOG_SENT_MAX ? total / LOG_SHARE : LOG_SENT_MAX;
+    sized.keep_bytes = smaller_of(total / LOG_SHARE, LOG_KEEP_MAX);
+    sized.peer_bytes = smaller_of(total / LOG_SHARE, LOG_SENT_MAX);
     n->replica = replica_new(&sized, info.base_index, info.base_term);
     r = store_load_entries(n->store, load_entry, n);
     if (r < 0) {

@@ -3,11 +3,6 @@
 
 #include "node/internal.h"
 
-static uint64_t least(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 /* Those it hears of now, itself included, are a majority. */
 static bool hears_majority(const struct replica_status *s)
 {
@@ -32,9 +27,9 @@ struct node_space node_space_least(const struct replica_status *s, uint64_t own)
         const struct replica_peer_status *p = &s->peers[i];
         if (!p->reported || (majority && !p->link_up))
             continue;
-        space.room_bytes = least(space.room_bytes, p->free_bytes);
+        space.room_bytes = smaller_of(space.room_bytes, p->free_bytes);
         if (p->kind == MEMBER_COPY || (s->draft_mask & 1u << p->id))
-            space.free_bytes = least(space.free_bytes, p->free_bytes);
+            space.free_bytes = smaller_of(space.free_bytes, p->free_bytes);
     }
     return space;
 }
