@@ -303,6 +303,7 @@ struct inode {
     bool pages_behind;      /* ... but the kernel keeps its pages until it is given others */
     time_us news_until;     /* callers may not have taken in what changed for the kernel */
     uint64_t pages_version; /* data version of the pages the kernel may have; 0 none known */
+    int disguise;           /* so many ns earlier than it was its time was told last */
     uint64_t lost_end;      /* it may know this end of the file, which went with lost bytes */
     struct file *file;
     struct list names;    /* of this directory: struct name */

@@ -177,6 +177,24 @@ START_TEST(asked_twice_and_one_reads)
 }
 END_TEST
 
+START_TEST(never_disguised_as_the_time_before)
+{
+    /* Goal: Linux ignores the answer to a look-up that it sent before it took the one to utimens,
+     * so what drops its pages is another time than both (tally-sim seed 137537931478826). */
+    struct place f = create(0, "a");
+    put_text(0, f, 0, "text");
+    struct client_op touch = op_of(CLIENT_SETATTR, f);
+    touch.set = FS_SETATTR_MTIME;
+    touch.mtime = 1000000000000000000;
+    int64_t first = world_do(&w, 0, touch)->attr.mtime;
+    ck_assert_int_eq(lookup(0, "a")->attr.mtime, touch.mtime);
+    sync_file(0, f);
+    int64_t second = world_do(&w, 0, op_of(CLIENT_GETATTR, f))->attr.mtime;
+    ck_assert_int_ne(second, touch.mtime);
+    ck_assert_int_ne(second, first);
+}
+END_TEST
+
 START_TEST(asked_twice_and_one_given_up)
 {
     write_theirs();
@@ -580,6 +598,7 @@ int main(void)
     tcase_add_test(t, attributes_overtaken_by_a_notification);
     tcase_add_test(t, asked_twice_answered_together);
     tcase_add_loop_test(t, asked_twice_and_one_reads, 0, 2);
+    tcase_add_test(t, never_disguised_as_the_time_before);
     tcase_add_test(t, asked_twice_and_one_given_up);
     tcase_add_test(t, opened_after_it_was_removed);
     tcase_add_test(t, opened_after_its_own_removal);
