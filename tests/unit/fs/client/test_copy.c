@@ -263,7 +263,9 @@ START_TEST(a_reference_over_an_election)
     world_pass(&w, 10 * TIME_S);
     ck_assert_ptr_nonnull(world_find(&w, 0, copy));
     ck_assert_int_eq(world_find(&w, 0, copy)->err, EIO);
-    write_pages(0, g, 0, 1, 'z'); /* told once */
+    write_pages(0, g, 0, 1, 'z');                      /* told once */
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, g), EIO); /* and left for the next fsync */
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, g), 0);
 }
 END_TEST
 
