@@ -37,6 +37,13 @@ enum {
     STORE_TABLES = 2,
 };
 
+/* When the applied state is written; the simulated disk keeps to the same. */
+enum {
+    STORE_FLUSH_SEGMENTS = 4, /* of the log, written since the last flush began */
+    STORE_SETTLE_OPS = 64,    /* waiting writes: every COMMIT writes its inode, its session and the
+                                 sums again */
+};
+
 struct store_config {
     const char *dir;
     enum store_kind kind;

@@ -10,11 +10,6 @@
 #include "repl/io/log.h"
 #include "repl/io/store_internal.h"
 
-enum {
-    FLUSH_AFTER_SEGMENTS = 4, /* of the log, written since the last flush began */
-    SETTLE_OPS = 64,          /* every COMMIT writes its inode, its session and the sums again */
-};
-
 void store_wake_nobody(void *ctx)
 {
     (void)ctx;
@@ -106,7 +101,7 @@ static void start_flush(struct store *s)
 
 void store_settle(struct store *s)
 {
-    if (kv_waiting(s->kv) >= SETTLE_OPS)
+    if (kv_waiting(s->kv) >= STORE_SETTLE_OPS)
         index_settle(&s->index);
 }
 
@@ -145,7 +140,7 @@ void store_fill_txn(struct store *s, struct kv_txn *txn, uint64_t applied)
     s->applied = applied;
     index_put_state(&s->index, txn, applied, journal_synced(s->journal));
     if (s->flush_due || s->flushing ||
-        journal_newest(s->journal) < lsn_generation(s->durable_scan_from) + FLUSH_AFTER_SEGMENTS)
+        journal_newest(s->journal) < lsn_generation(s->durable_scan_from) + STORE_FLUSH_SEGMENTS)
         return;
     /* Not now: what the transaction drops is given back already, and a flush that ends before it is
      * committed would let go of what the durable state still names (RULES S4). */

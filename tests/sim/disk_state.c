@@ -13,7 +13,6 @@
 #include "tests/sim/check_mounts.h"
 #include "tests/sim/disk_internal.h"
 
-enum { FLUSH_AFTER_SEGMENTS = 4, SETTLE_OPS = 64 };
 static const char applied_key[] = "applied";
 
 /* ---- the view: memory that notes each batch -------------------------------------------------- */
@@ -182,7 +181,7 @@ static void finish_flush(struct store *s, struct disk_job *job)
 
 void store_settle(struct store *s)
 {
-    if (kv_waiting(s->kv) >= SETTLE_OPS)
+    if (kv_waiting(s->kv) >= STORE_SETTLE_OPS)
         (void)kv_settle(s->kv);
 }
 
@@ -204,7 +203,7 @@ void disk_flush_if_long(struct store *s)
     uint64_t segment = sim_swarm()->log_segment;
     if (segment > s->config.capacity / 256)
         segment = s->config.capacity / 256;
-    uint64_t limit = FLUSH_AFTER_SEGMENTS * segment;
+    uint64_t limit = STORE_FLUSH_SEGMENTS * segment;
     if (s->config.kind == STORE_COPY && !s->flushing &&
         s->disk->log_written - s->flushed_log_bytes > limit)
         store_flush(s, NULL, NULL);
