@@ -3,71 +3,22 @@
 #include "repl/base/kv_behind.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "repl/base/kv_mem.h"
-#include "repl/base/mem.h"
 #include "tests/unit/lib/run.h"
+#include "tests/unit/repl/base/kv_below.h"
 
 enum { TABLES = 2, KEYS = 300, STEPS = 20000 };
 
-/* Memory that counts its writes, and fails when told to. */
-struct below {
-    struct kv kv;
-    struct kv *memory;
-    int fails; /* error of the next writes; 0: none */
-    unsigned writes, flushes;
-};
-
-static struct below *below;
+static struct kv_below *below;
+static struct kv *memory, *behind;
 static bool closed;
-static struct kv *behind;
-
-static int below_get(struct kv *kv, int table, const void *key, size_t size,
-                     struct bytes_writer *ret)
-{
-    return kv_get(((struct below *)kv)->memory, table, key, size, ret);
-}
-
-static int below_write(struct kv *kv, const struct kv_batch *batch)
-{
-    struct below *b = (struct below *)kv;
-    b->writes++;
-    return b->fails ? b->fails : kv_write(b->memory, batch);
-}
-
-static struct kv_iter *below_iter(struct kv *kv, int table, struct bytes low, struct bytes from,
-                                  struct bytes to)
-{
-    return kv_iter_floor(((struct below *)kv)->memory, table, low, from, to);
-}
-
-static int below_flush(struct kv *kv)
-{
-    ((struct below *)kv)->flushes++;
-    return 0;
-}
-
-static void below_close(struct kv *kv)
-{
-    closed = true;
-    free(kv);
-}
-
-static struct kv *memory;
 
 static void setup(void)
 {
-    static const struct kv_ops ops = {.get = below_get,
-                                      .write = below_write,
-                                      .iter = below_iter,
-                                      .flush = below_flush,
-                                      .close = below_close};
-    below = xcalloc(1, sizeof *below);
-    below->kv.ops = &ops;
-    below->memory = memory = kv_mem_new();
-    closed = false;
+    memory = kv_mem_new();
+    below = kv_below_new(memory, &closed);
     behind = kv_behind_new(&below->kv);
 }
 
@@ -78,63 +29,40 @@ static void teardown(void)
     kv_close(memory);
 }
 
-static int write_one(const char *key, const char *value)
-{
-    struct kv_batch b = {0};
-    if (value)
-        kv_batch_put(&b, 0, key, strlen(key), value, strlen(value));
-    else
-        kv_batch_del(&b, 0, key, strlen(key));
-    int r = kv_write(behind, &b);
-    kv_batch_done(&b);
-    return r;
-}
-
-static void expect(struct kv *kv, const char *key, const char *value)
-{
-    struct bytes_writer got = {0};
-    int r = kv_get(kv, 0, key, strlen(key), &got);
-    ck_assert_int_eq(r, value ? 0 : -ENOENT);
-    ck_assert_uint_eq(got.size, value ? strlen(value) : 0);
-    if (got.size)
-        ck_assert_mem_eq(got.data, value, got.size);
-    bytes_writer_done(&got);
-}
-
 START_TEST(goes_below_as_one_batch)
 {
-    ck_assert_int_eq(write_one("a", "1"), 0);
-    ck_assert_int_eq(write_one("b", "1"), 0);
-    ck_assert_int_eq(write_one("a", "2"), 0);
-    ck_assert_int_eq(write_one("b", NULL), 0);
-    expect(behind, "a", "2");
-    expect(behind, "b", NULL);
-    expect(memory, "a", NULL);
+    ck_assert_int_eq(kv_write_text(behind, "a", "1"), 0);
+    ck_assert_int_eq(kv_write_text(behind, "b", "1"), 0);
+    ck_assert_int_eq(kv_write_text(behind, "a", "2"), 0);
+    ck_assert_int_eq(kv_write_text(behind, "b", NULL), 0);
+    kv_expect_text(behind, "a", "2");
+    kv_expect_text(behind, "b", NULL);
+    kv_expect_text(memory, "a", NULL);
     ck_assert_uint_eq(below->writes, 0);
     ck_assert_uint_eq(kv_waiting(behind), 4);
     ck_assert_int_eq(kv_settle(behind), 0);
     ck_assert_int_eq(kv_settle(behind), 0);
     ck_assert_uint_eq(below->writes, 1);
     ck_assert_uint_eq(kv_waiting(behind), 0);
-    expect(memory, "a", "2");
-    expect(behind, "a", "2");
+    kv_expect_text(memory, "a", "2");
+    kv_expect_text(behind, "a", "2");
 }
 END_TEST
 
 START_TEST(flushes_what_is_below)
 {
     /* Goal: it may run on another thread, and leaves alone what waits. */
-    ck_assert_int_eq(write_one("a", "1"), 0);
+    ck_assert_int_eq(kv_write_text(behind, "a", "1"), 0);
     ck_assert_int_eq(kv_flush(behind), 0);
     ck_assert_uint_eq(below->flushes, 1);
     ck_assert_uint_eq(below->writes, 0);
-    expect(behind, "a", "1");
+    kv_expect_text(behind, "a", "1");
 }
 END_TEST
 
 START_TEST(failures_are_told)
 {
-    ck_assert_int_eq(write_one("a", "1"), 0);
+    ck_assert_int_eq(kv_write_text(behind, "a", "1"), 0);
     below->fails = -EIO;
     ck_assert_int_eq(kv_settle(behind), -EIO);
     below->fails = 0;
@@ -143,9 +71,9 @@ END_TEST
 
 START_TEST(closing_writes)
 {
-    ck_assert_int_eq(write_one("a", "1"), 0);
+    ck_assert_int_eq(kv_write_text(behind, "a", "1"), 0);
     kv_close(behind);
-    expect(memory, "a", "1");
+    kv_expect_text(memory, "a", "1");
     kv_close(memory);
     setup();
 }

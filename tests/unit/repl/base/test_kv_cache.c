@@ -3,72 +3,22 @@
 #include "repl/base/kv_cache.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "repl/base/kv_mem.h"
-#include "repl/base/mem.h"
 #include "tests/unit/lib/run.h"
+#include "tests/unit/repl/base/kv_below.h"
 
 enum { TABLES = 2, KEYS = 3 * KV_CACHE_SLOTS, STEPS = 50000 };
 
-/* Memory that counts what it is asked, and fails when told to. */
-struct below {
-    struct kv kv;
-    struct kv *memory;
-    int fails; /* error of the next calls; 0: none */
-};
-
-static struct below *below;
-static unsigned asked;
+static struct kv_below *below;
+static struct kv *memory, *cache;
 static bool closed;
-static struct kv *cache;
-
-static int below_get(struct kv *kv, int table, const void *key, size_t size,
-                     struct bytes_writer *ret)
-{
-    struct below *b = (struct below *)kv;
-    asked++;
-    return b->fails ? b->fails : kv_get(b->memory, table, key, size, ret);
-}
-
-static int below_write(struct kv *kv, const struct kv_batch *batch)
-{
-    struct below *b = (struct below *)kv;
-    int r = kv_write(b->memory, batch);
-    return b->fails ? b->fails : r; /* it may have been written all the same */
-}
-
-static struct kv_iter *below_iter(struct kv *kv, int table, struct bytes low, struct bytes from,
-                                  struct bytes to)
-{
-    return kv_iter_floor(((struct below *)kv)->memory, table, low, from, to);
-}
-
-static int below_flush(struct kv *kv)
-{
-    return ((struct below *)kv)->fails;
-}
-
-static void below_close(struct kv *kv)
-{
-    kv_close(((struct below *)kv)->memory);
-    free(kv);
-    closed = true;
-}
 
 static void setup(void)
 {
-    static const struct kv_ops ops = {.get = below_get,
-                                      .write = below_write,
-                                      .iter = below_iter,
-                                      .flush = below_flush,
-                                      .close = below_close};
-    below = xcalloc(1, sizeof *below);
-    below->kv.ops = &ops;
-    below->memory = kv_mem_new();
-    asked = 0;
-    closed = false;
+    memory = kv_mem_new();
+    below = kv_below_new(memory, &closed);
     cache = kv_cache_new(&below->kv);
 }
 
@@ -76,44 +26,21 @@ static void teardown(void)
 {
     kv_close(cache);
     ck_assert(closed);
-}
-
-static int write_one(const char *key, const char *value)
-{
-    struct kv_batch b = {0};
-    if (value)
-        kv_batch_put(&b, 0, key, strlen(key), value, strlen(value));
-    else
-        kv_batch_del(&b, 0, key, strlen(key));
-    int r = kv_write(cache, &b);
-    kv_batch_done(&b);
-    return r;
-}
-
-static void expect(const char *key, const char *value)
-{
-    struct bytes_writer got = {0};
-    bytes_put(&got, "rest", 4);
-    int r = kv_get(cache, 0, key, strlen(key), &got);
-    ck_assert_int_eq(r, value ? 0 : -ENOENT);
-    ck_assert_uint_eq(got.size, value ? strlen(value) : 0);
-    if (got.size)
-        ck_assert_mem_eq(got.data, value, got.size);
-    bytes_writer_done(&got);
+    kv_close(memory);
 }
 
 START_TEST(asks_once)
 {
-    expect("a", NULL);
-    expect("a", NULL);
-    ck_assert_uint_eq(asked, 1);
-    ck_assert_int_eq(write_one("a", "1"), 0);
-    expect("a", "1");
-    ck_assert_int_eq(write_one("a", NULL), 0);
-    expect("a", NULL);
-    ck_assert_int_eq(write_one("a", ""), 0);
-    expect("a", "");
-    ck_assert_uint_eq(asked, 1);
+    kv_expect_text(cache, "a", NULL);
+    kv_expect_text(cache, "a", NULL);
+    ck_assert_uint_eq(below->gets, 1);
+    ck_assert_int_eq(kv_write_text(cache, "a", "1"), 0);
+    kv_expect_text(cache, "a", "1");
+    ck_assert_int_eq(kv_write_text(cache, "a", NULL), 0);
+    kv_expect_text(cache, "a", NULL);
+    ck_assert_int_eq(kv_write_text(cache, "a", ""), 0);
+    kv_expect_text(cache, "a", "");
+    ck_assert_uint_eq(below->gets, 1);
 }
 END_TEST
 
@@ -123,27 +50,27 @@ START_TEST(long_values_are_not_kept)
     char text[KV_CACHE_PAIR_MAX + 1];
     memset(text, 'x', sizeof text - 1);
     text[sizeof text - 1] = '\0';
-    ck_assert_int_eq(write_one("a", "1"), 0);
-    ck_assert_int_eq(write_one("a", text), 0);
-    expect("a", text);
-    expect("a", text);
-    ck_assert_uint_eq(asked, 2);
-    ck_assert_int_eq(write_one("a", text + 1), 0); /* just short enough */
-    expect("a", text + 1);
-    ck_assert_uint_eq(asked, 2);
+    ck_assert_int_eq(kv_write_text(cache, "a", "1"), 0);
+    ck_assert_int_eq(kv_write_text(cache, "a", text), 0);
+    kv_expect_text(cache, "a", text);
+    kv_expect_text(cache, "a", text);
+    ck_assert_uint_eq(below->gets, 2);
+    ck_assert_int_eq(kv_write_text(cache, "a", text + 1), 0); /* just short enough */
+    kv_expect_text(cache, "a", text + 1);
+    ck_assert_uint_eq(below->gets, 2);
 }
 END_TEST
 
 START_TEST(failures_are_told_and_not_kept)
 {
     struct bytes_writer got = {0};
-    ck_assert_int_eq(write_one("a", "1"), 0);
+    ck_assert_int_eq(kv_write_text(cache, "a", "1"), 0);
     below->fails = -EIO;
-    ck_assert_int_eq(write_one("a", "2"), -EIO);
+    ck_assert_int_eq(kv_write_text(cache, "a", "2"), -EIO);
     ck_assert_int_eq(kv_get(cache, 0, "a", 1, &got), -EIO);
     ck_assert_int_eq(kv_flush(cache), -EIO);
     below->fails = 0;
-    expect("a", "2"); /* what is below counts */
+    kv_expect_text(cache, "a", "2"); /* what is below counts */
     bytes_writer_done(&got);
 }
 END_TEST
@@ -185,8 +112,8 @@ END_TEST
 
 START_TEST(ranges_are_those_below)
 {
-    ck_assert_int_eq(write_one("a", "1"), 0);
-    ck_assert_int_eq(write_one("c", "1"), 0);
+    ck_assert_int_eq(kv_write_text(cache, "a", "1"), 0);
+    ck_assert_int_eq(kv_write_text(cache, "c", "1"), 0);
     struct bytes from = {(const uint8_t *)"b", 1}, none = {0};
     struct kv_iter *it = kv_iter_floor(cache, 0, none, from, none);
     ck_assert(kv_iter_valid(it));
