@@ -67,9 +67,10 @@ bool handle_locks_hold(const struct client *c, uint64_t fh)
            MUTANT(lost_locks_relied_on);
 }
 
+/* Who locked through it is remembered until he closes: what else he has locked, or others have, is
+ * in the log, and has to be given back. */
 static void lose_locks(struct client *c, struct handle *h)
 {
-    vec_clear(&h->lock_owners);
     h->locks_lost = true;
     h->inode->locks_lost++;
     inode_invalidate_kernel(c, h->inode); /* cached pages must not be read through it either */
@@ -97,7 +98,10 @@ void locks_lost(struct client *c)
     while (map_next(&c->handles, &cursor, NULL, &value)) {
         struct handle *h = value;
         if (h->lock_owners.count != 0) {
-            lose_locks(c, h);
+            if (!h->locks_lost) {
+                lose_locks(c, h);
+            }
+            vec_clear(&h->lock_owners); /* nothing of theirs is left */
             lost++;
         }
     }

@@ -118,6 +118,60 @@ START_TEST(granted_to_who_had_given_up)
 }
 END_TEST
 
+/* Owner 1 of mount 0 has asked for another range, and has given up before the answer comes. */
+static void give_up_the_second_lock(void)
+{
+    struct client_op second = lock_op(f, 1, CLIENT_LOCK_WRITE, false);
+    second.lock.first = 200;
+    second.lock.last = 299;
+    w.no_commit = true;
+    uint64_t asked = world_start(&w, 0, second);
+    world_settle(&w);
+    world_cancel(&w, 0, asked);
+    ck_assert_int_eq(world_find(&w, 0, asked)->err, EINTR);
+}
+
+START_TEST(what_was_locked_before_is_given_back)
+{
+    /* Goal: a process that has locks is killed while it waits for the answer to one more. Its
+     * descriptor fails from then on, and its locks still end with it. */
+    ck_assert_int_eq(lock(0, f, 1, CLIENT_LOCK_WRITE), 0);
+    ck_assert_int_eq(lock(1, g, 1, CLIENT_LOCK_WRITE), EAGAIN); /* from now on the log has them */
+    give_up_the_second_lock();
+    uint64_t closes = world_start(
+        &w, 0,
+        (struct client_op){.kind = CLIENT_FLUSH, .ino = f.ino, .fh = f.fh, .lock = {.owner = 1}});
+    w.no_commit = false;
+    world_pass(&w, 1 * TIME_S);
+    ck_assert_int_eq(world_find(&w, 0, closes)->err, 0);
+    ck_assert_int_eq(lock(1, g, 1, CLIENT_LOCK_WRITE), 0);
+}
+END_TEST
+
+START_TEST(what_others_locked_there_is_given_back)
+{
+    /* Goal: the descriptor was passed on by fork(2), and the other process has locks of its own. */
+    struct client_op child = lock_op(f, 2, CLIENT_LOCK_WRITE, false);
+    child.lock.first = 400;
+    child.lock.last = 499;
+    struct client_op unlock = child, other = child;
+    unlock.lock.type = CLIENT_LOCK_NONE;
+    other.fh = g.fh;
+    ck_assert_int_eq(lock(0, f, 1, CLIENT_LOCK_READ), 0);
+    ck_assert_int_eq(world_do(&w, 0, child)->err, 0);
+    ck_assert_int_eq(lock(1, g, 1, CLIENT_LOCK_WRITE), EAGAIN);
+    give_up_the_second_lock();
+    w.no_commit = false;
+    world_pass(&w, 1 * TIME_S);
+    ck_assert_int_eq(read_by(0, f), EIO);
+    ck_assert_int_eq(world_do(&w, 1, other)->err, EAGAIN);
+    ck_assert_int_eq(world_do(&w, 0, unlock)->err, 0);
+    ck_assert_int_eq(world_do(&w, 1, other)->err, 0);
+    ck_assert_int_eq(close_by(0, f, 1), 0);
+    ck_assert_int_eq(lock(1, g, 1, CLIENT_LOCK_WRITE), 0);
+}
+END_TEST
+
 START_TEST(a_close_that_is_given_up_gives_the_lock_back)
 {
     /* Goal: whose close(2) is interrupted, or runs into its deadline, while nobody leads, has lost
@@ -246,6 +300,8 @@ int main(void)
     tcase_add_test(t, waits_on_under_a_new_leader);
     tcase_add_test(t, who_gave_up_stands_in_nobodys_way);
     tcase_add_test(t, granted_to_who_had_given_up);
+    tcase_add_test(t, what_was_locked_before_is_given_back);
+    tcase_add_test(t, what_others_locked_there_is_given_back);
     tcase_add_test(t, a_close_that_is_given_up_gives_the_lock_back);
     tcase_add_test(t, a_session_that_ended_fails_its_descriptors);
     tcase_add_test(t, a_read_that_finds_the_session_ended);
