@@ -282,7 +282,7 @@ bool op_data_step(struct client *c, struct file *f, struct op *op)
     if (op->job != NULL) {
         return false; /* still reading */
     }
-    if (handle_lost_locks(c, op->a.fh)) {
+    if (handle_lost_locks(c, op->a.fh) || handle_lost_locks(c, op->a.to_fh)) {
         op_fail(c, op, EIO);
         return true;
     }

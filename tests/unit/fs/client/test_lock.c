@@ -232,6 +232,24 @@ START_TEST(a_read_that_finds_the_session_ended)
 }
 END_TEST
 
+START_TEST(a_copy_that_finds_the_session_ended)
+{
+    /* Goal: the file that a copy goes to was locked, and is another mount's when the copy has
+     * learned what there is to copy: it changes nothing. */
+    struct place from = create(0, "from");
+    put_text(0, from, 0, "copied");
+    sync_file(0, from);
+    ck_assert_int_eq(lock(0, f, 1, CLIENT_LOCK_WRITE), 0);
+    lose_the_lock();
+    struct client_op copy = op_of(CLIENT_COPY, from);
+    copy.size = 6;
+    copy.to_ino = f.ino;
+    copy.to_fh = f.fh;
+    ck_assert_int_eq(world_do(&w, 0, copy)->err, EIO);
+    ck_assert_uint_eq(size_of(1, g), 0);
+}
+END_TEST
+
 START_TEST(a_follower_does_not_know_who_has_the_lock)
 {
     /* Goal: at consistency=session reads need no leader, unless they rely on a lock: a mount that
@@ -305,6 +323,7 @@ int main(void)
     tcase_add_test(t, a_close_that_is_given_up_gives_the_lock_back);
     tcase_add_test(t, a_session_that_ended_fails_its_descriptors);
     tcase_add_test(t, a_read_that_finds_the_session_ended);
+    tcase_add_test(t, a_copy_that_finds_the_session_ended);
     tcase_add_loop_test(t, a_follower_does_not_know_who_has_the_lock, 0, 2);
     tcase_add_test(t, the_last_close_ends_what_belongs_to_the_open_file);
     suite_add_tcase(suite, t);
