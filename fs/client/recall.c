@@ -312,8 +312,14 @@ void recall_forget(struct client *c)
     void *value;
     while (map_next(&c->inodes, &cursor, NULL, &value)) {
         struct inode *i = value;
-        if (i->file != NULL) {
-            vec_clear(&i->file->recalls);
+        if (i->file == NULL || i->file->recalls.count == 0) {
+            continue;
+        }
+        vec_clear(&i->file->recalls);
+        /* Who waits for the lease to go and come back goes on with the next Renew: the next leader
+         * may never ask for it. */
+        if (!list_empty(&i->file->queue) && !list_linked(&i->file->renew_link)) {
+            list_push_back(&c->renew_waiters, &i->file->renew_link);
         }
     }
     dirs_forget_recalls(c);

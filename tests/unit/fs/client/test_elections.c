@@ -299,6 +299,31 @@ START_TEST(session_end_while_a_write_waits)
 }
 END_TEST
 
+START_TEST(write_that_waits_for_a_recall_of_before)
+{
+    /* Goal: a write waits since another mount wants the lease. The next leader hears nothing of
+     * that, for who wanted it has given up: the write goes on. */
+    struct place f = create(0, "a"), g = open_file(1, f.ino);
+    put_text(0, f, 0, "a");
+    w.no_commit = true;
+    uint64_t wants =
+        world_start(&w, 1, (struct client_op){.kind = CLIENT_GETATTR, .ino = g.ino, .fh = g.fh});
+    world_pass(&w, 20 * TIME_MS); /* the lease was young */
+    uint64_t waits = world_start(&w, 0, write_op(f, 1, "b", 1));
+    world_settle(&w);
+    ck_assert_ptr_null(world_find(&w, 0, waits));
+    world_cancel(&w, 1, wants);
+    ck_assert_int_eq(world_find(&w, 1, wants)->err, EINTR);
+    w.no_commit = false;
+    world_new_leader(&w, 2, false);
+    world_pass(&w, 3 * TIME_S);
+    ck_assert_ptr_nonnull(world_find(&w, 0, waits));
+    ck_assert_int_eq(world_find(&w, 0, waits)->err, 0);
+    sync_file(0, f);
+    expect_text(1, g, 0, "ab");
+}
+END_TEST
+
 START_TEST(session_end_while_attributes_are_asked)
 {
     /* Goal: the kernel ignores an answer that a notification overtook and reads on with the size it
@@ -442,6 +467,7 @@ int main(void)
     tcase_add_test(t, session_end_loses_the_buffer);
     tcase_add_test(t, session_end_between_parts_of_a_write);
     tcase_add_test(t, session_end_while_a_write_waits);
+    tcase_add_test(t, write_that_waits_for_a_recall_of_before);
     tcase_add_test(t, session_end_while_attributes_are_asked);
     tcase_add_test(t, lost_bytes_look_like_what_was_there);
     tcase_add_test(t, lost_bytes_while_they_are_read);
