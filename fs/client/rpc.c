@@ -518,6 +518,9 @@ void rpc_on_reply(struct client *c, uint32_t node, const struct Fs__Reply *reply
         finish(c, r, reply, bulk);
         break;
     }
+    if (!list_empty(&c->queue_seq)) {
+        rpc_pump(c); /* there may be room in the window now */
+    }
     recall_expire(c);
 }
 

@@ -1,6 +1,7 @@
 /* A mount's names: files that have none yet, and those that are found when they were to be made. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -295,6 +296,34 @@ START_TEST(made_again_before_its_remover_knows)
 }
 END_TEST
 
+/* ---- many at once ---------------------------------------------------------------------------- */
+
+START_TEST(more_than_the_window_holds)
+{
+    /* Goal: of many that make a name at once only so many are asked for at a time; the others
+     * follow as answers come, though nobody begins anything new. */
+    enum { MANY = 100 };
+    uint64_t ids[MANY];
+    char name[16];
+    (void)create(0, "first"); /* the session begins */
+    w.no_commit = true;
+    for (unsigned i = 0; i < MANY; i++) {
+        (void)snprintf(name, sizeof name, "many%u", i);
+        ids[i] = world_start(
+            &w, 0,
+            (struct client_op){
+                .kind = CLIENT_MAKE, .parent = WORLD_ROOT, .name = name, .mode = S_IFDIR | 0755});
+    }
+    world_settle(&w);
+    w.no_commit = false;
+    world_settle(&w); /* no time passes */
+    for (unsigned i = 0; i < MANY; i++) {
+        ck_assert_ptr_nonnull(world_find(&w, 0, ids[i]));
+        ck_assert_int_eq(world_find(&w, 0, ids[i])->err, 0);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("client names");
@@ -319,6 +348,10 @@ int main(void)
     t = tcase_create("removed");
     tcase_add_checked_fixture(t, two_mounts, no_mounts);
     tcase_add_test(t, a_directory_removed_elsewhere_is_empty);
+    suite_add_tcase(suite, t);
+    t = tcase_create("many at once");
+    tcase_add_checked_fixture(t, two_mounts, no_mounts);
+    tcase_add_test(t, more_than_the_window_holds);
     suite_add_tcase(suite, t);
     return run_suite(suite);
 }
