@@ -37,6 +37,13 @@ static void set_name(struct client *c, const struct rpc *r, uint64_t dir, const 
     n->fresh &= fact;
 }
 
+/* Beside what the promise covers. */
+static void hint_name(struct client *c, struct inode *dir, const char *name, uint64_t ino)
+{
+    name_learn(c, dir, name, strlen(name), ino);
+    name_find(c, dir->ino, name)->fresh = false;
+}
+
 static uint64_t name_hint(const struct client *c, uint64_t dir, const char *name)
 {
     const struct name *n = name_find(c, dir, name);
@@ -157,6 +164,8 @@ static void on_lookup(struct client *c, struct rpc *r, const struct Fs__Reply *r
     bool fact = grant_counts(c, r, reply, FS__OBJECT__KIND__NAMES, dir->ino) || dir_leased(dir);
     if (fact || !dir->names_promised) {
         set_name(c, r, dir->ino, op->a.name, found ? reply->attr->ino : 0);
+    } else if (found && (n == NULL || !n->fresh)) { /* a rename has to know whose bytes go first */
+        hint_name(c, dir, op->a.name, reply->attr->ino);
     }
     if (!found) {
         answer_absent(c, op, fact ? dir->ino : 0);

@@ -296,6 +296,57 @@ START_TEST(made_again_before_its_remover_knows)
 }
 END_TEST
 
+/* ---- known by a hint ------------------------------------------------------------------------- */
+
+static Fs__Op__BodyCase only_pending(void)
+{
+    ck_assert_uint_eq(w.pending.count, 1);
+    const struct blob *payload = w.pending.items[0].payload;
+    Fs__Op *op = fs__op__unpack(NULL, payload->size, payload->data);
+    Fs__Op__BodyCase kind = op->body_case;
+    fs__op__free_unpacked(op, NULL);
+    return kind;
+}
+
+START_TEST(found_while_its_directory_changes)
+{
+    /* Goal: RULES B11 also of a name that was found while this mount changed its directory, so that
+     * nothing was promised of it: a rename has what was written committed first. */
+    struct place there = create(1, "a");
+    put_text(1, there, 0, "old");
+    sync_file(1, there);
+    world_pass(&w, 10 * TIME_S);                      /* its write lease goes back */
+    ck_assert_int_eq(lookup(0, "none")->err, ENOENT); /* the names are promised from here on */
+    w.no_commit = true;
+    uint64_t makes = world_start(
+        &w, 0,
+        (struct client_op){
+            .kind = CLIENT_MAKE, .parent = WORLD_ROOT, .name = "b", .mode = S_IFDIR | 0755});
+    world_settle(&w);
+    const struct world_answer *a = lookup(0, "a");
+    ck_assert_int_eq(a->err, 0);
+    ck_assert_uint_eq(a->attr.ino, there.ino);
+    ck_assert_ptr_null(world_find(&w, 0, makes));
+    w.no_commit = false;
+    world_settle(&w);
+    ck_assert_int_eq(world_find(&w, 0, makes)->err, 0);
+    struct place f = open_file(0, there.ino);
+    put_text(0, f, 0, "new");
+    w.no_commit = true;
+    uint64_t id = world_start(&w, 0,
+                              (struct client_op){.kind = CLIENT_RENAME,
+                                                 .parent = WORLD_ROOT,
+                                                 .name = "a",
+                                                 .newparent = WORLD_ROOT,
+                                                 .newname = "c"});
+    world_settle(&w);
+    ck_assert_int_eq(only_pending(), FS__OP__BODY_COMMIT);
+    w.no_commit = false;
+    world_settle(&w);
+    ck_assert_int_eq(world_find(&w, 0, id)->err, 0);
+}
+END_TEST
+
 /* ---- many at once ---------------------------------------------------------------------------- */
 
 START_TEST(more_than_the_window_holds)
@@ -348,6 +399,10 @@ int main(void)
     t = tcase_create("removed");
     tcase_add_checked_fixture(t, two_mounts, no_mounts);
     tcase_add_test(t, a_directory_removed_elsewhere_is_empty);
+    suite_add_tcase(suite, t);
+    t = tcase_create("known by a hint");
+    tcase_add_checked_fixture(t, two_mounts, no_mounts);
+    tcase_add_test(t, found_while_its_directory_changes);
     suite_add_tcase(suite, t);
     t = tcase_create("many at once");
     tcase_add_checked_fixture(t, two_mounts, no_mounts);
