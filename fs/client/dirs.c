@@ -87,10 +87,18 @@ static bool same_lease(const struct client *c, uint64_t ino, uint64_t epoch, uin
            dir->dir->strangers == strangers;
 }
 
+/* The lease of the directory that it came from waits for all changes of it: once that is asked back
+ * there are no more of them, or it might never go. That of its home is not used for changes then
+ * (dir_ready()). */
+static bool from_stays(const struct client *c, const struct inode *i)
+{
+    return i->from == 0 || (same_lease(c, i->from, i->from_epoch, i->from_strangers) &&
+                            inode_find(c, i->from)->dir->recalls.count == 0);
+}
+
 bool inode_private(const struct client *c, const struct inode *i)
 {
-    return same_lease(c, i->home, i->home_epoch, i->home_strangers) &&
-           (i->from == 0 || same_lease(c, i->from, i->from_epoch, i->from_strangers));
+    return same_lease(c, i->home, i->home_epoch, i->home_strangers) && from_stays(c, i);
 }
 
 bool inode_may_move(const struct inode *i, const struct inode *to)

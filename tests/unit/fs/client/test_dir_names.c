@@ -387,6 +387,32 @@ START_TEST(moved_name_is_forgotten_with_the_lease)
 }
 END_TEST
 
+START_TEST(moved_file_keeps_no_lease)
+{
+    /* Goal: the lease of the directory that a file came from goes back when another mount asks for
+     * it, however busy this one is with the file. */
+    uint64_t sub = at_once(make_op("sub", S_IFDIR | 0755))->attr.ino;
+    struct file f = make("f");
+    (void)at_once(op_of(CLIENT_RELEASE, f));
+    (void)at_once(rename_op("f", sub, "f"));
+    (void)at_once(chmod_op(f.ino, 0600)); /* nobody asks for any of it yet */
+    w.no_commit = true;
+    (void)at_once(chmod_op(f.ino, 0640));
+    uint64_t look = world_start(&w, 1, named_op(CLIENT_LOOKUP, "none"));
+    world_settle(&w);
+    ck_assert_ptr_null(world_find(&w, 1, look));
+    uint64_t change = world_start(&w, 0, chmod_op(f.ino, 0644));
+    ck_assert(!answered(change));
+    w.no_commit = false;
+    world_pass(&w, 1 * TIME_S);
+    ck_assert_int_eq(world_find(&w, 1, look)->err, ENOENT);
+    ck_assert_int_eq(world_find(&w, 0, change)->err, 0);
+    ck_assert_uint_eq(home_lease(), 0);
+    ck_assert_uint_eq(applied_attr(f.ino).mode, S_IFREG | 0644);
+    ck_assert_uint_eq(w.mounts[0].logs, 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("client directory names");
@@ -416,6 +442,7 @@ int main(void)
     t = tcase_create("a name that moves");
     tcase_add_checked_fixture(t, dirs_setup, dirs_teardown);
     tcase_add_test(t, moved_name_is_forgotten_with_the_lease);
+    tcase_add_test(t, moved_file_keeps_no_lease);
     suite_add_tcase(suite, t);
     return run_suite(suite);
 }
