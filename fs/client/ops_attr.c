@@ -441,6 +441,10 @@ void op_listxattr(struct client *c, struct op *op)
 
 void op_setxattr(struct client *c, struct op *op)
 {
+    if (op->lost != 0) { /* what was done before it */
+        op_fail(c, op, op->lost);
+        return;
+    }
     if (local_setxattr(c, op) || !queue_drained(c, op)) {
         return;
     }
@@ -464,6 +468,10 @@ void op_setxattr(struct client *c, struct op *op)
 
 void op_removexattr(struct client *c, struct op *op)
 {
+    if (op->lost != 0) { /* what was done before it */
+        op_fail(c, op, op->lost);
+        return;
+    }
     if (local_setxattr(c, op) || !queue_drained(c, op)) {
         return;
     }

@@ -341,6 +341,10 @@ struct Fs__Make *op_make_message(const struct op *op)
 
 void op_make(struct client *c, struct op *op)
 {
+    if (op->lost != 0) { /* what was done before it */
+        op_fail(c, op, op->lost);
+        return;
+    }
     if ((!op->a.nameless && local_make(c, op)) || !queue_drained(c, op)) {
         return;
     }
@@ -404,6 +408,10 @@ static void on_unlinked(struct client *c, struct rpc *r, const struct Fs__Reply 
 
 void op_unlink(struct client *c, struct op *op)
 {
+    if (op->lost != 0) { /* what was done before it */
+        op_fail(c, op, op->lost);
+        return;
+    }
     if (local_unlink(c, op) || !queue_drained(c, op)) {
         return;
     }

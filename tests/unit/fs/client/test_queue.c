@@ -551,6 +551,32 @@ START_TEST(fsync_that_waits_when_it_is_lost)
 }
 END_TEST
 
+START_TEST(change_that_waits_when_it_is_lost)
+{
+    /* Goal: what goes through the leader comes behind what was done before it, so it is not done
+     * when that is lost: here an old file goes once the new one is there. */
+    struct client_op old = make_op("old", S_IFREG | 0644);
+    old.parent = shared;
+    ck_assert_int_eq(world_do(&w, 1, old)->err, 0);
+    world_pass(&w, 10 * TIME_S); /* its write lease goes back */
+    struct client_op look = named_op(CLIENT_LOOKUP, "old"), unlink = look;
+    look.parent = unlink.parent = shared;
+    unlink.kind = CLIENT_UNLINK;
+    ck_assert_int_eq(world_do(&w, 0, look)->err, 0);
+    w.mounts[0].silent = true;
+    (void)make("new");
+    uint64_t id = world_start(&w, 0, unlink);
+    world_end_session(&w, session_here());
+    world_settle(&w);
+    ck_assert(!answered(id));
+    w.mounts[0].silent = false;
+    world_pass(&w, 3 * TIME_S);
+    ck_assert_int_eq(world_find(&w, 0, id)->err, EIO);
+    ck_assert_uint_eq(looked_up(home, "new"), 0);
+    ck_assert_uint_ne(looked_up(shared, "old"), 0);
+}
+END_TEST
+
 START_TEST(names_of_the_session_before)
 {
     /* Goal: places count from 1 in each session; a name that was changed at a higher place in the
@@ -636,6 +662,7 @@ int main(void)
     tcase_add_test(t, lost_with_the_session);
     tcase_add_test(t, lost_of_a_file_that_is_closed);
     tcase_add_test(t, fsync_that_waits_when_it_is_lost);
+    tcase_add_test(t, change_that_waits_when_it_is_lost);
     tcase_add_test(t, names_of_the_session_before);
     tcase_add_test(t, rename_that_waits_for_a_lease_is_done_once);
     suite_add_tcase(suite, t);
