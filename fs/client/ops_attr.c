@@ -289,6 +289,13 @@ static uint32_t fold_times(struct client *c, struct file *f, const struct client
     return set & ~(SET_ATIMES | SET_MTIMES | FS_SETATTR_CTIME);
 }
 
+/* As a write: not while the session may have ended, or is about to, for then they would be lost;
+ * nor when another mount has asked for the lease, which would have to wait for one COMMIT more. */
+static bool may_fold(const struct client *c, const struct file *f)
+{
+    return session_lease_valid(c) && !c->ending && !c->breaking && f->recalls.count == 0;
+}
+
 /* In a COMMIT a time of 0 means none. */
 static bool sets_epoch(const struct client_op *a, uint32_t set)
 {
@@ -351,7 +358,8 @@ void op_setattr(struct client *c, struct op *op)
         return;
     }
     if (f != NULL && f->lease == LEASE_HELD && file_busy(f)) {
-        if (!sets_epoch(&op->a, set)) {
+        bool times = (set & (SET_ATIMES | SET_MTIMES)) != 0;
+        if (!times || (!sets_epoch(&op->a, set) && may_fold(c, f))) {
             set = fold_times(c, f, &op->a, set);
         } else if (op->wait_ino == 0) { /* once: what is written meanwhile comes behind it */
             commit_wait(c, op, i->ino, file_freeze(c, f));

@@ -299,6 +299,26 @@ START_TEST(session_end_while_a_write_waits)
 }
 END_TEST
 
+START_TEST(times_that_are_set_when_the_session_may_be_over)
+{
+    /* Goal: times of a file with buffered data are buffered with them, but not when another mount
+     * may have taken the file already: as a write, utimensat(2) waits to hear. */
+    struct place f = create(0, "a");
+    put_text(0, f, 0, "lost");
+    w.mounts[0].silent = w.mounts[0].held = true;
+    world_pass(&w, 5 * TIME_S);
+    struct client_op times = op_of(CLIENT_SETATTR, f);
+    times.set = FS_SETATTR_MTIME;
+    times.mtime = 7;
+    uint64_t id = world_start(&w, 0, times);
+    ck_assert_ptr_null(world_find(&w, 0, id));
+    world_end_session(&w, client_stats(w.mounts[0].client, w.now).session);
+    w.mounts[0].silent = w.mounts[0].held = false;
+    world_pass(&w, 2 * TIME_S);
+    ck_assert_int_eq(world_find(&w, 0, id)->err, EIO);
+}
+END_TEST
+
 START_TEST(write_that_waits_for_a_recall_of_before)
 {
     /* Goal: a write waits since another mount wants the lease. The next leader hears nothing of
@@ -467,6 +487,7 @@ int main(void)
     tcase_add_test(t, session_end_loses_the_buffer);
     tcase_add_test(t, session_end_between_parts_of_a_write);
     tcase_add_test(t, session_end_while_a_write_waits);
+    tcase_add_test(t, times_that_are_set_when_the_session_may_be_over);
     tcase_add_test(t, write_that_waits_for_a_recall_of_before);
     tcase_add_test(t, session_end_while_attributes_are_asked);
     tcase_add_test(t, lost_bytes_look_like_what_was_there);
