@@ -158,10 +158,13 @@ static void write_pages(const struct client *c, struct file *f, struct op *op, u
 }
 
 /* Behind a write that goes through its pages Linux sends an FSYNC by itself; not behind one that it
- * hands over directly (fuse_direct_write_iter()). */
-static bool syncs(const struct op *op)
+ * hands over directly (fuse_direct_write_iter()), which is settled when the file is opened: later
+ * O_APPEND may be taken away (fcntl(2)). */
+static bool syncs(const struct client *c, const struct op *op)
 {
-    return handle_is_direct(op->a.flags) && (op->a.flags & O_DSYNC) != 0;
+    const struct handle *h = handle_find(c, op->a.fh);
+    bool direct = handle_is_direct(op->a.flags) || (h != NULL && handle_is_direct(h->flags));
+    return direct && (op->a.flags & O_DSYNC) != 0;
 }
 
 void op_write(struct client *c, struct op *op)
@@ -210,7 +213,7 @@ static bool write_step(struct client *c, struct file *f, struct op *op)
     }
     f->mtime = file_next_mtime(c, f);
     file_changed(c, f, op, pages_before, was_dirty);
-    if (syncs(op)) {
+    if (syncs(c, op)) {
         change_commit(c, f, op);
         return true;
     }

@@ -115,6 +115,28 @@ START_TEST(a_synced_append_is_committed)
 }
 END_TEST
 
+START_TEST(synced_when_it_appends_no_more)
+{
+    /* Goal: a descriptor that was opened with O_APPEND is written directly for good. */
+    struct place f = create(0, "a");
+    struct client_op open = {
+        .kind = CLIENT_OPEN, .ino = f.ino, .flags = O_WRONLY | O_APPEND | O_DSYNC};
+    put_text(0, f, 0, "safe"); /* space is reserved from here on */
+    sync_file(0, f);
+    f.fh = world_do(&w, 0, open)->fh;
+    struct client_op op = write_op(f, 0, "text", 4);
+    op.flags = O_WRONLY | O_DSYNC;
+    w.no_commit = true;
+    uint64_t id = world_start(&w, 0, op);
+    world_settle(&w);
+    ck_assert_ptr_null(world_find(&w, 0, id));
+    w.no_commit = false;
+    world_settle(&w);
+    ck_assert_ptr_nonnull(world_find(&w, 0, id));
+    ck_assert_uint_eq(world_find(&w, 0, id)->written, 4);
+}
+END_TEST
+
 START_TEST(a_synced_append_is_given_up)
 {
     /* Goal: it is not undone, though its caller was killed: the kernel has to ask how far the file
@@ -383,6 +405,7 @@ int main(void)
     tcase_add_test(t, ends_with_commits_under_way);
     tcase_add_test(t, read_that_outlives_the_lease);
     tcase_add_test(t, a_synced_append_is_committed);
+    tcase_add_test(t, synced_when_it_appends_no_more);
     tcase_add_test(t, a_synced_append_is_given_up);
     tcase_add_test(t, half_an_answer_is_none);
     tcase_add_test(t, read_of_what_was_lost_meanwhile);
