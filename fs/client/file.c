@@ -557,25 +557,31 @@ static void tell_loss(struct client *c, struct file *f, uint64_t bytes, int err)
     i->lost_end = f->size > i->sent_size ? f->size : i->sent_size;
 }
 
-uint64_t file_lost(struct client *c, struct file *f, int err)
+uint64_t file_drop_dirty(struct client *c, struct file *f)
 {
-    bool busy = file_busy(f);
     uint64_t bytes = f->dirty.pages.count * FS_PAGE;
     c->dirty_bytes -= bytes;
     c->space += f->dirty_space;
     f->dirty_space = 0;
+    layer_done(&f->dirty);
+    f->meta_dirty = f->atime_dirty = false;
+    f->atime = 0;
+    timer_clear(&f->commit_timer);
+    list_remove(&f->dirty_link);
+    return bytes;
+}
+
+uint64_t file_lost(struct client *c, struct file *f, int err)
+{
+    bool busy = file_busy(f);
+    uint64_t bytes = file_drop_dirty(c, f);
     list_each(it, &f->commits) {
         struct commit *k = container_of(it, struct commit, in_file);
         bytes += k->bytes;
         c->space += k->space;
         commit_free(c, k);
     }
-    layer_done(&f->dirty);
     kept_drop(c, f);
-    f->meta_dirty = f->atime_dirty = false;
-    f->atime = 0;
-    timer_clear(&f->commit_timer);
-    list_remove(&f->dirty_link);
     if (f->lease == LEASE_HELD && err != 0) {
         locks_lease_lost(c, f);
         f->lease = LEASE_NONE;

@@ -471,6 +471,8 @@ void file_follow_attr(struct file *f);
 void file_on_hold_over(struct client *c, struct timer *t);
 /* An unlinked file that nothing here has open any more: our hold of it goes (RULES L7). */
 void file_drop_hold(struct client *c, struct inode *i);
+/* Forgets what is not on its way yet; returns the bytes. */
+uint64_t file_drop_dirty(struct client *c, struct file *f);
 /* Everything uncommitted is lost: told once per handle. Returns the bytes lost. */
 uint64_t file_lost(struct client *c, struct file *f, int err);
 /* Accounts for what a change made of the dirty layer, which had `pages_before` pages. */

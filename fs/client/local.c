@@ -119,6 +119,10 @@ static void lose_name(struct client *c, struct inode *i)
     if (i->told_alone && file_busy(f)) {
         return; /* who has it open elsewhere reads it; or the leader says that nobody has */
     }
+    if (queue_names(c, i)) {
+        (void)file_drop_dirty(c, f); /* but not what it got a name with, which may outlive us */
+        return;
+    }
     list_each(it, &f->commits) {
         if (container_of(it, struct commit, in_file)->rpc != NULL) {
             return; /* the leader may count it: it ends by itself */

@@ -118,6 +118,8 @@ struct rpc *queue_rpc(struct client *c);
 /* Takes `r`. Returns its place in the queue. */
 uint64_t queue_add(struct client *c, struct rpc *r, struct inode *const *touched, size_t count,
                    uint64_t ino, uint64_t until);
+/* Does an operation that gives `i` a name wait for its bytes (RULES B11)? */
+bool queue_names(const struct client *c, const struct inode *i);
 /* Runs what waited for more of it. */
 void queue_wake(struct client *c);
 /* Sends what may go. */

@@ -175,6 +175,20 @@ static bool commits_done(const struct client *c, const struct queued *e)
     return oldest == NULL || oldest->serial > e->until;
 }
 
+bool queue_names(const struct client *c, const struct inode *i)
+{
+    if (i->file == NULL || list_empty(&i->file->commits)) {
+        return false;
+    }
+    list_each(it, &c->queued) {
+        const struct queued *e = container_of(it, struct queued, link);
+        if (e->ino == i->ino && !commits_done(c, e)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void queue_pump(struct client *c)
 {
     if (timer_running(&c->queue_timer) || c->state != SESSION_LIVE || c->breaking) {

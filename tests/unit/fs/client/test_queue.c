@@ -308,6 +308,30 @@ START_TEST(rename_follows_the_bytes)
 }
 END_TEST
 
+START_TEST(rename_follows_the_bytes_of_what_is_gone)
+{
+    /* Goal: whatever the log has when this mount dies, a file has under its new name what was
+     * written before, though here it is removed already. */
+    unsigned commits = w.commits_seen;
+    w.no_commit = true;
+    struct file f = make("a");
+    (void)at_once(write_op(f, "bytes"));
+    (void)at_once(op_of(CLIENT_RELEASE, f));
+    (void)at_once(rename_op("a", home, "b"));
+    (void)at_once(named_op(CLIENT_UNLINK, "b"));
+    world_pass(&w, 20 * TIME_MS);
+    ck_assert_uint_eq(pending(FS__OP__BODY_MAKE), 1);
+    ck_assert_uint_eq(pending(FS__OP__BODY_RENAME), 0);
+    w.no_commit = false;
+    world_pass(&w, 5 * TIME_S);
+    ck_assert_uint_eq(w.commits_seen, commits + 1);
+    ck_assert_uint_eq(looked_up(home, "a") + looked_up(home, "b"), 0);
+    struct client_stats s = client_stats(w.mounts[0].client, w.now);
+    ck_assert_uint_eq(s.dirty_bytes + s.inflight_bytes, 0);
+    ck_assert_uint_eq(w.mounts[0].logs, 0);
+}
+END_TEST
+
 START_TEST(recall_waits_for_the_queue)
 {
     w.no_commit = true;
@@ -646,6 +670,7 @@ int main(void)
     tcase_add_test(t, fsync_waits_for_name_and_bytes);
     tcase_add_test(t, fsync_of_a_directory_waits);
     tcase_add_test(t, rename_follows_the_bytes);
+    tcase_add_test(t, rename_follows_the_bytes_of_what_is_gone);
     tcase_add_test(t, recall_waits_for_the_queue);
     tcase_add_test(t, recall_waits_for_attributes);
     tcase_add_test(t, leader_comes_after_the_queue);
