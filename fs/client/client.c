@@ -291,6 +291,15 @@ void client_step(struct client *c, const struct client_event *ev, struct client_
 
 /* ---- what it tells --------------------------------------------------------------------------- */
 
+static size_t length_of(const struct list *head)
+{
+    size_t n = 0;
+    for (const struct list *it = head->next; it != head; it = it->next) {
+        n++;
+    }
+    return n;
+}
+
 struct client_stats client_stats(const struct client *c, time_us now)
 {
     struct client_stats s = {
@@ -300,6 +309,7 @@ struct client_stats client_stats(const struct client *c, time_us now)
         .leader = c->leader,
         .dirty_bytes = c->dirty_bytes,
         .inflight_bytes = c->inflight_bytes,
+        .uncommitted = c->queued_count + length_of(&c->dirty_files) + length_of(&c->commits),
         .leases = c->leases_count + c->dir_leases_count,
         .cached_attrs = c->inodes.count,
         .cached_names = c->names_count,

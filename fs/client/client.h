@@ -238,6 +238,7 @@ struct client_stats {
     uint64_t session, token, term;
     uint32_t leader;
     uint64_t dirty_bytes, inflight_bytes;
+    size_t uncommitted; /* changes of names, and files with changes, with bytes or without */
     size_t ops_waiting, leases, cached_attrs, cached_names, open_files;
     bool lease_valid;
     time_us oldest_wait_us;

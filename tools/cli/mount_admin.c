@@ -45,7 +45,7 @@ static json_t *stats_json(const struct mount *m)
 {
     struct client_stats s = client_stats(m->client, mount_now());
     const struct config_node *leader = s.leader ? config_find_id(m->config, s.leader) : NULL;
-    bool settled = s.dirty_bytes == 0 && s.inflight_bytes == 0 && s.ops_waiting == 0;
+    bool settled = s.uncommitted == 0 && s.ops_waiting == 0;
     return json_pack(
         "{s:I, s:I, s:I, s:s?, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b}", "session",
         (json_int_t)s.session, "token", (json_int_t)s.token, "term", (json_int_t)s.term, "leader",

@@ -153,12 +153,11 @@ static void give_up(struct mount *m, const char *why)
 {
     struct client_stats s = client_stats(m->client, mount_now());
     char text[256];
-    (void)snprintf(
-        text, sizeof text,
-        "%s: %llu bytes that programs had written, not synced, are not committed and are lost", why,
-        (unsigned long long)(s.dirty_bytes + s.inflight_bytes));
-    bool lost = s.dirty_bytes + s.inflight_bytes > 0;
-    mount_finish(m, lost ? MOUNT_SYSTEM : MOUNT_DONE, text);
+    (void)snprintf(text, sizeof text,
+                   "%s: %zu changes of names and files, not synced, with %llu bytes that programs "
+                   "had written, are not committed and are lost",
+                   why, s.uncommitted, (unsigned long long)(s.dirty_bytes + s.inflight_bytes));
+    mount_finish(m, s.uncommitted > 0 ? MOUNT_SYSTEM : MOUNT_DONE, text);
 }
 
 static void on_flush_limit(uv_timer_t *timer)
@@ -181,8 +180,7 @@ static void flush_all(struct mount *m)
 
 void mount_stopped(struct mount *m)
 {
-    struct client_stats s = client_stats(m->client, mount_now());
-    if (s.dirty_bytes + s.inflight_bytes > 0)
+    if (client_stats(m->client, mount_now()).uncommitted > 0)
         give_up(m, "the cluster took no more commits in time"); /* its own deadline came first */
     else
         mount_finish(m, MOUNT_DONE, "stopped before it was ready");

@@ -397,6 +397,18 @@ START_TEST(end_waits_for_the_queue)
 }
 END_TEST
 
+START_TEST(end_without_a_leader)
+{
+    /* Goal: who stops the mount is told of names that were not committed, as of bytes. */
+    w.mounts[0].silent = true;
+    (void)make("a");
+    world_stop(&w, 0);
+    world_pass(&w, 40 * TIME_S); /* longer than it tries */
+    ck_assert(w.mounts[0].stopped);
+    ck_assert_uint_eq(client_stats(w.mounts[0].client, w.now).uncommitted, 1);
+}
+END_TEST
+
 START_TEST(new_leader_gets_the_queue)
 {
     w.no_commit = true;
@@ -675,6 +687,7 @@ int main(void)
     tcase_add_test(t, recall_waits_for_attributes);
     tcase_add_test(t, leader_comes_after_the_queue);
     tcase_add_test(t, end_waits_for_the_queue);
+    tcase_add_test(t, end_without_a_leader);
     tcase_add_test(t, new_leader_gets_the_queue);
     tcase_add_test(t, idle_lease_stays_until_its_file_is_in_the_log);
     tcase_add_test(t, idle_lease_goes_back_once_its_file_is_in_the_log);
