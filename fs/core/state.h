@@ -21,7 +21,8 @@
 #define FS_NAME_MAX    255u
 #define FS_SYMLINK_MAX 4095u
 #define FS_XATTR_MAX   65536u
-/* Of the names of one inode's attributes, each with its NUL: what listxattr(2) can return. */
+/* Of the names of one inode's attributes, each with its NUL: what listxattr(2) can return. One more
+ * is refused with ENOSPC. */
 #define FS_XATTR_NAMES_MAX 65536u
 #define FS_NLINK_MAX       65000u
 #define FS_ATIMES_MAX      256u   /* of one entry */
@@ -113,6 +114,7 @@ int fs_lookup(const struct fs_state *s, uint64_t parent, const void *name, size_
               struct Fs__Attr *ret_attr);
 int fs_readlink(const struct fs_state *s, uint64_t ino, struct blob **ret_target);
 int fs_getxattr(const struct fs_state *s, uint64_t ino, const char *name, struct blob **ret_value);
+/* Also -E2BIG, of what was set before there was a limit. */
 int fs_listxattr(const struct fs_state *s, uint64_t ino, struct blob **ret_names);
 
 /* Calls `each` for the entries of `dir` whose cookie is above `after`, in cookie order, until it

@@ -128,6 +128,28 @@ static int chmod_acl(struct apply *a, struct inode *i)
     return 0;
 }
 
+/* ---- what can be listed ---------------------------------------------------------------------- */
+
+/* Both ACLs fit in beside all others: whether they are kept is decided with the mode. */
+enum {
+    NAME_BYTES_MAX = XATTR_NAME_MAX_BYTES + 1,
+    NAMES_BYTES_MAX = FS_XATTR_NAMES_MAX - sizeof ACL_XATTR_ACCESS - sizeof ACL_XATTR_DEFAULT,
+};
+
+/* One more, as listxattr(2) has to return them all at once. Few are looked at by their number. */
+static bool can_be_listed(const struct apply *a, const struct inode *i, const char *name)
+{
+    if (i->xattrs < NAMES_BYTES_MAX / NAME_BYTES_MAX)
+        return true;
+    size_t bytes = strlen(name) + 1;
+    struct key prefix = key_of1(KEY_XATTR, i->ino);
+    struct kv_iter *it = state_iter(a->s, &prefix);
+    for (; kv_iter_valid(it); kv_iter_next(it))
+        bytes += kv_iter_key(it).size - prefix.size + 1;
+    kv_iter_free(it);
+    return bytes <= NAMES_BYTES_MAX;
+}
+
 /* ---- operations ------------------------------------------------------------------------------ */
 
 int apply_setattr(struct apply *a, const Fs__Setattr *m)
@@ -193,6 +215,8 @@ int apply_setxattr(struct apply *a, const Fs__Setxattr *m)
         return EEXIST;
     if (!there && (m->flags & XATTR_REPLACE_FLAG))
         return ENODATA;
+    if (!there && !is_acl(m->name) && !can_be_listed(a, &i, m->name))
+        return ENOSPC;
     if (is_acl(m->name))
         err = set_acl(a, &i, m);
     else
@@ -258,7 +282,9 @@ int fs_listxattr(const struct fs_state *s, uint64_t ino, struct blob **ret_names
         bytes_put_u8(&names, 0);
     }
     kv_iter_free(it);
-    *ret_names = blob_copy(names.data, names.size);
+    bool fits = names.size <= FS_XATTR_NAMES_MAX;
+    if (fits)
+        *ret_names = blob_copy(names.data, names.size);
     bytes_writer_done(&names);
-    return 0;
+    return fits ? 0 : -E2BIG;
 }

@@ -329,6 +329,60 @@ START_TEST(set_id_bits_and_capabilities_fall)
 }
 END_TEST
 
+static size_t names_listed(struct world *w, uint64_t ino)
+{
+    struct blob *names = NULL;
+    ck_assert_int_eq(fs_listxattr(w->state, ino, &names), 0);
+    size_t size = names->size;
+    blob_unref(names);
+    return size;
+}
+
+static int remove_xattr(struct world *w, uint64_t ino, const char *name)
+{
+    Fs__Op op = op_of(w);
+    Fs__Removexattr m = FS__REMOVEXATTR__INIT;
+    m.ino = ino;
+    m.name = (char *)(uintptr_t)name;
+    op.body_case = FS__OP__BODY_REMOVEXATTR;
+    op.removexattr = &m;
+    return apply(w, &op);
+}
+
+/* As `user.000xx..`, as long as a name may be. */
+static const char *long_name(unsigned i)
+{
+    static char name[FS_NAME_MAX + 1];
+    (void)snprintf(name, sizeof name, "user.%03u", i);
+    memset(name + 8, 'x', FS_NAME_MAX - 8);
+    return name;
+}
+
+START_TEST(all_attributes_can_be_listed)
+{
+    /* Goal: there is no file whose names of attributes do not fit into one answer, which a node
+     * could not send; what is there already can be set anew, and what goes makes room. */
+    const unsigned many = 1000;
+    struct world w;
+    world_open(&w);
+    w.session = open_session(&w, 1);
+    uint64_t f = made(&w, FS_ROOT_INO, "f", S_IFREG | 0644);
+    unsigned count = 0;
+    while (count < many && set_xattr(&w, f, long_name(count)) == 0)
+        count++;
+    ck_assert_uint_lt(count, many);
+    ck_assert_int_eq(w.result.reply->err, ENOSPC);
+    ck_assert_uint_eq(names_listed(&w, f), count * (FS_NAME_MAX + 1));
+    ck_assert_uint_le(names_listed(&w, f), FS_XATTR_NAMES_MAX);
+    ck_assert_uint_gt(names_listed(&w, f), FS_XATTR_NAMES_MAX - 2 * (FS_NAME_MAX + 1));
+    ck_assert_int_eq(set_xattr(&w, f, long_name(0)), 0);
+    ck_assert_int_eq(remove_xattr(&w, f, long_name(0)), 0);
+    ck_assert_int_eq(set_xattr(&w, f, long_name(count)), 0);
+    ck_assert_int_eq(set_xattr(&w, f, long_name(0)), ENOSPC);
+    world_close(&w);
+}
+END_TEST
+
 START_TEST(listings_go_on_after_changes)
 {
     struct world w;
@@ -679,6 +733,7 @@ int main(void)
     tcase_add_test(tc, open_unlinked_files_stay);
     tcase_add_test(tc, nameless_files_are_held_until_they_are_linked);
     tcase_add_test(tc, set_id_bits_and_capabilities_fall);
+    tcase_add_test(tc, all_attributes_can_be_listed);
     tcase_add_test(tc, listings_go_on_after_changes);
     tcase_add_test(tc, a_repeated_operation_is_done_once);
     tcase_add_test(tc, no_lease_of_what_others_hold);
