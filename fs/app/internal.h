@@ -169,6 +169,7 @@ struct request {
     uint64_t min_index;
     bool point; /* has its read point */
     bool pinned;
+    bool wants_alone; /* WAIT_OBJECT: for a pin that nobody shares */
     bool appended;
     struct pin pins[PINS_MAX];
     size_t pins_count;

@@ -80,6 +80,7 @@ static void unwait(struct fs_app *app, struct request *r)
     list_remove(&r->wait);
     r->waits = WAIT_NONE;
     r->waits_for = NULL;
+    r->wants_alone = false;
     if (o)
         object_settle(app, o);
 }
@@ -104,6 +105,7 @@ void request_ready(struct fs_app *app, struct request *r)
 {
     list_remove(&r->wait);
     r->waits = WAIT_NONE;
+    r->wants_alone = false;
     r->waits_for = NULL; /* whoever wakes its waiters settles the object */
     list_push_back(&app->ready, &r->wait);
 }
@@ -326,16 +328,38 @@ void request_pin(struct request *r, struct object *o, bool exclusive)
     r->pins[r->pins_count++] = (struct pin){o, exclusive};
 }
 
+/* Who shares it with others comes behind who waits to have it alone: else there might be one of
+ * them at any time. Those that have it now end, and wake all that wait. */
+static bool is_wanted_alone(const struct object *o)
+{
+    list_each(it, &o->waiters)
+        if (container_of(it, struct request, wait)->wants_alone)
+            return true;
+    return false;
+}
+
+static bool may_pin(const struct pin *p)
+{
+    const struct object *o = p->object;
+    if (o->exclusive)
+        return false;
+    return !o->shared || (!p->exclusive && !is_wanted_alone(o));
+}
+
 bool request_take_pins(struct fs_app *app, struct request *r)
 {
     struct object *in_the_way = NULL;
+    bool alone = false;
     for (size_t i = 0; i < r->pins_count && !in_the_way; i++) {
-        struct object *o = r->pins[i].object;
-        if (o->exclusive || (r->pins[i].exclusive && o->shared))
-            in_the_way = o;
+        if (may_pin(&r->pins[i]))
+            continue;
+        in_the_way = r->pins[i].object;
+        alone = r->pins[i].exclusive;
     }
-    if (in_the_way)
+    if (in_the_way) {
         request_wait_object(app, r, in_the_way);
+        r->wants_alone = alone;
+    }
     for (size_t i = 0; i < r->pins_count; i++) {
         struct object *o = r->pins[i].object;
         if (in_the_way)

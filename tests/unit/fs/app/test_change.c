@@ -178,6 +178,54 @@ static uint64_t send_lease(uint64_t client, uint64_t session, uint64_t seq, uint
     return service_send_op(&sv, client, session, &op);
 }
 
+static void send_chmod(uint64_t client, uint64_t session, uint64_t seq)
+{
+    Fs__Op op = FS__OP__INIT;
+    Fs__Setattr m = FS__SETATTR__INIT;
+    m.ino = ino;
+    m.valid = FS_SETATTR_MODE;
+    m.mode = 0600;
+    op.seq = seq;
+    op.body_case = FS__OP__BODY_SETATTR;
+    op.setattr = &m;
+    (void)service_send_op(&sv, client, session, &op);
+}
+
+static Fs__Op__BodyCase proposed(size_t i)
+{
+    ck_assert_uint_lt(i, sv.proposals.count);
+    return sv.proposals.items[i].op->body_case;
+}
+
+START_TEST(a_lease_gets_its_turn)
+{
+    /* Goal: who wants to write gets the lease however many others change the file's attributes, one
+     * always beginning before another ends. */
+    give_lease_back(1);
+    size_t at = sv.proposals.count;
+    send_chmod(LINK_C, c, 1);
+    service_answer_recall(&sv, LINK_A, a, service_recall(&sv, LINK_A), 0); /* what was promised */
+    ck_assert_uint_eq(sv.proposals.count, at + 1);
+    uint64_t lease = send_lease(LINK_B, b, 1, ino);
+    send_chmod(LINK_C, c, 2);
+    send_chmod(LINK_A, a, 2);
+    ck_assert_uint_eq(sv.proposals.count, at + 1);
+    service_append(&sv, at);
+    service_apply(&sv, at);
+    service_answer_recall(&sv, LINK_C, c, service_recall(&sv, LINK_C), 0);
+    ck_assert_uint_eq(sv.proposals.count, at + 2);
+    ck_assert_int_eq(proposed(at + 1), FS__OP__BODY_LEASE);
+    service_append(&sv, at + 1);
+    service_apply(&sv, at + 1);
+    ck_assert_int_eq(service_answer(&sv, lease)->op->err, 0);
+    service_answer_recall(&sv, LINK_B, b, service_recall(&sv, LINK_B), 0); /* it forgot the lease */
+    ck_assert_int_eq(proposed(at + 2), FS__OP__BODY_RELEASE);
+    service_append(&sv, at + 2);
+    service_apply(&sv, at + 2);
+    ck_assert_uint_eq(sv.proposals.count, at + 5); /* both together */
+}
+END_TEST
+
 static void renew(uint64_t client, uint64_t session)
 {
     Fs__Request req = FS__REQUEST__INIT;
@@ -510,6 +558,7 @@ int main(void)
     tcase_add_test(t, lease_of_long_ago);
     tcase_add_test(t, make_of_long_ago);
     tcase_add_test(t, lease_on_its_way_out);
+    tcase_add_test(t, a_lease_gets_its_turn);
     tcase_add_test(t, lease_wanted_while_its_holder_ends);
     tcase_add_test(t, a_new_session_is_not_silent);
     tcase_add_test(t, what_is_promised_is_left_alone);
