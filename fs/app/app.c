@@ -82,6 +82,12 @@ static void bind_sessions(struct fs_app *app)
                 s->client = 0;
         }
     }
+    list_each(it, &app->starting) {
+        struct request *r = container_of(it, struct request, wait);
+        const struct session *s = session_find(app, r->session);
+        if (s && r->client < s->newest && !r->op)
+            request_end(app, r); /* as request_start() does later */
+    }
 }
 
 static void start_serving(struct fs_app *app)
@@ -109,19 +115,10 @@ static void on_role(struct fs_app *app, const struct fs_app_event *ev)
 
 /* ---- requests -------------------------------------------------------------------------------- */
 
-static void drop_waiting_reads(struct fs_app *app, uint64_t client)
-{
-    list_each(it, &app->requests) {
-        struct request *r = container_of(it, struct request, all);
-        if (r->client == client && r->req && r->req->body_case != FS__REQUEST__BODY_OP)
-            request_end(app, r);
-    }
-}
-
 static void on_client_down(struct fs_app *app, uint64_t client)
 {
     (void)map_del(&app->clients, client);
-    drop_waiting_reads(app, client);
+    requests_drop_questions(app, client);
     list_each(it, &app->followers) {
         struct follower_wait *w = container_of(it, struct follower_wait, link);
         if (w->client != client)

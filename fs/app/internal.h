@@ -181,6 +181,9 @@ struct request {
 };
 
 void request_start(struct fs_app *app, uint64_t client, Fs__Request *req, struct blob *bulk);
+/* Of a link that is down, or was given up: nobody hears the answers, and what waited there may have
+ * been asked again on the next one. Changes go on. */
+void requests_drop_questions(struct fs_app *app, uint64_t client);
 struct request *request_new(struct fs_app *app);
 void request_end(struct fs_app *app, struct request *r);
 void request_run(struct fs_app *app, struct request *r);

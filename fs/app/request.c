@@ -284,6 +284,15 @@ static bool is_late(const struct fs_app *app, const struct request *r)
     return r->op && (r->op->seq || refers(r->op)) && r->req->term < app->term;
 }
 
+void requests_drop_questions(struct fs_app *app, uint64_t client)
+{
+    list_each(it, &app->requests) {
+        struct request *r = container_of(it, struct request, all);
+        if (r->client == client && r->req && r->req->body_case != FS__REQUEST__BODY_OP)
+            request_end(app, r);
+    }
+}
+
 void request_start(struct fs_app *app, uint64_t client, Fs__Request *req, struct blob *bulk)
 {
     struct request *r = request_new(app);
@@ -306,6 +315,8 @@ void request_start(struct fs_app *app, uint64_t client, Fs__Request *req, struct
         request_end(app, r); /* late on a link that the mount gave up: its answers stand */
         return;
     }
+    if (s && s->newest != client)
+        requests_drop_questions(app, s->newest);
     if (s)
         session_bind(app, s, client);
     if (is_late(app, r))
