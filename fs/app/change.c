@@ -10,7 +10,8 @@
 
 enum {
     RENAME_FLAG_EXCHANGE = 2,
-    NAME_ROOM = 4096, /* bytes that a new name or attribute may take in a store, and more in logs */
+    NAME_ROOM = 4096, /* bytes that a new name may take in a store, and more in logs; an attribute
+                         beside its value */
 };
 
 /* ---- what a change touches ------------------------------------------------------------------- */
@@ -264,6 +265,58 @@ bool change_asks_open(struct fs_app *app, struct request *r, const struct sessio
     return true;
 }
 
+/* A lock that the holder of the file's write lease writes to the log was granted before. */
+static bool locks_anew(const struct fs_app *app, const Fs__Op *op)
+{
+    const Fs__SetLock *m = op->set_lock;
+    Fs__Attr attr = FS__ATTR__INIT;
+    bool unlocks = m->lock && m->lock->type == FS__LOCK__TYPE__UNLOCK;
+    return !unlocks && !(fs_get_attr(app->config.state, m->ino, &attr) == 0 &&
+                         attr.lease_session == op->session);
+}
+
+/* What nobody reserved space for must leave what is promised alone: a log that cannot be cut, since
+ * a copy is lost, takes in any number of entries. What gives space back, or ends something, goes
+ * on (0), and so do leases: a mount reserves before it asks for one. */
+static uint64_t room_for(const struct fs_app *app, const Fs__Op *op)
+{
+    switch (op->body_case) {
+    case FS__OP__BODY_MAKE:
+        return NAME_ROOM + op->make->target.len;
+    case FS__OP__BODY_SETXATTR:
+        return NAME_ROOM + op->setxattr->value.len;
+    case FS__OP__BODY_LINK:
+    case FS__OP__BODY_RENAME:
+    case FS__OP__BODY_SETATTR:
+    case FS__OP__BODY_ATIMES:
+        return NAME_ROOM;
+    case FS__OP__BODY_SET_LOCK:
+        return locks_anew(app, op) ? NAME_ROOM : 0;
+    case FS__OP__BODY_UNLINK:
+    case FS__OP__BODY_REMOVEXATTR:
+    case FS__OP__BODY_LEASE:
+    case FS__OP__BODY_RELEASE:
+    case FS__OP__BODY_COMMIT:
+    case FS__OP__BODY_RESERVE: /* by what it asks for */
+    case FS__OP__BODY_OPEN_SESSION:
+    case FS__OP__BODY_END_SESSION:
+    case FS__OP__BODY_DROP_HOLDS:
+    case FS__OP__BODY_GRANT_INODES:
+    case FS__OP__BODY__NOT_SET:
+    case _FS__OP__BODY__CASE_IS_INT_SIZE:
+        break;
+    }
+    return 0;
+}
+
+/* What it takes is not free any more, though the nodes do not tell yet. */
+static void propose(struct fs_app *app, struct request *r)
+{
+    r->reserving = room_for(app, r->op);
+    app->reserving += r->reserving;
+    request_propose(app, r, NULL, 0, NULL, 0);
+}
+
 static void run_conflicting(struct fs_app *app, struct request *r, struct session *s)
 {
     if (!r->pinned) {
@@ -281,7 +334,7 @@ static void run_conflicting(struct fs_app *app, struct request *r, struct sessio
     if (!way_is_free(app, r, s))
         return;
     fill_in_holders(app, r);
-    request_propose(app, r, NULL, 0, NULL, 0);
+    propose(app, r);
 }
 
 /* RULES B13: what is promised here is kept by every node, also by a witness that is drafted before
@@ -313,51 +366,10 @@ static void run_reserve(struct fs_app *app, struct request *r)
     request_propose(app, r, NULL, 0, NULL, 0);
 }
 
-/* A lock that the holder of the file's write lease writes to the log was granted before. */
-static bool locks_anew(const struct fs_app *app, const Fs__Op *op)
-{
-    const Fs__SetLock *m = op->set_lock;
-    Fs__Attr attr = FS__ATTR__INIT;
-    bool unlocks = m->lock && m->lock->type == FS__LOCK__TYPE__UNLOCK;
-    return !unlocks && !(fs_get_attr(app->config.state, m->ino, &attr) == 0 &&
-                         attr.lease_session == op->session);
-}
-
-/* What nobody reserved space for must leave what is promised alone: a log that cannot be cut, since
- * a copy is lost, takes in any number of entries. What gives space back, or ends something, goes
- * on, and so do leases: a mount reserves before it asks for one. */
-static bool needs_room(const struct fs_app *app, const Fs__Op *op)
-{
-    switch (op->body_case) {
-    case FS__OP__BODY_MAKE:
-    case FS__OP__BODY_LINK:
-    case FS__OP__BODY_RENAME:
-    case FS__OP__BODY_SETATTR:
-    case FS__OP__BODY_SETXATTR:
-    case FS__OP__BODY_ATIMES:
-        return true;
-    case FS__OP__BODY_SET_LOCK:
-        return locks_anew(app, op);
-    case FS__OP__BODY_UNLINK:
-    case FS__OP__BODY_REMOVEXATTR:
-    case FS__OP__BODY_LEASE:
-    case FS__OP__BODY_RELEASE:
-    case FS__OP__BODY_COMMIT:
-    case FS__OP__BODY_RESERVE: /* by what it asks for */
-    case FS__OP__BODY_OPEN_SESSION:
-    case FS__OP__BODY_END_SESSION:
-    case FS__OP__BODY_DROP_HOLDS:
-    case FS__OP__BODY_GRANT_INODES:
-    case FS__OP__BODY__NOT_SET:
-    case _FS__OP__BODY__CASE_IS_INT_SIZE:
-        break;
-    }
-    return false;
-}
-
 void change_run(struct fs_app *app, struct request *r, struct session *s)
 {
-    if (needs_room(app, r->op) && !has_room(app, NAME_ROOM)) {
+    const uint64_t room = room_for(app, r->op);
+    if (room && !has_room(app, room)) {
         refuse_room(app, r);
         return;
     }
@@ -396,7 +408,7 @@ void change_run(struct fs_app *app, struct request *r, struct session *s)
         request_fail(app, r, EINVAL, "an operation that this node does not know");
         return;
     }
-    request_propose(app, r, NULL, 0, NULL, 0);
+    propose(app, r);
 }
 
 /* ---- applied --------------------------------------------------------------------------------- */

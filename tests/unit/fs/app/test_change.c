@@ -356,6 +356,37 @@ static bool lease_refused(void)
     return refused(&op);
 }
 
+static uint64_t send_setxattr(size_t size)
+{
+    Fs__Op op = op_of(FS__OP__BODY_SETXATTR);
+    Fs__Setxattr m = FS__SETXATTR__INIT;
+    uint8_t value[FS_XATTR_MAX] = {0};
+    m.ino = ino;
+    m.name = (char *)"user.large";
+    m.value = (ProtobufCBinaryData){size, value};
+    op.setxattr = &m;
+    return service_send_op(&sv, LINK_A, a, &op);
+}
+
+START_TEST(a_large_attribute_needs_room)
+{
+    /* Goal: what nobody reserved counts with its size, and from when it is proposed. */
+    const uint64_t promised = 1 << 20, left = 16 << 10;
+    give_lease_back(1);
+    reserve(promised);
+    service_room(&sv, 2 * (promised + left));
+    size_t at = sv.proposals.count;
+    ck_assert_int_eq(service_answer(&sv, send_setxattr(left))->op->err, ENOSPC);
+    (void)send_setxattr(left / 2);
+    ck_assert_uint_eq(sv.proposals.count, at + 1);
+    ck_assert_int_eq(service_answer(&sv, send_setxattr(left / 2))->op->err, ENOSPC);
+    service_append(&sv, at);
+    service_apply(&sv, at);
+    (void)send_setxattr(left / 2);
+    ck_assert_uint_eq(sv.proposals.count, at + 2);
+}
+END_TEST
+
 START_TEST(what_is_promised_is_left_alone)
 {
     /* Goal: once all that is free is promised, what nobody reserved space for is refused, and not
@@ -562,6 +593,7 @@ int main(void)
     tcase_add_test(t, lease_wanted_while_its_holder_ends);
     tcase_add_test(t, a_new_session_is_not_silent);
     tcase_add_test(t, what_is_promised_is_left_alone);
+    tcase_add_test(t, a_large_attribute_needs_room);
     tcase_add_test(t, answers_to_an_earlier_term);
     tcase_add_test(t, late_on_a_link_given_up);
     tcase_add_test(t, late_on_a_link_that_was_replaced);
