@@ -86,6 +86,7 @@ struct session {
     /* Grants and recalls are numbered (RULES L5), those of later terms higher: an answer to a
      * recall of an earlier term, by this node too, is none to a later one. */
     uint64_t next_n;
+    uint64_t holds_told; /* of the inodes held for it, up to this; 0: begin anew */
     struct list recalls;
     vec_of(struct object *) gathering; /* of the recall that goes out with this step */
     struct map pending;                /* seq -> request */

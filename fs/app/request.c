@@ -147,11 +147,14 @@ bool request_has_point(struct fs_app *app, struct request *r)
 /* ---- running --------------------------------------------------------------------------------- */
 
 /* A session that was silent when an unlink asked counted as having the file open: it is told, so
- * that it gives back what it does not need (RULES L7). */
-static void tell_holds(const struct fs_app *app, uint64_t session, Fs__RenewReply *renew)
+ * that it gives back what it does not need (RULES L7). Of many some with each answer, in turn: it
+ * may have the first ones open for ever. */
+static void tell_holds(const struct fs_app *app, struct session *s, Fs__RenewReply *renew)
 {
     uint64_t inos[HOLDS_TOLD_MAX];
-    renew->n_holds = fs_session_holds(app->config.state, session, inos, HOLDS_TOLD_MAX);
+    renew->n_holds =
+        fs_session_holds(app->config.state, s->id, s->holds_told, inos, HOLDS_TOLD_MAX);
+    s->holds_told = renew->n_holds == HOLDS_TOLD_MAX ? inos[HOLDS_TOLD_MAX - 1] : 0;
     if (renew->n_holds)
         renew->holds = xmemdup(inos, renew->n_holds * sizeof *inos);
 }
@@ -173,7 +176,7 @@ static void run_renew(struct fs_app *app, struct request *r, struct session *s)
         reply->renew->statfs = statfs_reply(app);
         if (fs_session_get(app->config.state, s->id, &stored))
             reply->renew->reserved = stored.reserved;
-        tell_holds(app, s->id, reply->renew);
+        tell_holds(app, s, reply->renew);
     } /* else the answer's term tells it to drop what it holds and to renew in this one */
     request_answer(app, r, reply);
 }

@@ -254,10 +254,11 @@ bool fs_session_get(const struct fs_state *s, uint64_t id, struct fs_session *re
     return found;
 }
 
-size_t fs_session_holds(const struct fs_state *s, uint64_t id, uint64_t *ret_inos, size_t max)
+size_t fs_session_holds(const struct fs_state *s, uint64_t id, uint64_t after, uint64_t *ret_inos,
+                        size_t max)
 {
-    struct key prefix = key_of1(KEY_HOLD_OF, id);
-    struct kv_iter *it = state_iter(s, &prefix);
+    struct key prefix = key_of1(KEY_HOLD_OF, id), from = key_of2(KEY_HOLD_OF, id, after + 1);
+    struct kv_iter *it = state_iter_from(s, &prefix, &from);
     size_t count = 0;
     for (; count < max && kv_iter_valid(it); kv_iter_next(it))
         ret_inos[count++] = be64_get(kv_iter_key(it).data + 9);

@@ -187,8 +187,9 @@ bool fs_holds(const struct fs_state *s, uint64_t ino, uint64_t id);
 /* The last c applied for the inode's current lease epoch (0: none); -ENOENT. */
 int fs_lease_last_c(const struct fs_state *s, uint64_t ino, uint64_t *ret_last_c);
 /* Unlinked inodes that are kept because session `id` has them open, or was silent when asked (RULES
- * L7): at most `max`, the lowest first. Returns how many. */
-size_t fs_session_holds(const struct fs_state *s, uint64_t id, uint64_t *ret_inos, size_t max);
+ * L7): at most `max`, in order, those above `after`. Returns how many. */
+size_t fs_session_holds(const struct fs_state *s, uint64_t id, uint64_t after, uint64_t *ret_inos,
+                        size_t max);
 /* Write leases held by session `id`: calls `each` with the inode and the epoch. */
 typedef bool fs_lease_fn(void *ctx, uint64_t ino, uint64_t epoch);
 void fs_each_lease(const struct fs_state *s, uint64_t id, fs_lease_fn *each, void *ctx);

@@ -1,6 +1,7 @@
 /* Changes of the namespace at the leader: asking who has a file open, and what is sent again. */
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "tests/unit/fs/app/service.h"
 #include "tests/unit/lib/run.h"
@@ -274,6 +275,42 @@ START_TEST(a_new_session_is_not_silent)
     ck_assert(!ends_somebody());
     service_pass(&sv, 2 * TIME_S);
     ck_assert(ends_somebody());
+}
+END_TEST
+
+/* ---- holds ----------------------------------------------------------------------------------- */
+
+static void make_nameless(uint64_t seq)
+{
+    Fs__Op op = FS__OP__INIT;
+    Fs__Make m = FS__MAKE__INIT;
+    m.parent = FS_ROOT_INO;
+    m.mode = S_IFREG | 0600;
+    m.nameless = true;
+    op.seq = seq;
+    op.body_case = FS__OP__BODY_MAKE;
+    op.make = &m;
+    (void)service_do(&sv, LINK_A, a, &op);
+}
+
+START_TEST(all_holds_are_told)
+{
+    /* Goal: a mount hears of each file that is kept for it, however many of them it has open. */
+    const uint64_t count = 300;
+    for (uint64_t i = 0; i < count; i++)
+        make_nameless(2 + i);
+    uint64_t first = ino + 1, told = 0;
+    bool seen[300] = {false};
+    for (int round = 0; round < 3; round++) {
+        const Fs__Reply *reply = service_answer(&sv, service_send_renew(&sv, LINK_A, a, 1));
+        for (size_t i = 0; i < reply->renew->n_holds; i++) {
+            uint64_t at = reply->renew->holds[i] - first;
+            ck_assert_uint_lt(at, count);
+            told += !seen[at];
+            seen[at] = true;
+        }
+    }
+    ck_assert_uint_eq(told, count);
 }
 END_TEST
 
@@ -592,6 +629,7 @@ int main(void)
     tcase_add_test(t, a_lease_gets_its_turn);
     tcase_add_test(t, lease_wanted_while_its_holder_ends);
     tcase_add_test(t, a_new_session_is_not_silent);
+    tcase_add_test(t, all_holds_are_told);
     tcase_add_test(t, what_is_promised_is_left_alone);
     tcase_add_test(t, a_large_attribute_needs_room);
     tcase_add_test(t, answers_to_an_earlier_term);
