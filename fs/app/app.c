@@ -280,6 +280,8 @@ void fs_app_step(struct fs_app *app, const struct fs_app_event *ev, struct fs_ap
     app->out = out;
     app->now = ev->now;
     app->wall_ns = ev->wall_ns;
+    if (app->serving && app->now > app->wake_at + app->config.lease_us / 4)
+        sessions_unheard(app, app->now - app->wake_at);
     switch (ev->kind) {
     case FS_APP_ROLE:
         on_role(app, ev);
@@ -330,6 +332,7 @@ void fs_app_step(struct fs_app *app, const struct fs_app_event *ev, struct fs_ap
     requests_run(app);
     recalls_flush(app);
     out->wake_at = next_wake(app);
+    app->wake_at = time_max(out->wake_at, app->now);
     app->out = NULL;
 }
 

@@ -106,6 +106,8 @@ bool session_may_hold(const struct fs_app *app, const struct session *s);
 bool sessions_unsure(const struct fs_app *app, const struct session *except);
 void session_propose_end(struct fs_app *app, struct session *s);
 void sessions_load(struct fs_app *app);
+/* This leader itself stood still for `us`: they were no more silent than it was deaf. */
+void sessions_unheard(struct fs_app *app, time_us us);
 void sessions_tick(struct fs_app *app);
 void sessions_free(struct fs_app *app);
 time_us session_limit(const struct fs_app *app);
@@ -298,6 +300,7 @@ struct fs_app {
     struct map tails;
     uint64_t next_ticket;
     time_us housekeeping_at;
+    time_us wake_at; /* the next step is to come then, at the latest */
 
     uint64_t free_bytes, total_bytes, room_bytes, reserving;
     uint32_t targets;

@@ -131,6 +131,20 @@ void sessions_load(struct fs_app *app)
     fs_each_session(app->config.state, load_session, app);
 }
 
+/* Whatever stopped this node (a suspended machine, SIGSTOP) may have stopped the mounts as well,
+ * and what they sent meanwhile has not been looked at (RULES E5). What they were promised is over
+ * all the same. */
+void sessions_unheard(struct fs_app *app, time_us us)
+{
+    size_t cursor = 0;
+    void *value;
+    while (map_next(&app->sessions, &cursor, NULL, &value)) {
+        struct session *s = value;
+        s->heard += us;
+        s->silent += us;
+    }
+}
+
 static void session_tick(struct fs_app *app, struct session *s)
 {
     if (s->silent <= app->now && (s->unsure || !list_empty(&s->recalls))) {

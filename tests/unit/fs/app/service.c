@@ -103,10 +103,16 @@ void service_link_down(struct service *sv, uint64_t client)
     step(sv, (struct fs_app_event){.kind = FS_APP_CLIENT_DOWN, .client = client});
 }
 
-void service_pass(struct service *sv, time_us us)
+void service_stand_still(struct service *sv, time_us us)
 {
     sv->now += us;
     step(sv, (struct fs_app_event){.kind = FS_APP_TICK});
+}
+
+void service_pass(struct service *sv, time_us us)
+{
+    for (time_us end = sv->now + us; sv->now < end;)
+        service_stand_still(sv, time_min(TIME_S, end - sv->now));
 }
 
 uint64_t service_send(struct service *sv, uint64_t client, uint64_t session, Fs__Request *req)

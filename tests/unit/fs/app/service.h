@@ -43,7 +43,9 @@ void service_catch_up(struct service *sv);
 /* The mount has heard of the term. */
 uint64_t service_send_renew(struct service *sv, uint64_t client, uint64_t session, uint64_t term);
 void service_renew(struct service *sv, uint64_t client, uint64_t session, uint64_t term);
+/* Time passes; or passes while the node stands still. */
 void service_pass(struct service *sv, time_us us);
+void service_stand_still(struct service *sv, time_us us);
 /* The fullest node has so much free. */
 void service_room(struct service *sv, uint64_t bytes);
 

@@ -278,6 +278,35 @@ START_TEST(a_new_session_is_not_silent)
 }
 END_TEST
 
+START_TEST(a_leader_that_stood_still)
+{
+    /* Goal: a node that was stopped, perhaps with the machine and all mounts on it, does not call
+     * them silent before it has listened, as long as it lets any other be silent. */
+    service_stand_still(&sv, 100 * TIME_S);
+    (void)send_lease(LINK_B, b, 1, ino);
+    ck_assert_uint_ne(service_recall(&sv, LINK_A), 0);
+    service_pass(&sv, 3 * TIME_S);
+    ck_assert(!ends_somebody());
+    service_pass(&sv, 2 * TIME_S);
+    ck_assert(ends_somebody()); /* who is wanted */
+    size_t ended = fs_app_stats(sv.app).sessions_ended;
+    ck_assert_uint_eq(ended, 1);
+    service_pass(&sv, 60 * TIME_S);
+    ck_assert_uint_eq(fs_app_stats(sv.app).sessions_ended, 3);
+}
+END_TEST
+
+START_TEST(promises_end_while_the_leader_stands_still)
+{
+    /* Goal: what was promised is over by the mount's own clock, and nobody waits for it. */
+    give_lease_back(1);
+    service_stand_still(&sv, 100 * TIME_S);
+    size_t at = sv.proposals.count;
+    send_chmod(LINK_C, c, 1); /* `a` was promised the attributes */
+    ck_assert_uint_eq(sv.proposals.count, at + 1);
+}
+END_TEST
+
 /* ---- holds ----------------------------------------------------------------------------------- */
 
 static void make_nameless(uint64_t seq)
@@ -629,6 +658,8 @@ int main(void)
     tcase_add_test(t, a_lease_gets_its_turn);
     tcase_add_test(t, lease_wanted_while_its_holder_ends);
     tcase_add_test(t, a_new_session_is_not_silent);
+    tcase_add_test(t, a_leader_that_stood_still);
+    tcase_add_test(t, promises_end_while_the_leader_stands_still);
     tcase_add_test(t, all_holds_are_told);
     tcase_add_test(t, what_is_promised_is_left_alone);
     tcase_add_test(t, a_large_attribute_needs_room);
