@@ -194,8 +194,10 @@ static void answered(struct fs_app *app, struct session *s, struct object *o,
 
 void recall_on_ack(struct fs_app *app, struct session *s, const Fs__RecallAck *ack)
 {
-    if (ack->n_leases)
-        propose_release(app, s, ack->leases, ack->n_leases);
+    for (size_t i = 0, count; i < ack->n_leases; i += count) {
+        count = ack->n_leases - i < FS_RELEASE_MAX ? ack->n_leases - i : FS_RELEASE_MAX;
+        propose_release(app, s, ack->leases + i, count);
+    }
     list_each(it, &s->recalls) {
         struct recall *k = container_of(it, struct recall, link);
         if (ack->n == 0 || k->n != ack->n)

@@ -5,8 +5,6 @@
 #include "fs/core/internal.h"
 #include "repl/base/mutant.h"
 
-enum { RELEASE_MAX = 512 };
-
 void lease_grant(struct apply *a, struct inode *inode)
 {
     uint8_t value[8];
@@ -57,7 +55,7 @@ int apply_lease(struct apply *a, const Fs__Lease *m)
 /* What does not fit (another epoch, COMMITs still to come) is left as it is and not counted. */
 int apply_release(struct apply *a, const Fs__Release *m)
 {
-    if (m->n_leases > RELEASE_MAX)
+    if (m->n_leases > FS_RELEASE_MAX)
         return EINVAL;
     for (size_t i = 0; i < m->n_leases; i++) {
         const Fs__LeaseEnd *end = m->leases[i];

@@ -27,6 +27,7 @@
 #define FS_NLINK_MAX       65000u
 #define FS_ATIMES_MAX      256u   /* of one entry */
 #define FS_INODES_MAX      65536u /* of one GrantInodes */
+#define FS_RELEASE_MAX     512u   /* leases of one Release (RULES L1) */
 /* What an operation of a session's queue takes of its reservation (RULES B13, D1), bytes. */
 #define FS_QUEUED_COST 4096u
 /* Smaller directory cookies are free for "." and "..". */

@@ -1,5 +1,6 @@
 /* Changes of the namespace at the leader: asking who has a file open, and what is sent again. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -252,6 +253,41 @@ START_TEST(lease_wanted_while_its_holder_ends)
     service_append(&sv, end);
     service_apply(&sv, end);
     ck_assert_uint_eq(sv.proposals.count, end + 3);
+}
+END_TEST
+
+START_TEST(many_leases_come_back_at_once)
+{
+    /* Goal: one recall may ask for more than an entry may end: when a new leader begins to serve,
+     * all that waits asks in one step. */
+    enum { MANY = FS_RELEASE_MAX + 100 };
+    static Fs__LeaseEnd ends[MANY];
+    static Fs__LeaseEnd *list[MANY];
+    char name[16];
+    for (unsigned i = 0; i < MANY; i++) {
+        (void)snprintf(name, sizeof name, "g%u", i);
+        fs__lease_end__init(&ends[i]);
+        ends[i].ino = service_make(&sv, LINK_A, a, 2 + i, name);
+        ends[i].epoch = 1;
+        list[i] = &ends[i];
+    }
+    Fs__Request req = FS__REQUEST__INIT;
+    Fs__RecallAck ack = FS__RECALL_ACK__INIT;
+    ack.leases = list;
+    ack.n_leases = MANY;
+    req.body_case = FS__REQUEST__BODY_RECALL_ACK;
+    req.recall_ack = &ack;
+    size_t at = sv.proposals.count;
+    (void)service_send(&sv, LINK_A, a, &req);
+    for (size_t i = at; i < sv.proposals.count; i++) {
+        service_append(&sv, i);
+        service_apply(&sv, i);
+    }
+    for (unsigned i = 0; i < MANY; i++) {
+        Fs__Attr attr = FS__ATTR__INIT;
+        ck_assert_int_eq(fs_get_attr(sv.state, ends[i].ino, &attr), 0);
+        ck_assert_uint_eq(attr.lease_session, 0);
+    }
 }
 END_TEST
 
@@ -657,6 +693,7 @@ int main(void)
     tcase_add_test(t, lease_on_its_way_out);
     tcase_add_test(t, a_lease_gets_its_turn);
     tcase_add_test(t, lease_wanted_while_its_holder_ends);
+    tcase_add_test(t, many_leases_come_back_at_once);
     tcase_add_test(t, a_new_session_is_not_silent);
     tcase_add_test(t, a_leader_that_stood_still);
     tcase_add_test(t, promises_end_while_the_leader_stands_still);
