@@ -95,9 +95,11 @@ static void touch(const struct client *c, struct inode *i, bool mtime)
 static void set_name(struct client *c, struct inode *dir, const char *name, uint64_t ino,
                      uint64_t q)
 {
+    const struct name *before = name_find(c, dir->ino, name);
+    bool stays = before != NULL && before->ino != 0; /* replace() of fs/core: in its place */
     struct name *n = name_put(c, dir, name, strlen(name), ino);
     n->q = q;
-    if (ino != 0 && dir->dir->next_cookie != 0) { /* add_name() of fs/core */
+    if (ino != 0 && !stays && dir->dir->next_cookie != 0) { /* add_name() of fs/core */
         n->cookie = dir->dir->next_cookie++;
         list_remove(&n->in_dir);
         list_push_back(&dir->names, &n->in_dir);

@@ -68,17 +68,23 @@ static void put_entry(struct apply *a, uint64_t dir, ProtobufCBinaryData name,
     bytes_writer_done(&w);
 }
 
-static void add_name(struct apply *a, struct inode *dir, ProtobufCBinaryData name, uint64_t ino,
-                     uint32_t mode)
+static void add_name_at(struct apply *a, struct inode *dir, ProtobufCBinaryData name,
+                        const struct inode *inode, uint64_t place)
 {
-    uint64_t next = MUTANT(cookie_reused) ? FS_COOKIE_FIRST + dir->entries : dir->next_cookie++;
-    struct entry e = {ino, next, mode & S_IFMT};
+    struct entry e = {inode->ino, place, inode->mode & S_IFMT};
     struct key cookie = key_of2(KEY_COOKIE, dir->ino, e.cookie);
     put_entry(a, dir->ino, name, &e);
     state_put(a, &cookie, name.data, name.len);
     dir->entries++;
-    dir->nlink += S_ISDIR(mode);
+    dir->nlink += inode_is_dir(inode);
     inode_touch(a, dir, true);
+}
+
+static void add_name(struct apply *a, struct inode *dir, ProtobufCBinaryData name,
+                     const struct inode *inode)
+{
+    uint64_t next = MUTANT(cookie_reused) ? FS_COOKIE_FIRST + dir->entries : dir->next_cookie++;
+    add_name_at(a, dir, name, inode, next);
 }
 
 static void remove_name(struct apply *a, struct inode *dir, ProtobufCBinaryData name,
@@ -211,7 +217,7 @@ int apply_make(struct apply *a, const Fs__Make *m)
     err = new_inode(a, m, &parent, &inode);
     if (err)
         return err;
-    add_name(a, &parent, m->name, inode.ino, inode.mode);
+    add_name(a, &parent, m->name, &inode);
     inode_store(a, &parent);
     inode_store(a, &inode);
     a->reply->attr = attr_new(&inode);
@@ -307,7 +313,7 @@ int apply_link(struct apply *a, const Fs__Link *m)
     inode.nameless = false;
     inode.nlink++;
     inode_touch(a, &inode, false);
-    add_name(a, &parent, m->name, inode.ino, inode.mode);
+    add_name(a, &parent, m->name, &inode);
     inode_store(a, &parent);
     inode_store(a, &inode);
     a->reply->attr = attr_new(&inode);
@@ -433,7 +439,10 @@ static void replace(struct apply *a, struct rename *x)
     if (x->has_target)
         remove_name(a, x->to, x->m->newname, &x->target_entry);
     remove_name(a, &x->from, x->m->name, &x->source_entry);
-    add_name(a, x->to, x->m->newname, x->source.ino, x->source.mode);
+    if (x->has_target) /* the name was there all the time: a listing shows it once */
+        add_name_at(a, x->to, x->m->newname, &x->source, x->target_entry.cookie);
+    else
+        add_name(a, x->to, x->m->newname, &x->source);
     move_parent(&x->source, x->to);
     if (x->has_target) {
         lose_name(a, &x->target, x->m->holders, x->m->n_holders);

@@ -135,6 +135,19 @@ START_TEST(lists_its_own_directory_itself)
 }
 END_TEST
 
+START_TEST(lists_what_it_replaced)
+{
+    /* Goal: a name that is replaced keeps its place, here as in the log. */
+    fill_home();
+    struct file f = make("t");
+    (void)at_once(op_of(CLIENT_RELEASE, f));
+    (void)at_once(rename_op("t", home, "g"));
+    (void)make("z");
+    uint64_t all = at_once(list_op(0, 100))->listing;
+    ck_assert_uint_eq(world_do(&w, 1, list_op(0, 100))->listing, all);
+}
+END_TEST
+
 START_TEST(lists_itself_what_it_forgot)
 {
     /* Goal: of more names than a mount keeps the oldest are forgotten, and so are their cookies:
@@ -424,6 +437,7 @@ int main(void)
     tcase_add_test(t, looked_ahead_until_all_is_known);
     tcase_add_test(t, made_by_the_leader_with_its_lease);
     tcase_add_test(t, lists_its_own_directory_itself);
+    tcase_add_test(t, lists_what_it_replaced);
     tcase_add_test(t, lists_itself_what_it_forgot);
     tcase_add_test(t, lists_itself_no_more_after_the_leader);
     suite_add_tcase(suite, t);

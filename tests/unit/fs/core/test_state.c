@@ -412,6 +412,33 @@ START_TEST(listings_go_on_after_changes)
 }
 END_TEST
 
+START_TEST(replaced_names_are_listed_once)
+{
+    /* Goal: a name that was there throughout is shown once, whichever file it is of: what a rename
+     * puts in its place, as editors do when they save, comes in the same place. */
+    struct world w;
+    world_open(&w);
+    w.session = open_session(&w, 1);
+    uint64_t d = made(&w, 1, "d", S_IFDIR | 0755);
+    for (int i = 0; i < 4; i++)
+        (void)made(&w, 1, (const char *[]){"n00", "n01", "n02", "n03"}[i], S_IFREG | 0644);
+    struct listed got = {0};
+    ck_assert_int_eq(fs_readdir(w.state, 1, FS_COOKIE_FIRST, false, take_first, &got), 0);
+    ck_assert_int_eq(got.n, 0);
+    uint64_t f = made(&w, d, "new", S_IFREG | 0644);
+    ck_assert_int_eq(rename_to(&w, d, "new", 1, "n00", 0), 0);
+    ck_assert_int_eq(rename_to(&w, 1, "n03", 1, "n02", 0), 0);
+    ck_assert_uint_eq(looked_up(&w, 1, "n00"), f);
+    for (int i = 1; i <= 2; i++) {
+        ck_assert_int_eq(fs_readdir(w.state, 1, got.cookie, false, take_first, &got), 0);
+        ck_assert_int_eq(got.n, i);
+    }
+    ck_assert_int_eq(fs_readdir(w.state, 1, got.cookie, false, take_first, &got), 1);
+    ck_assert_uint_eq(attr_of(&w, 1).nlink, 3);
+    world_close(&w);
+}
+END_TEST
+
 /* ---- exactly once ---------------------------------------------------------------------------- */
 
 START_TEST(a_repeated_operation_is_done_once)
@@ -735,6 +762,7 @@ int main(void)
     tcase_add_test(tc, set_id_bits_and_capabilities_fall);
     tcase_add_test(tc, all_attributes_can_be_listed);
     tcase_add_test(tc, listings_go_on_after_changes);
+    tcase_add_test(tc, replaced_names_are_listed_once);
     tcase_add_test(tc, a_repeated_operation_is_done_once);
     tcase_add_test(tc, no_lease_of_what_others_hold);
     tcase_add_test(tc, only_the_holder_in_its_epoch_commits);
