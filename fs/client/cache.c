@@ -238,6 +238,8 @@ struct inode_told inode_answer(struct client *c, struct inode *i, struct Fs__Att
      * has an older version goes without a validity, which needs no notification to end; and so do
      * the answers that follow, until every caller must have taken the first one in. */
     if (told.news) {
+        bool known = c->now >= i->news_until || i->end_before < i->sent_size;
+        i->end_before = known ? i->sent_size : i->end_before;
         i->news_until = c->now + NEWS_TAKEN_IN;
     }
     i->pages_behind = false;
@@ -259,6 +261,11 @@ struct inode_told inode_answer(struct client *c, struct inode *i, struct Fs__Att
         i->sent_version = i->attr.data_version;
     }
     return told;
+}
+
+uint64_t inode_kernel_end(const struct client *c, const struct inode *i)
+{
+    return c->now < i->news_until && i->end_before > i->sent_size ? i->end_before : i->sent_size;
 }
 
 /* An inode that is new to the kernel exists there once its caller has taken the answer in. A

@@ -61,6 +61,7 @@ enum timer_class {
     TIMER_SESSION,
     TIMER_ATIME,
     TIMER_QUEUE,
+    TIMER_TAKEN,
     TIMER_CLASSES
 };
 
@@ -121,9 +122,11 @@ struct op {
     bool seek_own;                    /* ... under the own lease */
     uint64_t queue_until;             /* waits for the queue up to this */
     uint64_t q;                       /* its own place in it; 0: none */
-    bool drained;    /* what was queued before it is behind it: up to queue_until */
-    struct list ask; /* inode.getattrs: answered together with the others there ... */
-    bool told;       /* ... and what it asked for is known */
+    bool drained;       /* what was queued before it is behind it: up to queue_until */
+    struct list ask;    /* inode.getattrs: answered together with the others there ... */
+    bool told;          /* ... and what it asked for is known */
+    bool told_after;    /* READ that cuts the file off: they have been answered ... */
+    struct timer taken; /* ... and taken in, when it runs out */
     struct inode *opening;
     struct inode *denied; /* its removal was told that it is not open here */
     struct {
@@ -301,7 +304,8 @@ struct inode {
     uint64_t sent_version, sent_size;
     int64_t sent_mtime;
     bool pages_behind;      /* ... but the kernel keeps its pages until it is given others */
-    time_us news_until;     /* callers may not have taken in what changed for the kernel */
+    time_us news_until;     /* callers may not have taken in what changed for the kernel ... */
+    uint64_t end_before;    /* ... the furthest end of the file among what it had before */
     uint64_t pages_version; /* data version of the pages the kernel may have; 0 none known */
     int disguise;           /* so many ns earlier than it was its time was told last */
     uint64_t lost_end;      /* it may know this end of the file, which went with lost bytes */
@@ -352,7 +356,9 @@ struct inode_told {
 /* Fills the answer's attributes and remembers what the kernel now knows (RULES L6). */
 struct inode_told inode_answer(struct client *c, struct inode *i, struct Fs__Attr *ret_attr,
                                time_us *ret_valid);
-/* The same of an inode that is looked up. */
+/* The furthest end of the file that the kernel may know. */
+uint64_t inode_kernel_end(const struct client *c, const struct inode *i);
+/* inode_answer() of an inode that is looked up. */
 void inode_answer_lookup(struct client *c, struct inode *i, struct Fs__Attr *ret_attr,
                          time_us *ret_valid);
 /* The kernel names it in a request: it has taken in what it was told about it. One that asks for
@@ -683,6 +689,8 @@ void op_fsyncdir(struct client *c, struct op *op);
 void op_open(struct client *c, struct op *op);
 void op_release(struct client *c, struct op *op);
 void op_read(struct client *c, struct op *op);
+/* What it joined is over; `told`: and was answered. */
+void op_read_told(struct client *c, struct op *op, bool told);
 void op_seek(struct client *c, struct op *op);
 void op_write(struct client *c, struct op *op);
 void op_copy(struct client *c, struct op *op);
@@ -741,6 +749,8 @@ void change_commit(struct client *c, struct file *f, struct op *op);
 struct inode *op_changed_inode(struct client *c, struct rpc *r, const struct Fs__Reply *reply);
 /* Answers with the inode's attributes; the second one as an entry of `dir`. */
 void op_answer_attr(struct client *c, struct op *op, struct inode *i);
+/* Until the GETATTRs of the inode are answered, with which `op` is then told to go on. */
+void op_join_getattrs(struct op *op, struct inode *i);
 /* One of the GETATTRs of inode `ino` is known or over: answers them all if none is waited for. */
 void op_answer_getattrs(struct client *c, uint64_t ino);
 void op_answer_entry(struct client *c, struct op *op, uint64_t dir, struct inode *i, uint64_t fh);

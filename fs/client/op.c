@@ -168,6 +168,7 @@ void op_start(struct client *c, const struct client_op *a)
     list_init(&op->ask);
     timer_init(&op->deadline);
     timer_init(&op->root);
+    timer_init(&op->taken);
     list_push_back(&c->ops, &op->link);
     void *before = map_put(&c->ops_by_id, a->id, op);
     assert(before == NULL);
@@ -316,6 +317,7 @@ static void op_free(struct client *c, struct op *op)
     list_remove(&op->ask);
     timer_clear(&op->deadline);
     timer_clear(&op->root);
+    timer_clear(&op->taken);
     if (map_get(&c->ops_by_id, op->a.id) == op) {
         (void)map_del(&c->ops_by_id, op->a.id);
     }

@@ -129,23 +129,38 @@ void op_answer_getattrs(struct client *c, uint64_t ino)
 {
     struct inode *i = inode_get(c, ino);
     vec_of(struct op *) ops = {0};
-    bool reads = false, all = true;
+    bool asks = false, reads = false, all = true;
     list_each(it, &i->getattrs) {
         struct op *op = container_of(it, struct op, ask);
+        bool getattr = op->a.kind == CLIENT_GETATTR;
         vec_push(&ops, op);
-        reads |= op->a.fh != 0;
+        asks |= getattr;
+        reads |= getattr && op->a.fh != 0;
         all &= op->told;
     }
     if (all && ops.count != 0) {
-        struct client_result result = attr_result(c, i, false, reads);
+        struct client_result result = {0};
+        if (asks) {
+            result = attr_result(c, i, false, reads);
+        }
         for (size_t k = 0; k < ops.count; k++) {
             struct client_result same = result;
             list_remove(&ops.items[k]->ask);
-            op_finish(c, ops.items[k], &same);
+            if (ops.items[k]->a.kind == CLIENT_READ) {
+                op_read_told(c, ops.items[k], asks);
+            } else {
+                op_finish(c, ops.items[k], &same);
+            }
         }
     }
     vec_done(&ops);
     inode_settle(c, inode_get(c, ino));
+}
+
+void op_join_getattrs(struct op *op, struct inode *i)
+{
+    op->told = true;
+    list_push_back(&i->getattrs, &op->ask);
 }
 
 /* At consistency=session some may wait for a leader, which others do not need, and a read may be as

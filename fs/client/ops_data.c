@@ -138,6 +138,51 @@ static struct client_result cut_slices(const struct read_job *job, uint64_t offs
 }
 
 static void start_read(struct client *c, struct op *op);
+static void on_read_done(struct client *c, struct op *op, int err);
+
+static void on_taken(struct client *c, struct timer *t)
+{
+    on_read_done(c, container_of(t, struct op, taken), 0);
+}
+
+void op_read_told(struct client *c, struct op *op, bool told)
+{
+    op->told_after = told;
+    if (told) {
+        timer_set(c, TIMER_TAKEN, &op->taken, c->now + NEWS_TAKEN_IN, on_taken);
+    } else {
+        on_read_done(c, op, 0);
+    }
+}
+
+/* The file ends before the kernel thinks. */
+static bool cuts_off(const struct client *c, const struct op *op, const struct inode *i)
+{
+    uint64_t size = op->job->size, asked = op->a.offset + op->a.size;
+    uint64_t whole = size + FS_PAGE - 1 - (size + FS_PAGE - 1) % FS_PAGE;
+    return !handle_is_direct(op->a.flags) && size < asked &&
+           (whole < asked || size < inode_kernel_end(c, i));
+}
+
+/* An answer that cuts the file off makes the kernel ignore those to the GETATTRs that it has sent
+ * (fuse_read_update_size()), and a read(2) then goes on with the end that this one told and the
+ * pages from before. So they come first: once one of them is taken in, the kernel takes no end from
+ * a READ that it sent before. They wait for nothing that is locked while a READ is under way. */
+static bool waits_for_getattrs(struct client *c, struct op *op, struct inode *i)
+{
+    bool untaken = c->now < i->news_until;
+    if (c->config.consistency == CLIENT_SESSION || op->told_after ||
+        (list_empty(&i->getattrs) && !untaken) || !cuts_off(c, op, i)) {
+        return false;
+    }
+    op->why = "what the kernel asks of the file meanwhile";
+    if (list_empty(&i->getattrs)) {
+        op_read_told(c, op, true);
+    } else {
+        op_join_getattrs(op, i);
+    }
+    return true;
+}
 
 static void on_read_done(struct client *c, struct op *op, int err)
 {
@@ -161,6 +206,9 @@ static void on_read_done(struct client *c, struct op *op, int err)
      * knows, since a notification came between, and read(2) would give zeros for what was lost. */
     if (i != NULL && job->size < i->lost_end && job->size < op->a.offset + op->a.size) {
         op_fail(c, op, EIO);
+        return;
+    }
+    if (i != NULL && waits_for_getattrs(c, op, i)) {
         return;
     }
     uint64_t end = (job->first + job->pages) * FS_PAGE; /* the file may have grown since */

@@ -206,6 +206,117 @@ START_TEST(asked_twice_and_one_given_up)
 }
 END_TEST
 
+/* Linux takes the end of the file from a READ that ends before it, and ignores the answers to what
+ * it had sent before it took that. */
+static uint64_t reading;
+
+/* A READ of all of a file that mount 1 has made shorter than mount 0 knows: what the copy says has
+ * not arrived. */
+static void read_what_is_cut_off(uint64_t to)
+{
+    theirs = create(1, "f");
+    ours = open_file(0, theirs.ino);
+    write_pages(1, theirs, 0, 3, 'x');
+    sync_file(1, theirs);
+    world_new_leader(&w, 2, true);
+    world_pass(&w, 100 * TIME_MS);
+    ck_assert_uint_eq(size_of(0, ours), 3 * 4096);
+    ck_assert_int_eq(truncate_to(1, theirs, to), 0);
+    w.mute = 1;
+    struct client_op op = op_of(CLIENT_READ, ours);
+    op.size = 3 * 4096;
+    reading = world_start(&w, 0, op);
+    world_settle(&w);
+    ck_assert_ptr_null(world_find(&w, 0, reading));
+}
+
+/* The file has changed again, and the kernel asks; then the copy's answer to the READ comes. */
+static void ask_beside_the_read(void)
+{
+    write_pages(1, theirs, 1, 1, 'y'); /* no part of a page, so no copy is asked */
+    w.mounts[0].silent = true;
+    asked_first = world_start(&w, 0, op_of(CLIENT_GETATTR, ours));
+    w.mute = 0;
+    world_settle(&w);
+}
+
+START_TEST(cut_off_while_attributes_are_asked_for)
+{
+    /* Goal: the answer to the GETATTR is taken in before the READ is answered (tally-sim seed
+     * 107917864763200). */
+    read_what_is_cut_off(_i ? 2 * 4096 + 10 : 10); /* in the last page of the READ, or before it */
+    ask_beside_the_read();
+    ck_assert_ptr_null(world_find(&w, 0, reading));
+    w.mounts[0].silent = false;
+    world_settle(&w);
+    uint64_t size = world_find(&w, 0, asked_first)->attr.size;
+    ck_assert_uint_eq(size, _i ? 2 * 4096 + 10 : 2 * 4096);
+    ck_assert_ptr_null(world_find(&w, 0, reading));
+    world_pass(&w, 100 * TIME_MS);
+    ck_assert_uint_eq(world_find(&w, 0, reading)->bytes->size, size);
+}
+END_TEST
+
+START_TEST(cut_off_when_attributes_were_told)
+{
+    /* Goal: nor does it follow them so soon that their caller has not taken them in. */
+    read_what_is_cut_off(2 * 4096 + 10);
+    ck_assert_uint_eq(size_of(0, ours), 2 * 4096 + 10);
+    w.mute = 0;
+    world_settle(&w);
+    ck_assert_ptr_null(world_find(&w, 0, reading));
+    world_pass(&w, 100 * TIME_MS);
+    ck_assert_uint_eq(world_find(&w, 0, reading)->bytes->size, 2 * 4096 + 10);
+}
+END_TEST
+
+START_TEST(cut_off_and_the_question_given_up)
+{
+    read_what_is_cut_off(10);
+    ask_beside_the_read();
+    ck_assert_ptr_null(world_find(&w, 0, reading));
+    world_cancel(&w, 0, asked_first);
+    ck_assert_uint_eq(world_find(&w, 0, reading)->bytes->size, 10);
+    w.mounts[0].silent = false;
+}
+END_TEST
+
+START_TEST(cut_off_and_the_read_given_up)
+{
+    read_what_is_cut_off(10);
+    ask_beside_the_read();
+    if (_i) {
+        w.mounts[0].silent = false;
+        world_settle(&w); /* it waits for its time */
+    }
+    world_cancel(&w, 0, reading);
+    w.mounts[0].silent = false;
+    world_settle(&w);
+    ck_assert_uint_eq(world_find(&w, 0, asked_first)->attr.size, 2 * 4096);
+    world_pass(&w, 1 * TIME_S);
+}
+END_TEST
+
+START_TEST(a_read_that_cuts_nothing_off_waits_for_nothing)
+{
+    read_what_is_cut_off(10);
+    w.mute = 0;
+    world_settle(&w); /* nothing is asked */
+    ck_assert_uint_eq(world_find(&w, 0, reading)->bytes->size, 10);
+    ck_assert_uint_eq(size_of(0, ours), 10);
+    ck_assert_ptr_nonnull(get_bytes(0, ours, 0, 4096)); /* one of now, and the last page of it */
+    world_pass(&w, 100 * TIME_MS);
+    w.mute = 1;
+    struct client_op op = op_of(CLIENT_READ, ours);
+    op.size = 4096;
+    reading = world_start(&w, 0, op);
+    world_settle(&w);
+    ask_beside_the_read();
+    ck_assert_ptr_nonnull(world_find(&w, 0, reading));
+    w.mounts[0].silent = false;
+}
+END_TEST
+
 START_TEST(opened_after_it_was_removed)
 {
     /* Goal: an open that comes behind the removal of the last name fails, though somebody else
@@ -600,6 +711,11 @@ int main(void)
     tcase_add_loop_test(t, asked_twice_and_one_reads, 0, 2);
     tcase_add_test(t, never_disguised_as_the_time_before);
     tcase_add_test(t, asked_twice_and_one_given_up);
+    tcase_add_loop_test(t, cut_off_while_attributes_are_asked_for, 0, 2);
+    tcase_add_test(t, cut_off_when_attributes_were_told);
+    tcase_add_test(t, cut_off_and_the_question_given_up);
+    tcase_add_loop_test(t, cut_off_and_the_read_given_up, 0, 2);
+    tcase_add_test(t, a_read_that_cuts_nothing_off_waits_for_nothing);
     tcase_add_test(t, opened_after_it_was_removed);
     tcase_add_test(t, opened_after_its_own_removal);
     tcase_add_test(t, opened_while_it_removes_the_name);
