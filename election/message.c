@@ -26,8 +26,8 @@ bool ballot_message_valid(const struct ballot_message *m)
     if (!is_node(m->from) || !is_node(m->to) || m->from == m->to || m->leader > NODE_ID_MAX ||
         m->subject > NODE_ID_MAX)
         return false;
-    /* A term that cannot be followed by another one would end all elections for ever. */
-    return m->term < UINT64_MAX - 1 && m->ballot < UINT64_MAX - 1;
+    return m->term <= BALLOT_TERM_MAX && m->ballot <= BALLOT_TERM_MAX &&
+           m->last.term <= BALLOT_TERM_MAX;
 }
 
 const char *ballot_message_text(enum ballot_message_kind kind)

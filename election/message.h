@@ -69,8 +69,13 @@ struct ballot_message {
     enum ballot_reason reason; /* *_RESP */
 };
 
-/* Checks a message that came from outside: kind, ids and reason in range. Bytes from the network
- * are refused, not asserted. */
+/* Beyond it whoever sends a term is broken: one a second lasts 136 years. A term that cannot be
+ * followed by another one would end all elections for ever, and what a leader asks mounts for is
+ * numbered within 32 bits behind its term (RULES L5, fs/app/session.c). */
+#define BALLOT_TERM_MAX UINT64_C(0xfffffffe)
+
+/* Checks a message that came from outside: kind, ids, terms and reason in range. Bytes from the
+ * network are refused, not asserted. */
 bool ballot_message_valid(const struct ballot_message *m);
 
 const char *ballot_message_text(enum ballot_message_kind kind);

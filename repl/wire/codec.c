@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "election/member.h"
+#include "election/message.h"
 #include "repl/wire/tally.pb-c.h"
 
 #define BLOCKS_PER_WANT_MAX ENTRY_BLOCKS_MAX
@@ -326,7 +327,8 @@ static int ballot_in(const Repl__Ballot *in, struct message *ret)
 
 static int append_in(const Repl__Append *in, struct bytes_reader *bulk, struct message *ret)
 {
-    if (in->n_successors > NODE_SLOTS || in->n_entries > MESSAGE_ENTRIES_MAX || in->term == 0) {
+    bool sane = in->term > 0 && in->term <= BALLOT_TERM_MAX && in->prev_term <= in->term;
+    if (in->n_successors > NODE_SLOTS || in->n_entries > MESSAGE_ENTRIES_MAX || !sane) {
         return -EBADMSG;
     }
     struct message out = {.kind = MESSAGE_APPEND};
@@ -365,6 +367,9 @@ static int append_in(const Repl__Append *in, struct bytes_reader *bulk, struct m
 
 static int append_resp_in(const Repl__AppendResp *in, struct message *ret)
 {
+    if (in->term > BALLOT_TERM_MAX) {
+        return -EBADMSG;
+    }
     *ret = (struct message){.kind = MESSAGE_APPEND_RESP};
     ret->append_resp = (struct message_append_resp){
         .term = in->term,

@@ -1,5 +1,5 @@
-/* Ballot messages through the codec: every field of every kind arrives, and what no correct node
- * sends is refused. */
+/* Messages through the codec: every field of every kind of ballot message arrives, and what no
+ * correct node sends is refused. */
 #include "repl/wire/codec.h"
 #include "tests/unit/lib/run.h"
 
@@ -22,18 +22,22 @@ static struct ballot_message sample(enum ballot_message_kind kind)
                                    .reason = BALLOT_PROMISE};
 }
 
-static int through(const struct ballot_message *m, struct message *ret)
+static int pass(const struct message *out, struct message *ret)
 {
-    struct message out = {.kind = MESSAGE_BALLOT, .ballot = *m};
     struct bytes_writer control = {0};
     struct codec_bulk bulk = {0};
     int rc;
 
-    message_encode(&out, &control, &bulk);
+    message_encode(out, &control, &bulk);
     rc = message_decode(control.data, control.size, NULL, ret);
     bytes_writer_done(&control);
     codec_bulk_done(&bulk);
     return rc;
+}
+
+static int through(const struct ballot_message *m, struct message *ret)
+{
+    return pass(&(struct message){.kind = MESSAGE_BALLOT, .ballot = *m}, ret);
 }
 
 START_TEST(every_field_arrives)
@@ -89,6 +93,48 @@ START_TEST(senseless_messages_are_refused)
 }
 END_TEST
 
+static int passes(struct message m)
+{
+    struct message got;
+    int rc = pass(&m, &got);
+
+    if (rc == 0)
+        message_done(&got);
+    return rc;
+}
+
+static struct message append(uint64_t term, uint64_t prev_term)
+{
+    return (struct message){.kind = MESSAGE_APPEND,
+                            .append = {.term = term, .prev_term = prev_term, .prev_index = 1}};
+}
+
+static struct message append_resp(uint64_t term)
+{
+    return (struct message){.kind = MESSAGE_APPEND_RESP, .append_resp = {.term = term}};
+}
+
+START_TEST(terms_that_no_election_comes_to_are_refused)
+{
+    /* Goal: whoever takes a term over from a peer can still follow it with another one. */
+    const uint64_t last = BALLOT_TERM_MAX;
+    struct ballot_message m = sample(BALLOT_MSG_VOTE);
+
+    ck_assert_int_eq(passes(append(last, last)), 0);
+    ck_assert_int_eq(passes(append(last + 1, 1)), -EBADMSG);
+    ck_assert_int_eq(passes(append(UINT64_MAX, 1)), -EBADMSG);
+    ck_assert_int_eq(passes(append(0, 0)), -EBADMSG);
+    ck_assert_int_eq(passes(append(7, 8)), -EBADMSG); /* no leader's log has newer entries */
+    ck_assert_int_eq(passes(append_resp(last)), 0);
+    ck_assert_int_eq(passes(append_resp(last + 1)), -EBADMSG);
+    m.ballot = last + 1;
+    refused(m);
+    m = sample(BALLOT_MSG_VOTE);
+    m.last.term = last + 1;
+    refused(m);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("repl/wire/codec");
@@ -96,6 +142,7 @@ int main(void)
 
     tcase_add_test(tc, every_field_arrives);
     tcase_add_test(tc, senseless_messages_are_refused);
+    tcase_add_test(tc, terms_that_no_election_comes_to_are_refused);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }
