@@ -648,6 +648,8 @@ void locks_granted_here(struct client *c, struct file *f);
 bool locks_here(const struct client *c, uint64_t ino);
 /* And may one more be granted or refused here? */
 bool locks_decided_here(const struct client *c, uint64_t ino);
+/* Not so many parts yet that the log might not take them. */
+bool locks_fit_here(const struct client *c, uint64_t ino);
 /* Is one of this mount's in its way? That one in `ret`. */
 bool locks_blocker(const struct client *c, uint64_t ino, const struct client_lock *lock,
                    struct client_lock *ret);

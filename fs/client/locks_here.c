@@ -125,15 +125,16 @@ void locks_granted_here(struct client *c, struct file *f)
 }
 
 /* Both lists fit into one inode's, whatever the way from one to the other. */
-static bool has_room(const struct locks *l)
+bool locks_fit_here(const struct client *c, uint64_t ino)
 {
+    const struct locks *l = locks_find(c, ino);
     return l == NULL || l->held.count + l->logged.count < FS_LOCKS_MAX / 2;
 }
 
 bool locks_decided_here(const struct client *c, uint64_t ino)
 {
     return locks_here(c, ino) && inode_find(c, ino)->file->recalls.count == 0 &&
-           session_lease_valid(c) && !c->breaking && !c->ending && has_room(locks_find(c, ino));
+           session_lease_valid(c) && !c->breaking && !c->ending && locks_fit_here(c, ino);
 }
 
 bool locks_blocker(const struct client *c, uint64_t ino, const struct client_lock *lock,

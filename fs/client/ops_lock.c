@@ -164,12 +164,18 @@ struct unlocking { /* a lock on its way back, whoever gives up waiting for that 
     struct client_lock lock;
 };
 
+static void unlock(struct client *c, uint64_t ino, uint64_t owner, bool flock, uint64_t first,
+                   uint64_t last);
+
 static void on_unlocked(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
                         struct blob *bulk)
 {
     struct unlocking *u = r->owner;
     (void)bulk;
-    if (reply != NULL) { /* else the session ended, and the lock with it */
+    if (rpc_error(r, reply) == ENOLCK) { /* it would leave too many parts: then none is left */
+        handles_lose_locks(c, u->ino, u->lock.owner, u->lock.flock);
+        unlock(c, u->ino, u->lock.owner, u->lock.flock, 0, FS_LOCK_END);
+    } else if (reply != NULL) { /* else the session ended, and the lock with it */
         locks_logged(c, u->ino, &u->lock);
     }
     list_remove(&u->link);
@@ -387,7 +393,7 @@ static enum answer_here ask_here(struct client *c, struct op *op, struct client_
     if (!locks_here(c, ino)) {
         return locks_writing(c, ino) ? HERE_WAITS : HERE_UNKNOWN;
     }
-    if (unlocks) {
+    if (unlocks && locks_fit_here(c, ino)) {
         return HERE_ANSWERED;
     }
     if (locks_decided_here(c, ino)) {

@@ -85,7 +85,8 @@ int fs_locks_change(fs_lock_list *locks, const struct fs_lock *want, bool unlock
     }
     if (!unlock)
         put_merged(&new, *want);
-    if (!unlock && new.count > FS_LOCKS_MAX) {
+    bool more = !unlock || new.count > locks->count; /* what was let grow before can still shrink */
+    if (more && new.count > FS_LOCKS_MAX) {
         vec_done(&new);
         return ENOLCK;
     }

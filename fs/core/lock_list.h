@@ -12,7 +12,8 @@ typedef vec_of(struct fs_lock) fs_lock_list;
 /* The first that cannot be held beside `want`; NULL: it may be had. Good until the list changes. */
 const struct fs_lock *fs_locks_in_the_way(const fs_lock_list *locks, const struct fs_lock *want);
 /* Sets or unlocks the range of `want`: what its owner had of it is replaced. 0, EAGAIN when
- * another's is in the way, or ENOLCK beyond FS_LOCKS_MAX; then the list is as it was. */
+ * another's is in the way, or ENOLCK beyond FS_LOCKS_MAX, also when unlocking the middle of one
+ * leaves one more; then the list is as it was. */
 int fs_locks_change(fs_lock_list *locks, const struct fs_lock *want, bool unlock);
 /* Adds to `ret` those parts of `a`'s ranges that `b` does not lock for the same owner in the same
  * way. */

@@ -172,6 +172,33 @@ START_TEST(what_others_locked_there_is_given_back)
 }
 END_TEST
 
+START_TEST(what_has_too_many_parts_is_given_back_whole)
+{
+    /* Goal: the log has as many parts as it takes, and refuses to take one more out of what came
+     * when its caller had given up. Then nothing of it stays. */
+    struct client_op part = lock_op(f, 1, CLIENT_LOCK_WRITE, false);
+    part.lock.first = 0;
+    part.lock.last = FS_LOCK_END;
+    ck_assert_int_eq(world_do(&w, 0, part)->err, 0);
+    part.lock.type = CLIENT_LOCK_NONE;
+    for (uint64_t i = 1; i < FS_LOCKS_MAX; i++) {
+        part.lock.first = part.lock.last = 2 * i;
+        ck_assert_int_eq(world_do(&w, 0, part)->err, 0);
+    }
+    part.lock.type = CLIENT_LOCK_WRITE; /* of what it has */
+    part.lock.first = part.lock.last = 4 * FS_LOCKS_MAX;
+    w.no_commit = true;
+    uint64_t asked = world_start(&w, 0, part);
+    world_settle(&w);
+    world_cancel(&w, 0, asked);
+    ck_assert_int_eq(world_find(&w, 0, asked)->err, EINTR);
+    w.no_commit = false;
+    world_pass(&w, 1 * TIME_S);
+    ck_assert_int_eq(read_by(0, f), EIO);
+    ck_assert_int_eq(lock(1, g, 1, CLIENT_LOCK_WRITE), 0);
+}
+END_TEST
+
 START_TEST(a_close_that_is_given_up_gives_the_lock_back)
 {
     /* Goal: whose close(2) is interrupted, or runs into its deadline, while nobody leads, has lost
@@ -320,6 +347,7 @@ int main(void)
     tcase_add_test(t, granted_to_who_had_given_up);
     tcase_add_test(t, what_was_locked_before_is_given_back);
     tcase_add_test(t, what_others_locked_there_is_given_back);
+    tcase_add_test(t, what_has_too_many_parts_is_given_back_whole);
     tcase_add_test(t, a_close_that_is_given_up_gives_the_lock_back);
     tcase_add_test(t, a_session_that_ended_fails_its_descriptors);
     tcase_add_test(t, a_read_that_finds_the_session_ended);

@@ -440,6 +440,21 @@ START_TEST(a_lease_that_ended_takes_them_along)
 }
 END_TEST
 
+START_TEST(parts_that_do_not_fit)
+{
+    /* Goal: a lock that is given back bit by bit is told to the log before the parts become more
+     * than that takes, and then the program hears that it still has the rest. */
+    ck_assert_int_eq(lock_range(1, CLIENT_LOCK_WRITE, 0, FS_LOCK_END), 0);
+    int err = 0;
+    for (uint64_t i = 1; i <= FS_LOCKS_MAX && err == 0; i++)
+        err = lock_range(1, CLIENT_LOCK_NONE, 2 * i, 2 * i);
+    ck_assert_int_eq(err, ENOLCK);
+    ck_assert_uint_eq(locks_in_log(), FS_LOCKS_MAX);
+    ck_assert_int_eq(lock_range(1, CLIENT_LOCK_NONE, 0, FS_LOCK_END), 0);
+    ck_assert_uint_eq(locks_in_log(), 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("client locks here");
@@ -463,6 +478,7 @@ int main(void)
     tcase_add_test(t, flock_that_wants_more);
     tcase_add_test(t, a_session_that_ended_takes_them_along);
     tcase_add_test(t, a_lease_that_ended_takes_them_along);
+    tcase_add_test(t, parts_that_do_not_fit);
     suite_add_tcase(suite, t);
     return run_suite(suite);
 }

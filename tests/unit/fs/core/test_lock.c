@@ -265,6 +265,23 @@ START_TEST(no_more_than_so_many)
 }
 END_TEST
 
+START_TEST(nor_by_unlocking)
+{
+    /* Goal: what is unlocked bit by bit does not grow without a limit; all of it can always go. */
+    ck_assert_int_eq(posix(sessions[0], 1, 'w', 0, FS_LOCK_END), 0);
+    for (uint64_t i = 1; i < FS_LOCKS_MAX; i++)
+        ck_assert_int_eq(posix(sessions[0], 1, 'u', 2 * i, 2 * i), 0);
+    ck_assert_int_eq(posix(sessions[0], 1, 'u', 2 * FS_LOCKS_MAX, 2 * FS_LOCKS_MAX), ENOLCK);
+    ck_assert_int_eq(posix(sessions[1], 1, 'w', 2 * FS_LOCKS_MAX, 2 * FS_LOCKS_MAX), EAGAIN);
+    ck_assert_int_eq(posix(sessions[0], 1, 'u', 3, 3), 0); /* one less */
+    ck_assert_int_eq(posix(sessions[0], 1, 'u', 2 * FS_LOCKS_MAX, 2 * FS_LOCKS_MAX), 0);
+    ck_assert_int_eq(posix(sessions[0], 1, 'u', 0, FS_LOCK_END), 0);
+    fs_lock_list list = stored();
+    ck_assert_uint_eq(list.count, 0);
+    vec_done(&list);
+}
+END_TEST
+
 START_TEST(a_session_takes_its_locks_along)
 {
     /* RULES L2; and nothing of them stays behind in the state. */
@@ -297,6 +314,7 @@ int main(void)
     tcase_add_test(tc, what_is_missing_never_meets_what_is_there);
     tcase_add_test(tc, kinds_do_not_meet_and_nonsense_is_refused);
     tcase_add_test(tc, no_more_than_so_many);
+    tcase_add_test(tc, nor_by_unlocking);
     tcase_add_test(tc, a_session_takes_its_locks_along);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
