@@ -137,6 +137,9 @@ void inode_told_alone(const struct client *c, struct inode *i, const struct inod
 
 void inode_changes_inside(struct client *c, const struct inode *i, uint64_t q)
 {
+    if (dir_leased(i)) {
+        return; /* who finds it comes for its own lease, and waits for this there */
+    }
     const uint64_t dirs[] = {i->home, i->from};
     for (size_t k = 0; k < 2; k++) {
         const struct inode *dir = dirs[k] != 0 ? inode_find(c, dirs[k]) : NULL;

@@ -365,6 +365,31 @@ START_TEST(recall_waits_for_attributes)
 }
 END_TEST
 
+START_TEST(recall_does_not_wait_for_a_subdirectory)
+{
+    /* Goal: the lease of a directory goes back however busy this mount is below it, in directories
+     * that have leases of their own. */
+    uint64_t sub = at_once(make_op("sub", S_IFDIR | 0755))->attr.ino, top = home;
+    world_pass(&w, 20 * TIME_MS);
+    w.no_commit = true;
+    home = sub;
+    (void)at_once(op_of(CLIENT_RELEASE, make("a")));
+    home = top;
+    uint64_t id = world_start(&w, 1, named_op(CLIENT_LOOKUP, "none"));
+    world_pass(&w, 20 * TIME_MS);
+    ck_assert_uint_eq(pending(FS__OP__BODY_MAKE), 1);
+    ck_assert_uint_eq(pending(FS__OP__BODY_RELEASE), 1);
+    struct client_op look = named_op(CLIENT_LOOKUP, "a"); /* that one waits */
+    look.parent = sub;
+    uint64_t below = world_start(&w, 1, look);
+    w.no_commit = false;
+    world_pass(&w, 1 * TIME_S);
+    ck_assert_int_eq(world_find(&w, 1, id)->err, ENOENT);
+    ck_assert_int_eq(world_find(&w, 1, below)->err, 0);
+    ck_assert_uint_eq(home_lease(), 0);
+}
+END_TEST
+
 START_TEST(leader_comes_after_the_queue)
 {
     /* Goal: what only the leader can do is not in the log before what was done before it. */
@@ -685,6 +710,7 @@ int main(void)
     tcase_add_test(t, rename_follows_the_bytes_of_what_is_gone);
     tcase_add_test(t, recall_waits_for_the_queue);
     tcase_add_test(t, recall_waits_for_attributes);
+    tcase_add_test(t, recall_does_not_wait_for_a_subdirectory);
     tcase_add_test(t, leader_comes_after_the_queue);
     tcase_add_test(t, end_waits_for_the_queue);
     tcase_add_test(t, end_without_a_leader);
