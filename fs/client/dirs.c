@@ -451,6 +451,21 @@ void dirs_release_idle(struct client *c)
 
 /* ---- losing them ----------------------------------------------------------------------------- */
 
+void dirs_tell_loss(struct client *c)
+{
+    size_t cursor = 0;
+    void *value;
+    while (map_next(&c->inodes, &cursor, NULL, &value)) {
+        const struct inode *i = value;
+        if (i->dir == NULL) {
+            continue;
+        }
+        list_each(it, &i->dir->waiters) {
+            container_of(it, struct op, wait)->lost = EIO;
+        }
+    }
+}
+
 void dirs_lost(struct client *c)
 {
     while (!list_empty(&c->dir_leases)) {

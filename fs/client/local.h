@@ -74,6 +74,8 @@ void dirs_release(struct client *c);
 void dirs_release_idle(struct client *c);
 /* The session ended. */
 void dirs_lost(struct client *c);
+/* What waits for a lease does so behind changes that are lost. */
+void dirs_tell_loss(struct client *c);
 void dirs_forget_recalls(struct client *c);
 void dir_free(struct client *c, struct inode *i);
 /* Made here under a lease that is still held, and nobody else has ever seen its name: only this

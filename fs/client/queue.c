@@ -335,6 +335,9 @@ void queue_lost(struct client *c)
     list_each(it, &c->queue_waiters) {
         container_of(it, struct op, wait)->lost = EIO;
     }
+    if (count != 0) {
+        dirs_tell_loss(c);
+    }
     while (!list_empty(&c->queued)) {
         struct queued *e = list_first(&c->queued, struct queued, link);
         if (e->rpc != NULL && e->sent) {

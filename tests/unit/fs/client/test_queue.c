@@ -638,6 +638,25 @@ START_TEST(change_that_waits_when_it_is_lost)
 }
 END_TEST
 
+START_TEST(make_that_waits_for_a_lease_when_it_is_lost)
+{
+    /* Goal: likewise of what waits for the lease of its directory. */
+    struct client_op op = make_op("done", S_IFDIR | 0755);
+    op.parent = shared;
+    w.mounts[0].silent = true;
+    (void)make("new");
+    uint64_t id = world_start(&w, 0, op);
+    world_end_session(&w, session_here());
+    world_settle(&w);
+    ck_assert(!answered(id));
+    w.mounts[0].silent = false;
+    world_pass(&w, 3 * TIME_S);
+    ck_assert_int_eq(world_find(&w, 0, id)->err, EIO);
+    ck_assert_uint_eq(looked_up(home, "new"), 0);
+    ck_assert_uint_eq(looked_up(shared, "done"), 0);
+}
+END_TEST
+
 START_TEST(names_of_the_session_before)
 {
     /* Goal: places count from 1 in each session; a name that was changed at a higher place in the
@@ -727,6 +746,7 @@ int main(void)
     tcase_add_test(t, lost_of_a_file_that_is_closed);
     tcase_add_test(t, fsync_that_waits_when_it_is_lost);
     tcase_add_test(t, change_that_waits_when_it_is_lost);
+    tcase_add_test(t, make_that_waits_for_a_lease_when_it_is_lost);
     tcase_add_test(t, names_of_the_session_before);
     tcase_add_test(t, rename_that_waits_for_a_lease_is_done_once);
     suite_add_tcase(suite, t);
