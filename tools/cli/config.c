@@ -227,15 +227,14 @@ static char *trim(char *text)
     return text;
 }
 
-/* A comment begins a line, or follows a blank and begins with ';'. */
+/* A comment begins a line or follows a blank. */
 static char *without_comment(char *line)
 {
     char *c = line;
-    while (*c && !(*c == ';' && (c == line || isspace((unsigned char)c[-1]))))
+    while (*c && !((*c == ';' || *c == '#') && (c == line || isspace((unsigned char)c[-1]))))
         c++;
     *c = '\0';
-    line = trim(line);
-    return *line == '#' ? line + strlen(line) : line;
+    return trim(line);
 }
 
 /* `section` is the one that the lines before are in. */

@@ -62,6 +62,20 @@ START_TEST(a_line_may_be_indented)
 }
 END_TEST
 
+/* As the example of `tally help node` has it. */
+START_TEST(a_comment_may_follow_a_value)
+{
+    ck_assert_msg(load(CLUSTER "election = bully   # the default is candidate\n[node a]   # first\n"
+                               "id = 1\nkind = copy\t# or witness\naddress = unix:/a#b ; c # d\n"
+                               "store = /s;t # e ; f\n") == 0,
+                  "%s", error);
+    ck_assert_str_eq(config.election, "bully");
+    ck_assert_str_eq(config.nodes[0].name, "a");
+    ck_assert_str_eq(config.nodes[0].address, "unix:/a#b");
+    ck_assert_str_eq(config.nodes[0].store, "/s;t");
+}
+END_TEST
+
 START_TEST(the_line_of_a_mistake_is_told)
 {
     static const char *const lines[] = {
@@ -84,6 +98,7 @@ int main(void)
     TCase *t = tcase_create("all");
     tcase_add_test(t, any_path_fits);
     tcase_add_test(t, a_line_may_be_indented);
+    tcase_add_test(t, a_comment_may_follow_a_value);
     tcase_add_test(t, the_line_of_a_mistake_is_told);
     suite_add_tcase(suite, t);
     return run_suite(suite);
