@@ -313,6 +313,41 @@ def _():
         assert read_file(f'{point}/f') == b'data'
 
 
+@test('names of any bytes: explain tells of an operation on one, and a mount point of such a name is as any other')
+def _():
+    name = b'\xff\x1b[2J\n'
+    with Lab(mounts=1) as lab:
+        point = lab.path('m1')
+        for node in ('n1', 'n2', 'w1'):
+            lab.kill(node, 'STOP')
+        try:
+            waits = subprocess.Popen([sys.executable, '-c', 'import os, sys; os.stat(os.fsencode(sys.argv[1]))', os.fsencode(point) + b'/' + name],
+                                     stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            wait_until(lambda: '??[2J? waits' in run('explain', point).stdout, 10, 'explain names it')
+            r = subprocess.run([TALLY, 'explain', os.fsencode(point) + b'/' + name], stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=30)
+            assert r.returncode == 0 and b'??[2J? waits' in r.stdout, r
+            waits.kill()
+            waits.wait(timeout=10)
+        finally:
+            for node in ('n1', 'n2', 'w1'):
+                lab.kill(node, 'CONT')
+        other = os.fsencode(f'{lab.dir}/mnt/') + name
+        os.mkdir(other)
+        options = f'state={lab.dir}/state/other,socket={lab.dir}/run/other.sock'
+        r = subprocess.run([TALLY, 'mount', '--config', f'{lab.dir}/tally.conf', '-o', options, other],
+                           stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False, timeout=60)
+        assert r.returncode == 0, r
+        try:
+            with Stranger(f'{lab.dir}/run/other.sock') as s:
+                s.send(hello() + frame(frames.ADMIN_REQUEST, 2, b'{"cmd": "status"}'))
+                assert s.receive()[0] == frames.HELLO
+                kind, _, answer = s.receive()
+                assert kind == frames.ADMIN_REPLY and json.loads(answer)['mountpoint'].endswith('/??[2J?'), answer
+        finally:
+            r = subprocess.run([TALLY, 'umount', other], stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60)
+        assert r.returncode == 0 and b'does not answer' not in r.stderr, r
+
+
 @test('after `lab stop` no process and no mount of the lab is left: whole, with members dead or frozen, interrupted in its start')
 def _():
     def left(lab):

@@ -122,11 +122,8 @@ static int run_explain(int argc, char **argv)
         return EXIT_FAILED;
     }
     (void)snprintf(address, sizeof address, "unix:%s", source);
-    const char *inside = full + (strcmp(point, "/") == 0 ? 0 : strlen(point));
-    json_t *request = json_pack("{s:s, s:s}", "cmd", "explain", "path", *inside ? inside : "/");
     json_t *answer = NULL;
-    int r = admin_ask(address, any_cluster, request, 3000, &answer);
-    json_decref(request);
+    int r = admin_command(address, any_cluster, "explain", 3000, &answer);
     if (r < 0) {
         fprintf(stderr, "tally explain: the daemon of %s does not answer on %s: %s%s\n", point,
                 source, strerror(-r),

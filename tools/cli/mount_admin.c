@@ -5,9 +5,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "repl/base/mem.h"
 #include "repl/io/log.h"
 #include "repl/wire/frame.h"
 #include "tools/cli/mount.h"
+#include "tools/cli/text.h"
 
 static const char *phase_word(enum mount_phase phase)
 {
@@ -25,10 +27,20 @@ static const char *phase_word(enum mount_phase phase)
     return "?";
 }
 
+/* Names and paths may hold any bytes, a JSON string only UTF-8. */
+static json_t *json_text(const char *bytes)
+{
+    char *text = xstrdup(bytes);
+    text_make_printable(text);
+    json_t *j = json_string(text);
+    free(text);
+    return j;
+}
+
 static json_t *answer_ping(const struct mount *m)
 {
-    return json_pack("{s:s, s:b, s:s}", "name", m->name, "ready", m->phase == MOUNT_RUNNING,
-                     "phase", phase_word(m->phase));
+    return json_pack("{s:o, s:b, s:s}", "name", json_text(m->name), "ready",
+                     m->phase == MOUNT_RUNNING, "phase", phase_word(m->phase));
 }
 
 static json_t *links_json(const struct mount *m)
@@ -58,12 +70,12 @@ static json_t *stats_json(const struct mount *m)
 
 static json_t *answer_status(const struct mount *m)
 {
-    json_t *j =
-        json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:b, s:s, s:o}", "schema", "tally/mount-status/1",
-                  "name", m->name, "mountpoint", m->point, "phase", phase_word(m->phase), "pid",
-                  (int)getpid(), "protocol", (int)FRAME_VERSION, "epoch", m->epoch, "consistency",
-                  m->options->consistency == CLIENT_SESSION ? "session" : "linearizable", "links",
-                  links_json(m));
+    json_t *j = json_pack("{s:s, s:o, s:o, s:s, s:i, s:i, s:b, s:s, s:o}", "schema",
+                          "tally/mount-status/1", "name", json_text(m->name), "mountpoint",
+                          json_text(m->point), "phase", phase_word(m->phase), "pid", (int)getpid(),
+                          "protocol", (int)FRAME_VERSION, "epoch", m->epoch, "consistency",
+                          m->options->consistency == CLIENT_SESSION ? "session" : "linearizable",
+                          "links", links_json(m));
     if (m->client) {
         json_t *stats = stats_json(m);
         (void)json_object_update(j, stats);
@@ -74,7 +86,7 @@ static json_t *answer_status(const struct mount *m)
 
 static void add_line(void *ctx, const char *text)
 {
-    (void)json_array_append_new(ctx, json_string(text));
+    (void)json_array_append_new(ctx, json_text(text));
 }
 
 /* All waits, or those of one inode. Who wants a path's waits gets them all: looking the path up

@@ -7,4 +7,7 @@
 void text_format(char *buf, size_t size, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* Names may hold any bytes: those that are no UTF-8, or that a terminal would obey, become '?'. */
+void text_make_printable(char *text);
+
 #endif
