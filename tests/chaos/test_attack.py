@@ -348,6 +348,19 @@ def _():
         assert r.returncode == 0 and b'does not answer' not in r.stderr, r
 
 
+@test('a lab in a directory with a blank in its name, with a mount that died: lab stop leaves nothing of it')
+def _():
+    with Lab(mounts=1) as lab:
+        lab.tally('stop')
+        lab.dir += '/my lab'
+        lab.tally('start', *lab.args)
+        put(lab.path('m1', 'f'), b'data')
+        lab.kill('m1')
+        lab.tally('stop', '--wipe')
+        assert not os.path.exists(lab.dir) and 'my\\040lab' not in open('/proc/self/mountinfo').read()
+        lab.dir = os.path.dirname(lab.dir)
+
+
 @test('after `lab stop` no process and no mount of the lab is left: whole, with members dead or frozen, interrupted in its start')
 def _():
     def left(lab):

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "tools/cli/admin.h"
+#include "tools/cli/mount_table.h"
 
 enum { START_TIMEOUT_MS = 40000, POLL_MS = 10 };
 
@@ -217,14 +218,8 @@ int lab_signal(const struct lab *lab, const struct lab_member *m, int signal_num
 
 bool lab_is_mounted(const char *path)
 {
-    FILE *f = fopen("/proc/self/mountinfo", "re");
-    char line[3 * LAB_PATH_MAX], point[LAB_PATH_MAX + 1];
-    bool found = false;
-    while (f && !found && fgets(line, sizeof line, f))
-        found = sscanf(line, "%*s %*s %*s %*s %4095s", point) == 1 && strcmp(point, path) == 0;
-    if (f)
-        (void)fclose(f);
-    return found;
+    struct mount_entry e;
+    return mount_table_find(path, &e);
 }
 
 void lab_detach(const struct lab *lab, const struct lab_member *m)
