@@ -313,6 +313,33 @@ def _():
         assert read_file(f'{point}/f') == b'data'
 
 
+@test('a mount whose daemon is frozen: umount --force ends the program that waits in it, which could not be killed')
+def _():
+    with Lab(mounts=1) as lab:
+        point = lab.path('m1')
+        put(f'{point}/f', b'data')
+        everybody = ('n1', 'n2', 'w1', 'm1')
+        waits = None
+        try:
+            for name in everybody[:3]:
+                lab.kill(name, 'STOP')
+            waits = subprocess.Popen([sys.executable, '-c', 'import os, sys; os.stat(sys.argv[1])', f'{point}/none'],
+                                     stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            wait_until(lambda: 'none waits' in run('explain', point).stdout, 10, 'the program waits')
+            lab.kill('m1', 'STOP')
+            waits.kill()
+            wait_until(lambda: 'State:\tD' in open(f'/proc/{waits.pid}/status').read(), 5, 'it cannot be killed')
+            one_line(run('umount', point), 'does not answer', '--force')
+            assert run('umount', '--force', point).returncode == 0
+            waits.wait(timeout=10)
+            assert f' {point} ' not in open('/proc/self/mountinfo').read()
+        finally:
+            for name in everybody:
+                lab.kill(name, 'CONT')
+            if waits:
+                waits.wait(timeout=60)
+
+
 @test('names of any bytes: explain tells of an operation on one, and a mount point of such a name is as any other')
 def _():
     name = b'\xff\x1b[2J\n'

@@ -230,8 +230,12 @@ static int lab_kill(const struct options *o)
     }
     if (r == 0)
         r = lab_signal(&lab, m, number);
-    if (r == 0 && number == SIGKILL)
-        r = lab_wait_gone(&lab, m, pid, 10000);
+    if (r == 0 && number == SIGKILL && lab_wait_gone(&lab, m, pid, 10000) < 0) {
+        fprintf(stderr,
+                "tally lab: %s still is there 10 s after SIGKILL: it waits in the kernel%s\n",
+                m->name, m->is_mount ? "; `tally umount --force` its mount point ends that" : "");
+        r = -ETIMEDOUT;
+    }
     /* It commits, unmounts and ends; start-node would take it for running until then. */
     if (r == 0 && number == SIGTERM && lab_process(&lab, m, NULL) == LAB_UP &&
         lab_wait_gone(&lab, m, pid, 30000) < 0) {
@@ -375,6 +379,8 @@ static int stop_member(const struct lab *lab, const struct lab_member *m, int pa
         return 0;
     fprintf(stderr, "tally lab: %s did not end by itself, killed\n", m->name);
     (void)kill(pid, SIGKILL);
+    if (m->is_mount) /* its helper may wait in the kernel for an answer that will never come */
+        lab_detach(lab, m);
     return lab_wait_gone(lab, m, pid, 10000);
 }
 

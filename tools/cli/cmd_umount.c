@@ -13,12 +13,13 @@
 #include "tools/cli/admin.h"
 #include "tools/cli/mount_table.h"
 
-static const char usage[] =
-    "tally umount [--lazy] [--force] DIR\n"
-    "\n"
-    "Unmounts and waits until all that was written is committed.\n"
-    "  --lazy    also while programs use it: they get errors from then on\n"
-    "  --force   also when its daemon is frozen: what it has not committed yet may be lost\n";
+static const char usage[] = "tally umount [--lazy] [--force] DIR\n"
+                            "\n"
+                            "Unmounts and waits until all that was written is committed.\n"
+                            "  --lazy    also while programs use it: they get errors from then on\n"
+                            "  --force   also when its daemon is frozen or hangs: programs that "
+                            "wait in it get errors, and\n"
+                            "            what it has not committed yet may be lost\n";
 
 enum { POLL_MS = 10, ASK_MS = 2000, SAY_EVERY_MS = 1000 };
 
@@ -95,7 +96,10 @@ static int unmount(const struct mount_entry *e, bool lazy, bool force)
                 e->point,
                 "its daemon runs but does not answer (frozen?); --force takes the mount away, "
                 "and what is not committed may be lost");
-        return detach(e, MNT_DETACH);
+        /* Who waits for an answer can't even be killed, and a daemon that was killed while its
+         * helper waits for such a page (fs/fuse/notify.h) doesn't die. MNT_FORCE answers them all.
+         */
+        return detach(e, MNT_DETACH | MNT_FORCE);
     case MOUNT_ALIVE:
         break;
     }

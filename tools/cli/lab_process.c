@@ -222,11 +222,12 @@ bool lab_is_mounted(const char *path)
     return mount_table_find(path, &e);
 }
 
+/* MNT_FORCE: nobody is left to answer, and who waits for that could not be killed. */
 void lab_detach(const struct lab *lab, const struct lab_member *m)
 {
     char path[LAB_PATH_MAX + 1];
     lab_path(lab, path, sizeof path, "mnt/%s", m->name);
     while (lab_is_mounted(path))
-        if (umount2(path, MNT_DETACH) < 0)
+        if (umount2(path, MNT_DETACH | MNT_FORCE) < 0)
             break;
 }
