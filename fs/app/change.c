@@ -486,6 +486,8 @@ void change_applied(struct fs_app *app, struct request *r, const Fs__OpReply *re
         request_unknown_session(app, r);
         return;
     }
+    if (r->op->body_case == FS__OP__BODY_COMMIT && !commit_applied(app, r, result))
+        return;
     Fs__Reply *reply = reply_new(app, r->id);
     reply->body_case = FS__REPLY__BODY_OP;
     reply->op = op_reply_copy(result);

@@ -170,16 +170,30 @@ static void answer_done(struct fs_app *app, struct request *r, const Fs__Attr *a
     request_answer(app, r, reply);
 }
 
+/* Is what it follows still on its way, so that the file may be one that nothing here knows yet? */
+static bool follows_some(struct fs_app *app, const struct request *r, struct session *s)
+{
+    struct fs_session stored;
+    uint64_t after_q = r->op->commit->after_q;
+    return after_q && fs_session_get(app->config.state, s->id, &stored) &&
+           after_q >= queued_caught_up(s, &stored);
+}
+
 void commit_run(struct fs_app *app, struct request *r, struct session *s)
 {
     const Fs__Commit *m = r->op->commit;
     const uint64_t ino = m->ino; /* the request may be gone at the end */
     Fs__Attr attr = FS__ATTR__INIT;
     uint64_t last_c = 0;
+    bool follows = follows_some(app, r, s);
+    if (follows && m->after_q > s->q_proposed) {
+        request_wait(app, r, WAIT_GAP, &s->behind);
+        return;
+    }
     bool there = fs_get_attr(app->config.state, m->ino, &attr) == 0 &&
                  fs_lease_last_c(app->config.state, m->ino, &last_c) == 0;
     bool fenced = attr.lease_session != s->id || attr.lease_epoch != m->epoch;
-    if (!there || (fenced && !MUTANT(stale_epoch))) {
+    if (there ? fenced && !MUTANT(stale_epoch) : !follows) {
         request_fail(app, r, EIO, "the write lease of the file ended (fenced)");
         return;
     }
@@ -204,6 +218,17 @@ void commit_run(struct fs_app *app, struct request *r, struct session *s)
         (void)map_del(&app->tails, t->ino);
         free(t);
     }
+}
+
+bool commit_applied(struct fs_app *app, struct request *r, const Fs__OpReply *result)
+{
+    const Fs__Commit *m = r->op->commit;
+    if (result->err != EAGAIN || !m->after_q)
+        return true;
+    if (r->tail && of_epoch(r, r->tail) && r->tail->proposed >= m->c)
+        r->tail->proposed = m->c - 1;
+    request_fail(app, r, EAGAIN, "an operation before it did not reach the log");
+    return false;
 }
 
 void commit_appended(struct fs_app *app, struct request *r)

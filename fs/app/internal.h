@@ -92,6 +92,7 @@ struct session {
     struct map pending;                /* seq -> request */
     struct map queued;   /* q -> request that is proposed or waits for those before it */
     uint64_t q_proposed; /* its queue is in the log, or on its way there, up to this */
+    struct list behind;  /* COMMITs that follow what is not on its way there yet */
 };
 
 struct session *session_find(struct fs_app *app, uint64_t id);
@@ -267,10 +268,14 @@ void queued_run(struct fs_app *app, struct request *r, struct session *s);
 void queued_applied(struct fs_app *app, struct request *r, const struct fs_result *result);
 /* The request goes; what follows it must not be proposed as if it were in the log. */
 void queued_leave(struct fs_app *app, struct request *r);
+/* Its queue is in the state up to before the result; what was proposed counts from there on. */
+uint64_t queued_caught_up(struct session *s, const struct fs_session *stored);
 
 struct tail; /* of a file's COMMITs: proposed and not applied */
 void commit_run(struct fs_app *app, struct request *r, struct session *s);
 void commit_appended(struct fs_app *app, struct request *r);
+/* False: it came without what it follows, nothing was done, and the mount sends it again. */
+bool commit_applied(struct fs_app *app, struct request *r, const Fs__OpReply *result);
 void commit_leave(struct fs_app *app, struct request *r);
 void commits_free(struct fs_app *app);
 

@@ -59,6 +59,23 @@ static bool joins(struct fs_app *app, struct request *r, const struct session *s
     return true;
 }
 
+uint64_t queued_caught_up(struct session *s, const struct fs_session *stored)
+{
+    if (s->q_proposed < stored->q_next - 1)
+        s->q_proposed = stored->q_next - 1;
+    return stored->q_next;
+}
+
+/* COMMITs that were to follow `q`. */
+static void wake_behind(struct fs_app *app, struct session *s, uint64_t q)
+{
+    list_each(it, &s->behind) {
+        struct request *r = container_of(it, struct request, wait);
+        if (r->op->commit->after_q <= q)
+            request_ready(app, r);
+    }
+}
+
 void queued_run(struct fs_app *app, struct request *r, struct session *s)
 {
     struct fs_session stored;
@@ -69,12 +86,10 @@ void queued_run(struct fs_app *app, struct request *r, struct session *s)
     }
     if (joins(app, r, s))
         return;
-    if (q < stored.q_next) {
+    if (q < queued_caught_up(s, &stored)) {
         answer_done(app, r);
         return;
     }
-    if (s->q_proposed < stored.q_next - 1)
-        s->q_proposed = stored.q_next - 1;
     (void)map_put(&s->queued, q, r);
     r->victim = victim_of(r->op);
     if (r->victim && !change_asks_open(app, r, s))
@@ -85,6 +100,7 @@ void queued_run(struct fs_app *app, struct request *r, struct session *s)
     }
     s->q_proposed = q;
     request_propose(app, r, NULL, 0, NULL, 0);
+    wake_behind(app, s, q);
     struct request *next = map_get(&s->queued, q + 1);
     if (next && next->waits == WAIT_GAP)
         request_ready(app, next);

@@ -31,6 +31,7 @@ struct session *session_add(struct fs_app *app, uint64_t id, bool unsure)
     s->expires = unsure ? s->silent : app->now;
     s->next_n = app->term << 32;
     list_init(&s->recalls);
+    list_init(&s->behind);
     if (fs_session_get(app->config.state, id, &stored)) {
         (void)snprintf(s->name, sizeof s->name, "%.63s", stored.name);
         s->q_proposed = stored.q_next - 1;

@@ -305,8 +305,9 @@ static void on_committed(struct client *c, struct rpc *r, const struct Fs__Reply
     session_stop_next(c);
 }
 
-/* What was done to the inode before is not committed yet; it may not even be there. In the order of
- * their beginning, so that none waits behind one that waits for more than what it holds up itself.
+/* What was done to the inode before is not on its way yet; it may not even be there. In the order
+ * of their beginning, so that none waits behind one that waits for more than what it holds up
+ * itself.
  */
 static void hold(struct client *c, struct commit *k)
 {
@@ -321,14 +322,26 @@ static void hold(struct client *c, struct commit *k)
     list_insert_before(place->next, &k->held);
 }
 
+/* RULES B2: the log has it behind what was done to the inode before, also when both are on their
+ * way at once: the leader keeps that order, and apply refuses what lacks it. A COMMIT by reference
+ * may be refused for another reason, and would not know for which. */
+static bool may_go(const struct client *c, const struct commit *k)
+{
+    return queue_reached(c, k->after_q) || (!k->refers && queue_sent(c, k->after_q)) ||
+           MUTANT(commit_before_name);
+}
+
 static void send_commit(struct client *c, struct commit *k)
 {
     assert(k->rpc == NULL && k->message != NULL);
-    if (!queue_reached(c, k->after_q)) {
+    if (!may_go(c, k)) {
         hold(c, k);
         return;
     }
     list_remove(&k->held);
+    if (!queue_reached(c, k->after_q) && !MUTANT(commit_before_name)) {
+        k->message->after_q = k->after_q - c->queue_base;
+    }
     struct rpc *r = rpc_new_op(NULL, false, on_committed);
     r->owner = k;
     r->prepare = prepare_commit;
@@ -352,7 +365,7 @@ void commit_release_held(struct client *c)
 {
     while (!list_empty(&c->held_commits)) {
         struct commit *k = list_first(&c->held_commits, struct commit, held);
-        if (!queue_reached(c, k->after_q)) {
+        if (!may_go(c, k)) {
             return;
         }
         send_commit(c, k);

@@ -573,7 +573,7 @@ void commit_free(struct client *c, struct commit *k);
 void commit_on_put_reply(struct client *c, uint32_t node, const struct Fs__BlockPutReply *reply);
 void commit_on_link_up(struct client *c, uint32_t node, bool new_store);
 void commit_on_targets(struct client *c);
-/* More of the queue is committed: sends what waited for it. */
+/* More of the queue is sent or committed: sends what waited for it. */
 void commit_release_held(struct client *c);
 /* Answers the operations whose commits are done. */
 void commit_wake(struct client *c);

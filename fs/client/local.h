@@ -110,6 +110,8 @@ struct queued {
 bool queue_reached(const struct client *c, uint64_t q);
 /* True when it is; else `op` runs again then. */
 bool queue_wait(struct client *c, struct op *op, uint64_t q);
+/* Is it on its way, at least? */
+bool queue_sent(const struct client *c, uint64_t q);
 /* The same of all that was queued when `op` came here first: what is not queued itself must not
  * reach the log before what was done before it. */
 bool queue_drained(struct client *c, struct op *op);

@@ -361,6 +361,11 @@ void op_fsync(struct client *c, struct op *op)
         op_fail(c, op, EIO);
         return;
     }
+    const struct inode *i = inode_find(c, op->a.ino);
+    if (!op->drained && i != NULL && i->file != NULL && file_busy(i->file)) {
+        op->until = file_freeze(c, i->file); /* it goes with what is in front of it */
+        op->wait_ino = op->a.ino;
+    }
     if (queue_settles(c, op)) {
         flush(c, op);
     }
@@ -378,12 +383,12 @@ void op_fsyncdir(struct client *c, struct op *op)
 
 void op_sync_all(struct client *c, struct op *op)
 {
-    if (!queue_drained(c, op)) {
-        return;
-    }
-    if (op->until == 0) {
+    if (!op->drained) { /* they go with what is in front of them */
         file_freeze_all(c);
         op->until = c->commit_serial;
+    }
+    if (!queue_drained(c, op)) {
+        return;
     }
     if (op->until != 0 && !commit_reached(c, op)) {
         commit_wait(c, op, 0, op->until);

@@ -16,6 +16,11 @@ bool queue_reached(const struct client *c, uint64_t q)
     return first == NULL || first->q > q;
 }
 
+bool queue_sent(const struct client *c, uint64_t q)
+{
+    return q + (c->queued_count - c->queue_sent) <= c->queue_last;
+}
+
 bool queue_wait(struct client *c, struct op *op, uint64_t q)
 {
     if (queue_reached(c, q)) {
@@ -200,12 +205,13 @@ void queue_pump(struct client *c)
             continue;
         }
         if (c->queue_sent >= QUEUE_WINDOW || !commits_done(c, e)) {
-            return;
+            break;
         }
         e->sent = true;
         c->queue_sent++;
         rpc_start(c, e->rpc);
     }
+    commit_release_held(c);
 }
 
 static void on_queue_timer(struct client *c, struct timer *t)

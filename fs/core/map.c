@@ -426,7 +426,11 @@ int apply_commit(struct apply *a, const Fs__Commit *m)
 {
     struct inode inode;
     struct fs_session session;
-    if (inode_load(a, m->ino, &inode) < 0 || session_load(a, a->session, &session) < 0)
+    if (session_load(a, a->session, &session) < 0)
+        return EIO;
+    if (m->after_q >= session.q_next)
+        return session.q_error ? EIO : EAGAIN; /* what it follows was dropped: both come again */
+    if (inode_load(a, m->ino, &inode) < 0)
         return EIO;
     bool fenced = inode.lease_session != a->session || inode.lease_epoch != m->epoch;
     if (fenced && !MUTANT(stale_epoch))
@@ -437,7 +441,7 @@ int apply_commit(struct apply *a, const Fs__Commit *m)
         return 0;
     }
     if (m->c != inode.last_c + 1 && !MUTANT(commit_gap))
-        return EIO;
+        return m->after_q ? EAGAIN : EIO; /* the one before it was dropped in that way */
     int err = check_commit(a, m);
     if (err)
         return err;

@@ -21,7 +21,7 @@
 
 #include "repl/base/mem.h"
 
-#define FRAME_VERSION 5u
+#define FRAME_VERSION 6u
 enum {
     FRAME_HEADER_SIZE = 32,
     FRAME_CONTROL_MAX = 8 << 20,

@@ -307,6 +307,93 @@ START_TEST(victim_is_asked_about)
 }
 END_TEST
 
+/* The first `c`s of the file that place 1 of the queue makes. */
+static uint64_t send_commit(uint64_t c, uint64_t after_q)
+{
+    Fs__Op op = FS__OP__INIT;
+    Fs__Commit commit = FS__COMMIT__INIT;
+    commit.ino = first;
+    commit.epoch = 1;
+    commit.c = c;
+    commit.size = 1000 * c;
+    commit.after_q = after_q;
+    op.body_case = FS__OP__BODY_COMMIT;
+    op.commit = &commit;
+    return service_send_op(&sv, LINK_A, a, &op);
+}
+
+START_TEST(bytes_go_with_the_name)
+{
+    /* Goal: one flush for both, though nobody knows the file when its bytes come. */
+    size_t i = sv.proposals.count;
+    uint64_t name = send_make(1, "f"), bytes = send_commit(1, 1), more = send_commit(2, 1);
+    ck_assert_uint_eq(sv.proposals.count, i + 2);
+    service_append(&sv, i);
+    service_append(&sv, i + 1);
+    ck_assert_uint_eq(sv.proposals.count, i + 3);
+    service_append(&sv, i + 2);
+    for (size_t k = i; k < i + 3; k++)
+        service_apply(&sv, k);
+    ck_assert_int_eq(err_of(name), 0);
+    ck_assert_int_eq(err_of(bytes), 0);
+    ck_assert_int_eq(err_of(more), 0);
+    ck_assert_uint_eq(service_answer(&sv, more)->op->attr->size, 2000);
+}
+END_TEST
+
+START_TEST(bytes_do_not_overtake_the_name)
+{
+    size_t i = sv.proposals.count;
+    uint64_t bytes = send_commit(1, 2), second = send_make(2, "g");
+    ck_assert_uint_eq(sv.proposals.count, i);
+    (void)send_make(1, "f");
+    ck_assert_uint_eq(sv.proposals.count, i + 3);
+    ck_assert_uint_eq(sv.proposals.items[i + 1].op->q, 2);
+    log_all(i);
+    ck_assert_int_eq(err_of(second), 0);
+    ck_assert_int_eq(err_of(bytes), 0);
+}
+END_TEST
+
+START_TEST(bytes_without_their_name_come_again)
+{
+    /* Goal: a leader that was to hand over dropped the first, and goes on with the others. */
+    size_t i = sv.proposals.count;
+    (void)send_make(1, "f");
+    (void)send_commit(1, 1);
+    service_drop(&sv, i);
+    service_append(&sv, i + 1);
+    uint64_t name = send_make(1, "f"), more = send_commit(2, 1);
+    ck_assert_uint_eq(sv.proposals.count, i + 4);
+    for (size_t k = i + 1; k < i + 4; k++) {
+        if (k > i + 1)
+            service_append(&sv, k);
+        service_apply(&sv, k);
+    }
+    ck_assert_int_eq(err_of(name), 0);
+    ck_assert_int_eq(service_answer(&sv, more)->err, EAGAIN);
+    more = send_commit(2, 1);
+    ck_assert_uint_eq(sv.proposals.count, i + 4);
+    uint64_t bytes = send_commit(1, 1);
+    service_append(&sv, i + 4);
+    service_append(&sv, i + 5);
+    service_apply(&sv, i + 4);
+    service_apply(&sv, i + 5);
+    ck_assert_int_eq(err_of(bytes), 0);
+    ck_assert_int_eq(err_of(more), 0);
+    ck_assert_uint_eq(service_answer(&sv, more)->op->attr->size, 2000);
+}
+END_TEST
+
+START_TEST(bytes_of_a_file_that_nothing_makes)
+{
+    ck_assert_int_eq(service_answer(&sv, send_commit(1, 0))->err, EIO);
+    (void)send_make(1, "f");
+    log_all(sv.proposals.count - 1);
+    ck_assert_int_eq(service_answer(&sv, send_commit(1, 1)) == NULL, true);
+}
+END_TEST
+
 START_TEST(not_everything_can_be_queued)
 {
     Fs__Op op = FS__OP__INIT;
@@ -503,6 +590,10 @@ int main(void)
     tcase_add_test(t, only_the_first_was_dropped);
     tcase_add_test(t, first_comes_again_before_the_second_fails);
     tcase_add_test(t, victim_is_asked_about);
+    tcase_add_test(t, bytes_go_with_the_name);
+    tcase_add_test(t, bytes_do_not_overtake_the_name);
+    tcase_add_test(t, bytes_without_their_name_come_again);
+    tcase_add_test(t, bytes_of_a_file_that_nothing_makes);
     tcase_add_test(t, not_everything_can_be_queued);
     suite_add_tcase(suite, t);
     t = tcase_create("others");

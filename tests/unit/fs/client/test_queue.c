@@ -179,8 +179,11 @@ START_TEST(set_id_bits_fall_first_in_the_log)
     (void)at_once(op);
     uint64_t id = world_start(&w, 0, op_of(CLIENT_FSYNC, f));
     world_pass(&w, 20 * TIME_MS);
-    ck_assert_uint_eq(pending(FS__OP__BODY_SETATTR), 2);
-    ck_assert_uint_eq(pending(FS__OP__BODY_COMMIT), 0); /* it waits for them */
+    Fs__Op__BodyCase kinds[4];
+    ck_assert_uint_eq(kinds_pending(kinds, 4), 3);
+    ck_assert_int_eq(kinds[0], FS__OP__BODY_SETATTR);
+    ck_assert_int_eq(kinds[1], FS__OP__BODY_SETATTR);
+    ck_assert_int_eq(kinds[2], FS__OP__BODY_COMMIT);
     w.no_commit = false;
     world_pass(&w, 20 * TIME_MS);
     ck_assert_int_eq(world_find(&w, 0, id)->err, 0);
@@ -260,20 +263,57 @@ END_TEST
 
 START_TEST(fsync_waits_for_name_and_bytes)
 {
-    /* Goal: a COMMIT of a file that is not there yet would be refused. */
+    /* Goal: both are on their way at once, the name in front. */
+    Fs__Op__BodyCase kinds[4];
     w.no_commit = true;
     struct file f = make("a");
     (void)at_once(write_op(f, "bytes"));
     uint64_t id = world_start(&w, 0, op_of(CLIENT_FSYNC, f));
     world_pass(&w, 20 * TIME_MS);
     ck_assert(!answered(id));
-    ck_assert_uint_eq(pending(FS__OP__BODY_MAKE), 1);
-    ck_assert_uint_eq(pending(FS__OP__BODY_COMMIT), 0);
+    ck_assert_uint_eq(kinds_pending(kinds, 4), 2);
+    ck_assert_int_eq(kinds[0], FS__OP__BODY_MAKE);
+    ck_assert_int_eq(kinds[1], FS__OP__BODY_COMMIT);
     unsigned commits = w.commits_seen;
     w.no_commit = false;
     world_settle(&w);
     ck_assert_uint_eq(w.commits_seen, commits + 1);
     ck_assert_int_eq(world_find(&w, 0, id)->err, 0);
+}
+END_TEST
+
+START_TEST(answers_in_the_other_order)
+{
+    /* Goal: over a new link; the time of the write counts, not the one that was set before it. */
+    struct file f = make("a");
+    (void)at_once(write_op(f, "bytes"));
+    ck_assert_int_eq(world_do(&w, 0, op_of(CLIENT_FSYNC, f))->err, 0);
+    w.no_commit = true;
+    struct client_op times = op_of(CLIENT_SETATTR, f);
+    times.set = FS_SETATTR_ATIME | FS_SETATTR_MTIME;
+    times.atime = times.mtime = 7;
+    (void)at_once(times);
+    (void)at_once(write_op(f, "more bytes"));
+    uint64_t id = world_start(&w, 0, op_of(CLIENT_FSYNC, f));
+    world_pass(&w, 20 * TIME_MS);
+    ck_assert_uint_eq(w.pending.count, 2);
+    w.mute = w.leader;
+    w.no_commit = false;
+    world_settle(&w);
+    ck_assert_uint_eq(w.pending.count, 0);
+    w.mute = 0;
+    world_link_down(&w, 0, w.leader);
+    world_link_up(&w, 0, w.leader, 1);
+    while (w.messages.next->next != &w.messages) /* the leader says that it leads */
+        ck_assert(world_step(&w));
+    ck_assert(world_step(&w)); /* and so both are sent again */
+    list_push_back(&w.messages, list_pop_front(&w.messages));
+    unsigned commits = w.commits_seen;
+    world_pass(&w, 2 * TIME_S);
+    ck_assert_int_eq(world_find(&w, 0, id)->err, 0);
+    ck_assert_uint_eq(w.commits_seen, commits);
+    ck_assert_int_ne(applied_attr(f.ino).mtime, 7);
+    ck_assert_int_eq(attr_here(f.ino).mtime, applied_attr(f.ino).mtime);
 }
 END_TEST
 
@@ -724,6 +764,7 @@ int main(void)
     t = tcase_create("what waits");
     tcase_add_checked_fixture(t, dirs_setup, dirs_teardown);
     tcase_add_test(t, fsync_waits_for_name_and_bytes);
+    tcase_add_test(t, answers_in_the_other_order);
     tcase_add_test(t, fsync_of_a_directory_waits);
     tcase_add_test(t, rename_follows_the_bytes);
     tcase_add_test(t, rename_follows_the_bytes_of_what_is_gone);
