@@ -145,6 +145,8 @@ static void add_runs(struct node *n, Fs__Piece *piece, uint32_t first_run, uint3
     piece->block->n_runs = runs;
 }
 
+_Static_assert((int)FS_APP_READ_BYTES_MAX <= (int)FRAME_BULK_MAX, "an answer fits into a frame");
+
 /* Reads whole runs around the wanted pages, so that the mount can verify them (RULES B8). */
 static void start_data_read(struct node *n, uint64_t client, Fs__Reply *reply)
 {

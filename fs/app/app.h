@@ -17,6 +17,10 @@
 #include "repl/base/time.h"
 #include "repl/base/trace.h"
 
+/* The bytes of one answer to a READ, as whole runs: a frame takes no more. A READ of 512 pages or
+ * less never needs that much. */
+enum { FS_APP_READ_BYTES_MAX = 8 << 20 };
+
 struct fs_app;
 
 struct fs_app_config {

@@ -76,20 +76,30 @@ void commits_free(struct fs_app *app)
 
 /* ---- what a COMMIT brings -------------------------------------------------------------------- */
 
+static bool names_before(const Fs__Commit *m, size_t i)
+{
+    size_t k = 0;
+    while (k < i && m->blocks[k]->n != m->blocks[i]->n)
+        k++;
+    return k < i;
+}
+
 /* The blocks it names, checked; NULL and an error when they are not what a mount may send. */
 static struct block_ref *blocks_of(const struct request *r, int *ret_err)
 {
     const Fs__Commit *m = r->op->commit;
     struct block_ref *refs = xcalloc(m->n_blocks + 1, sizeof *refs);
-    uint64_t bytes = 0;
+    uint64_t bytes = 0, highest = 0; /* mounts count up */
     *ret_err = m->n_blocks > ENTRY_BLOCKS_MAX ? E2BIG : 0;
     for (size_t i = 0; i < m->n_blocks && !*ret_err; i++) {
         const Fs__Block *b = m->blocks[i];
         if (b->session != r->session || b->size == 0 || b->size > BLOCK_SIZE_MAX ||
-            b->n_runs != block_runs(b->size)) {
+            b->n_runs != block_runs(b->size) ||
+            (b->n <= highest && names_before(m, i))) { /* else it would be dropped twice */
             *ret_err = EINVAL;
             break;
         }
+        highest = b->n > highest ? b->n : highest;
         refs[i] = (struct block_ref){
             {b->session, b->n}, b->size, block_digest_of_runs(b->runs, (uint32_t)b->n_runs)};
         bytes += b->size;

@@ -16,7 +16,7 @@ enum {
     TARGETS_MAX = 2,
     PROMISES_MAX =
         1 << 18, /* objects with promises; beyond it the least recently granted is recalled */
-    READ_PAGES_MAX = 2048, /* of one READ */
+    READ_PAGES_MAX = 2048, /* of one READ; FS_APP_READ_BYTES_MAX bounds it further */
     READDIR_MAX = 512,     /* entries of one READDIR */
     EXTENTS_MAX = 512,     /* ranges of one EXTENTS */
 };

@@ -233,6 +233,27 @@ static Fs__Piece *piece_of(const struct fs_extent *x)
     return p;
 }
 
+/* What is sent of it: the stored part of the whole runs around its pages (RULES B8). */
+static uint64_t bytes_of(const struct fs_extent *x)
+{
+    const uint64_t run_pages = BLOCK_RUN_SIZE / BLOCK_PAGE_SIZE;
+    uint64_t from = x->block_page / run_pages * BLOCK_RUN_SIZE;
+    uint64_t end =
+        ((uint64_t)x->block_page + x->pages + run_pages - 1) / run_pages * BLOCK_RUN_SIZE;
+    if (end > x->block.size)
+        end = x->block.size;
+    return end > from ? end - from : 0;
+}
+
+/* A file written in small pieces makes each of them a run of its own. */
+static bool too_large(const struct fs_extent *extents, int count)
+{
+    uint64_t bytes = 0;
+    for (int i = 0; i < count; i++)
+        bytes += bytes_of(&extents[i]);
+    return bytes > FS_APP_READ_BYTES_MAX;
+}
+
 static int read_data(struct answer *a, const Fs__Read *m)
 {
     Fs__Attr attr = FS__ATTR__INIT;
@@ -244,6 +265,8 @@ static int read_data(struct answer *a, const Fs__Read *m)
     struct fs_extent *extents = xcalloc(m->pages + 1, sizeof *extents);
     int count =
         fs_read_map(a->app->config.state, m->ino, m->first_page, m->pages, extents, m->pages + 1);
+    if (too_large(extents, count))
+        count = -EINVAL; /* less than asked for would be taken for all there is */
     if (count >= 0) {
         Fs__ReadReply *body = xmalloc(sizeof *body);
         fs__read_reply__init(body);

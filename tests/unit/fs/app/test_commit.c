@@ -288,6 +288,87 @@ START_TEST(ended_lease_is_not_joined)
 }
 END_TEST
 
+/* ---- what a COMMIT brings -------------------------------------------------------------------- */
+
+enum { BLOCKS = 16, BLOCK_SIZE = 1 << 20, RUNS = BLOCK_SIZE / BLOCK_RUN_SIZE };
+
+/* COMMIT 1: so many pages of the file, each in a run of its own. */
+static uint64_t send_scattered(uint32_t pages, uint32_t blocks, uint64_t first_block,
+                               uint64_t step_block)
+{
+    static uint64_t runs[RUNS];
+    Fs__Op op = FS__OP__INIT;
+    Fs__Commit m = FS__COMMIT__INIT;
+    Fs__Block block[BLOCKS], *list[BLOCKS];
+    Fs__Edit edit[BLOCKS * RUNS], *edits[BLOCKS * RUNS];
+    for (uint32_t i = 0; i < blocks; i++) {
+        block[i] = (Fs__Block)FS__BLOCK__INIT;
+        block[i].session = a;
+        block[i].n = first_block + i * step_block;
+        block[i].size = BLOCK_SIZE;
+        block[i].runs = runs;
+        block[i].n_runs = RUNS;
+        list[i] = &block[i];
+    }
+    for (uint32_t i = 0; i < pages; i++) {
+        edit[i] = (Fs__Edit)FS__EDIT__INIT;
+        edit[i].kind = FS__EDIT__KIND__EXTENT;
+        edit[i].first_page = i;
+        edit[i].pages = 1;
+        edit[i].block = i / RUNS;
+        edit[i].block_page = i % RUNS * (BLOCK_RUN_SIZE / BLOCK_PAGE_SIZE);
+        edits[i] = &edit[i];
+    }
+    m.ino = ino;
+    m.epoch = m.c = 1;
+    m.size = (uint64_t)pages * BLOCK_PAGE_SIZE;
+    m.blocks = list;
+    m.n_blocks = blocks;
+    m.edits = edits;
+    m.n_edits = pages;
+    op.body_case = FS__OP__BODY_COMMIT;
+    op.commit = &m;
+    return service_send_op(&sv, LINK_A, a, &op);
+}
+
+static const Fs__Reply *read_pages(uint32_t pages)
+{
+    Fs__Request req = FS__REQUEST__INIT;
+    Fs__Read m = FS__READ__INIT;
+    m.ino = ino;
+    m.pages = pages;
+    req.body_case = FS__REQUEST__BODY_READ;
+    req.read = &m;
+    return service_answer(&sv, service_send(&sv, LINK_A, a, &req));
+}
+
+START_TEST(name_is_there_once)
+{
+    /* Goal: one that names a block twice is refused: whoever drops it would give its place back
+     * twice, and with it that of another block. */
+    ck_assert_int_eq(service_answer(&sv, send_scattered(2, 2, 5, 0))->err, EINVAL);
+    not_proposed(1, 1);
+    uint64_t id = send_scattered(2, 2, 5, 1);
+    service_append(&sv, proposed_once(1, 1));
+    service_apply(&sv, proposed_once(1, 1));
+    done(id);
+}
+END_TEST
+
+START_TEST(answer_fits_a_frame)
+{
+    /* Goal: RULES B8: a READ is answered with whole runs; where they are more than a frame takes it
+     * is refused, and not cut short, which would show zeros. */
+    const uint32_t most = FS_APP_READ_BYTES_MAX / BLOCK_RUN_SIZE;
+    (void)send_scattered(BLOCKS * RUNS, BLOCKS, 1, 1);
+    service_append(&sv, proposed_once(1, 1));
+    service_apply(&sv, proposed_once(1, 1));
+    ck_assert_int_eq(read_pages(most)->err, 0);
+    ck_assert_uint_eq(read_pages(most)->read->n_pieces, most);
+    ck_assert_int_eq(read_pages(most + 1)->err, EINVAL);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("commit");
@@ -301,6 +382,8 @@ int main(void)
     tcase_add_test(t, ended_lease_comes_late);
     tcase_add_test(t, refused_beside_an_ended_lease);
     tcase_add_test(t, ended_lease_is_not_joined);
+    tcase_add_test(t, name_is_there_once);
+    tcase_add_test(t, answer_fits_a_frame);
     suite_add_tcase(suite, t);
     return run_suite(suite);
 }
