@@ -37,7 +37,7 @@ struct node_peer {
     const struct node_member *member; /* NULL: no such node */
     struct link *link;                /* NULL: down */
     uint64_t store_boot;
-    time_us up_since;
+    time_us up_since, heard;
 };
 
 struct node_client {
@@ -68,6 +68,7 @@ struct node_sending; /* a snapshot on its way out: node_snapshot.c */
 struct node_install {
     uint32_t from; /* 0: none */
     uint64_t id, index, term, chunks;
+    time_us heard;          /* when a piece of it came last */
     bool whole, committing; /* all of it is here; it is being made the state */
 };
 
@@ -212,6 +213,7 @@ void node_snapshot_switch(struct node *n);
 /* It was elected with what its log has: a snapshot on its way in is not needed any more. */
 void node_snapshot_leads(struct node *n);
 void node_snapshot_link_down(struct node *n, uint32_t peer);
+void node_snapshot_tick(struct node *n);
 
 /* ---- status.c -------------------------------------------------------------------------------- */
 void node_admin_frame(struct node *n, struct link *link, const uint8_t *control, size_t size);

@@ -157,6 +157,7 @@ static void set_timer(struct node *n)
 static void own_tick(struct node *n)
 {
     node_blocks_tick(n);
+    node_snapshot_tick(n);
     node_flush_when_due(n);
     node_report_space(n);
     if (!n->install.from)
@@ -256,7 +257,7 @@ static void peer_up(struct node *n, struct link *link, const struct hello *hello
     struct node_peer *p = &n->peers[id];
     p->link = link;
     p->store_boot = hello->store_boot;
-    p->up_since = n->now;
+    p->up_since = p->heard = n->now;
     log_info("link-up", "peer=%s", p->member->name);
     struct node_replica_event ev = {.event = {.kind = REPLICA_LINK_UP}};
     ev.event.link.peer = id;
@@ -321,6 +322,8 @@ static void on_frame(void *ctx, struct link *link, uint8_t type, const uint8_t *
 {
     struct node *n = ctx;
     const struct hello *hello = link_peer(link);
+    if (hello->kind == HELLO_NODE)
+        n->peers[hello->node_id].heard = n->now;
     if (hello->kind == HELLO_ADMIN && type == FRAME_ADMIN_REQUEST)
         node_admin_frame(n, link, control, size);
     else if (hello->kind == HELLO_NODE)

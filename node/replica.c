@@ -11,13 +11,26 @@
 #include "repl/wire/codec.h"
 #include "repl/wire/frame.h"
 
-enum { DEMOTE_DELAY_US = 100 * 1000 };
+enum { DEMOTE_DELAY_US = 100 * 1000, UNREAD_MAX = 8 << 20 };
+#define UNREAD_SILENCE (30 * TIME_S)
+
+/* A node that is frozen keeps its link, and is told of every commit and each heartbeat: without an
+ * end that would fill this one's memory. */
+static bool reads_nothing(const struct node *n, uint32_t id)
+{
+    const struct node_peer *p = &n->peers[id];
+    return link_backlog(p->link) > UNREAD_MAX && time_since(n->now, p->heard) > UNREAD_SILENCE;
+}
 
 static void send_message(struct node *n, uint32_t to, const struct message *m)
 {
     struct link *link = n->peers[to].link;
     if (!link)
         return; /* the replica knows: it was told LINK_DOWN, or is about to be */
+    if (reads_nothing(n, to)) {
+        link_close(link, "does not read what is sent to it");
+        return;
+    }
     struct bytes_writer control = {0};
     struct codec_bulk bulk = {0};
     message_encode(m, &control, &bulk);

@@ -18,6 +18,7 @@ enum {
     CHUNKS_UNDER_WAY = 4,
     PAIR_MAX = 4 << 20,
 };
+#define SILENCE_MAX (30 * TIME_S)
 
 enum chunk_kind {
     CHUNK_BEGIN = 1, /* id, index, term */
@@ -31,9 +32,16 @@ struct node_sending {
     uint64_t id, index, term;
     uint64_t sent, acked;
     uint64_t pairs;
+    time_us heard; /* when the other one said something of it last */
     struct kv_iter *iter;
     bool ended;
 };
+
+/* Of now, not of the turn before: it may have come while this node was frozen. */
+static time_us hear(const struct node *n)
+{
+    return n->host.clock(n->host.ctx);
+}
 
 static void send_control(struct node *n, uint32_t to, uint8_t type, enum chunk_kind kind,
                          uint64_t id, uint64_t a, uint64_t b, struct blob *bulk)
@@ -128,6 +136,7 @@ void node_snapshot_send(struct node *n, uint32_t to)
     s->id = node_random(n);
     s->index = n->applied;
     s->term = n->applied_term;
+    s->heard = n->now;
     s->iter = kv_iter(store_kv(n->store), STORE_TABLE_STATE, (struct bytes){0}, (struct bytes){0});
     n->sending[to] = s;
     log_info("snapshot-send", "to=%s index=%llu", node_name_of(n, to),
@@ -155,6 +164,7 @@ void node_snapshot_ack_frame(struct node *n, uint32_t from, struct link *link,
         sending_end(n, from, kind == CHUNK_END);
         return;
     }
+    s->heard = hear(n);
     if (number > s->acked && number <= s->sent)
         s->acked = number;
     send_more(n, from, s);
@@ -191,7 +201,8 @@ static void install_begin(struct node *n, uint32_t from, uint64_t id, uint64_t i
         send_control(n, from, FRAME_SNAPSHOT_ACK, CHUNK_REFUSED, id, 0, 0, NULL);
         return;
     }
-    n->install = (struct node_install){.from = from, .id = id, .index = index, .term = term};
+    n->install = (struct node_install){
+        .from = from, .id = id, .index = index, .term = term, .heard = hear(n)};
     log_info("snapshot-install", "from=%s index=%llu", node_name_of(n, from),
              (unsigned long long)index);
 }
@@ -214,6 +225,7 @@ static void install_pairs(struct node *n, uint64_t number, const struct blob *bu
         return;
     }
     n->install.chunks = number;
+    n->install.heard = hear(n);
     send_control(n, n->install.from, FRAME_SNAPSHOT_ACK, CHUNK_PAIRS, n->install.id, number, 0,
                  NULL);
 }
@@ -325,4 +337,15 @@ void node_snapshot_link_down(struct node *n, uint32_t peer)
     sending_end(n, peer, false);
     if (n->install.from == peer)
         install_abort(n, "the link closed");
+}
+
+/* A node that is frozen keeps its link. Who waits for the rest of its snapshot applies nothing, so
+ * that its log grows; who waits for its answer keeps a state from long ago on the disk. */
+void node_snapshot_tick(struct node *n)
+{
+    if (n->install.from && !n->install.whole && time_since(n->now, n->install.heard) > SILENCE_MAX)
+        install_abort(n, "nothing more comes");
+    for (uint32_t to = 0; to < NODE_IDS; to++)
+        if (n->sending[to] && time_since(n->now, n->sending[to]->heard) > SILENCE_MAX)
+            sending_end(n, to, false);
 }

@@ -127,12 +127,16 @@ void link_send(struct link *link, uint8_t type, const void *control, size_t cont
 
 size_t link_backlog(const struct link *link)
 {
-    (void)link;
-    return 0;
+    return link->backlog;
 }
 
 void link_close(struct link *link, const char *reason)
 {
+    if (link->may_close) {
+        link->up = false;
+        world->callbacks.on_down(world->callbacks.ctx, link, reason);
+        return;
+    }
     ck_abort_msg("the link of node %u is closed: %s", link->peer.node_id, reason);
 }
 

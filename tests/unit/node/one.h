@@ -11,7 +11,9 @@ enum { ONE_COPIES = 2, ONE_NODES = 3, ONE_MOUNT = 0 }; /* node 3 is a witness */
 struct link {
     struct hello peer;
     void *data;
+    size_t backlog; /* what the node is told of it */
     bool up;
+    bool may_close;
 };
 
 struct one_message {

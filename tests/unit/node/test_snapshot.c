@@ -240,6 +240,39 @@ START_TEST(one_on_its_way_out_ends)
 }
 END_TEST
 
+/* ---- the other one is frozen ------------------------------------------------------------------
+ */
+
+START_TEST(nothing_more_of_it_comes)
+{
+    /* Goal: who sends it is frozen, and its link stays: what is committed under another leader is
+     * applied all the same after a while, and not only when that node is there again. */
+    most_of_a_snapshot(ENTRIES - 1);
+    append(ENTRIES);
+    one_store(&o);
+    one_pass(&o, 20 * TIME_S);
+    chunk(CHUNK_PAIRS, 2, 0, NULL); /* it comes slowly */
+    one_pass(&o, 20 * TIME_S);
+    ck_assert_uint_eq(o.n->install.from, 2);
+    ck_assert_uint_eq(o.n->applied, 0);
+    one_pass(&o, 20 * TIME_S);
+    ck_assert_uint_eq(o.n->install.from, 0);
+    ck_assert_uint_eq(o.snapshot_ack, CHUNK_REFUSED);
+    ck_assert_uint_eq(o.n->applied, ENTRIES);
+}
+END_TEST
+
+START_TEST(nobody_takes_it_in)
+{
+    /* Goal: one that is sent to a frozen node ends: it would keep the state of today on the disk.
+     */
+    node_snapshot_send(o.n, 3);
+    ck_assert_ptr_nonnull(o.n->sending[3]);
+    one_pass(&o, 40 * TIME_S);
+    ck_assert_ptr_null(o.n->sending[3]);
+}
+END_TEST
+
 /* ---- it is elected --------------------------------------------------------------------------- */
 
 START_TEST(leader_gives_it_up)
@@ -339,6 +372,8 @@ int main(void)
     tcase_add_test(t, becomes_the_state);
     tcase_add_test(t, input_of_its_turn_comes_first);
     tcase_add_test(t, commits_while_it_becomes_the_state);
+    tcase_add_test(t, nothing_more_of_it_comes);
+    tcase_add_test(t, nobody_takes_it_in);
     tcase_add_test(t, leader_gives_it_up);
     tcase_add_test(t, elected_while_it_becomes_the_state);
     tcase_add_test(t, leads_again_while_it_sends_one);

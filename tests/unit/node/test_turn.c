@@ -91,12 +91,42 @@ START_TEST(what_was_applied_is_written_when_the_answers_are_gone)
 }
 END_TEST
 
+static void one_heartbeat(uint32_t from)
+{
+    struct message m = {.kind = MESSAGE_APPEND};
+    m.append.term = 1;
+    one_message(&o, from, &m); /* a heartbeat: it is answered */
+    one_turns(&o);
+}
+
+START_TEST(who_reads_nothing_is_let_go)
+{
+    /* Goal: what is sent to a frozen node, whose link stays, does not pile up without an end; one
+     * that is slow, and speaks, keeps its link. */
+    one_open(&o, 1);
+    for (uint32_t id = 2; id <= ONE_NODES; id++)
+        one_link_up(&o, id);
+    o.links[2].backlog = 64 << 20;
+    o.links[2].may_close = true;
+    for (int i = 0; i < 40; i++) {
+        one_pass(&o, TIME_S);
+        one_heartbeat(2);
+    }
+    ck_assert(o.links[2].up);
+    one_pass(&o, 40 * TIME_S); /* it stands for election all the time */
+    ck_assert(!o.links[2].up);
+    ck_assert_ptr_null(o.n->peers[2].link);
+    ck_assert(o.links[3].up);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("turn");
     TCase *t = tcase_create("all");
     tcase_add_checked_fixture(t, NULL, teardown);
     tcase_add_test(t, a_follower_acknowledges_before_it_applies);
+    tcase_add_test(t, who_reads_nothing_is_let_go);
     tcase_add_test(t, what_was_applied_is_written_when_the_answers_are_gone);
     suite_add_tcase(suite, t);
     return run_suite(suite);
