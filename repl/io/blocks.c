@@ -233,6 +233,12 @@ int blocks_take(struct blocks *b, uint32_t size, struct block_place *ret,
     return 0;
 }
 
+void blocks_number_seen(struct blocks *b, uint32_t number)
+{
+    if (number >= b->next_number)
+        b->next_number = number + 1;
+}
+
 int blocks_mark_live(struct blocks *b, struct block_place place, uint32_t size)
 {
     struct block_segment *s = segment_find(b, place.segment);

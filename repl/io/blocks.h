@@ -28,6 +28,9 @@ void blocks_free(struct blocks *b);
  * and the like when a new file cannot be made. */
 int blocks_take(struct blocks *b, uint32_t size, struct block_place *ret,
                 struct block_segment **ret_segment);
+/* Recovery: something on the disk names a place in the file of this number, whether there is one or
+ * not. No other file will have it: the place would be found again in that. */
+void blocks_number_seen(struct blocks *b, uint32_t number);
 /* Recovery: bytes at `place` are live. -EINVAL when no such place exists. */
 int blocks_mark_live(struct blocks *b, struct block_place place, uint32_t size);
 /* Recovery is over: what was not marked live is given back. */

@@ -313,10 +313,15 @@ void store_damaged(struct store *s, const struct index_entry *e)
 {
     struct index_entry old;
     s->damaged++;
-    if (index_del(&s->index, NULL, e->ref.name, &old))
+    bool held = index_del(&s->index, NULL, e->ref.name, &old);
+    if (s->config.kind == STORE_WITNESS) { /* it just lacks the bytes, also after the next start */
+        if (held)
+            store_drop_place(s, &old);
+        journal_kick(s->journal);
+        return;
+    }
+    if (held)
         store_give_back(s, &old);
-    if (s->config.kind == STORE_WITNESS)
-        return; /* it just lacks the bytes */
     store_note_missing(s, &e->ref);
     index_missing_save(&s->index, e->ref.name); /* else a flush before the record would lose it */
     journal_kick(s->journal);

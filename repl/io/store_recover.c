@@ -246,6 +246,8 @@ static bool mark_live(void *ctx, const struct index_entry *e)
 {
     struct live *l = ctx;
     struct block_place at = {e->number, e->offset};
+    if (e->kind == PLACE_BLOCKS)
+        blocks_number_seen(l->s->blocks, e->number);
     bool there = e->kind == PLACE_BLOCKS ? blocks_mark_live(l->s->blocks, at, e->ref.size) == 0
                                          : e->number >= journal_oldest(l->s->journal);
     if (!there)
@@ -288,9 +290,13 @@ static int fill_index(struct store *s, const struct scan *scan)
     index_get_state(&s->index, &s->applied, &scan_from);
     s->durable_applied = s->applied;
     s->durable_scan_from = scan_from;
-    for (size_t i = 0; i < scan->found.count; i++)
-        if (scan->found.items[i].lsn >= scan_from)
-            apply_found(s, scan, &scan->found.items[i]);
+    for (size_t i = 0; i < scan->found.count; i++) {
+        const struct found *f = &scan->found.items[i];
+        if (f->kind == FOUND_PLACE && f->place == PLACE_BLOCKS)
+            blocks_number_seen(s->blocks, f->number);
+        if (f->lsn >= scan_from)
+            apply_found(s, scan, f);
+    }
     if (s->config.kind == STORE_COPY) /* a witness has applied all that was found */
         put_back(s, scan);
     index_each(&s->index, mark_live, &live);
