@@ -73,6 +73,12 @@ static void ensure_one_less(struct node *n, uint64_t ticket)
     node_queue_replica(n, &ev);
 }
 
+/* What is wanted, and not other bytes under its name. */
+static bool is_wanted(const struct node_fetch *f, const struct block_ref *ref)
+{
+    return f && f->ref.size == ref->size && f->ref.digest == ref->digest;
+}
+
 /* It is in the store, whoever brought it. */
 static void fetch_done(struct node *n, struct block_name name)
 {
@@ -230,15 +236,16 @@ static void on_put(void *ctx, int status)
     struct node *n = p->node;
     if (p->client)
         answer_put(n, p->client, p->ref.name, status);
+    struct node_fetch *f = fetch_find(n, p->ref.name);
     if (status == 0) {
-        fetch_done(n, p->ref.name);
+        if (is_wanted(f, &p->ref))
+            fetch_done(n, p->ref.name);
         note_written(n, p->ref.name);
     } else {
-        struct node_fetch *f = fetch_find(n, p->ref.name);
         log_warn("TALLY-3005", "block %llu.%llu cannot be stored: %s",
                  (unsigned long long)p->ref.name.session, (unsigned long long)p->ref.name.n,
                  strerror(-status));
-        if (f)
+        if (is_wanted(f, &p->ref))
             f->putting = false;
         struct node_unnamed *u = find_unnamed(n, p->ref.name);
         if (u && !u->written)
@@ -252,7 +259,7 @@ static void put(struct node *n, const struct block_ref *ref, struct blob *bytes,
     struct put *p = xcalloc(1, sizeof *p);
     struct node_fetch *f = fetch_find(n, ref->name);
     *p = (struct put){n, *ref, client};
-    if (f)
+    if (is_wanted(f, ref))
         f->putting = true;
     store_put(n->store, ref, bytes, 0, on_put, p);
 }
@@ -311,7 +318,7 @@ void node_blocks_data_frame(struct node *n, uint32_t from, struct link *link,
         return;
     }
     struct node_fetch *f = fetch_find(n, (struct block_name){m->block->session, m->block->n});
-    if (f && !f->putting && m->err == 0 && ref.digest == f->ref.digest && ref.size == f->ref.size) {
+    if (f && !f->putting && m->err == 0 && is_wanted(f, &ref)) {
         if (!store_is_missing(n->store, f->ref.name))
             note_unnamed(n, f->ref.name); /* its entry may be dead by now, or here without it */
         put(n, &f->ref, bulk, 0);

@@ -193,6 +193,21 @@ START_TEST(committed_ones_are_missed)
 }
 END_TEST
 
+START_TEST(other_bytes_under_its_name)
+{
+    /* Goal: a mount that puts other bytes under a name than its entry tells makes nobody take the
+     * entry for one that is held (RULES B3): the node would end itself. */
+    struct block_ref ref = {{7, 1}, 4096, 1};
+    append(1, (struct entry *[]){entry_new(1, 1, ENTRY_OP, NULL, &ref, 1, NULL)}, 1, 0);
+    ck_assert_uint_eq(o.n->fetches.count, 1);
+    one_link_up(&o, ONE_MOUNT);
+    ck_assert_uint_ne(one_put(&o, 1).digest, ref.digest);
+    one_store(&o);
+    ck_assert_uint_eq(o.n->fetches.count, 1);
+    ck_assert_uint_eq(o.acked, 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("node fetch");
@@ -203,6 +218,7 @@ int main(void)
     tcase_add_test(t, entries_that_live_are_waited_for);
     tcase_add_test(t, entries_that_are_gone_are_not);
     tcase_add_test(t, committed_ones_are_missed);
+    tcase_add_test(t, other_bytes_under_its_name);
     suite_add_tcase(suite, t);
     return run_suite(suite);
 }
