@@ -55,6 +55,7 @@ struct link {
     struct list urgent, bulk; /* struct out_frame */
     size_t backlog;
     uint64_t sequence;
+    uv_connect_t connect; /* libuv looks at it until the stream is closed */
     uv_write_t write;
     bool writing;
     struct list in_flight; /* frames of the running write */
@@ -68,7 +69,6 @@ struct dialer {
     char name[HELLO_NAME_MAX + 1];
     char address[1100];
     struct link *link; /* NULL: waiting to try again */
-    uv_connect_t request;
     uv_timer_t timer;
     unsigned wait_ms;
     bool closing;
@@ -539,9 +539,8 @@ static void on_connection(uv_stream_t *server, int status)
 
 static void on_connected(uv_connect_t *request, int status)
 {
-    struct dialer *d = request->data;
-    struct link *l = d->link;
-    if (!l || status == UV_ECANCELED)
+    struct link *l = request->data;
+    if (l->state == LINK_CLOSED)
         return;
     if (status < 0)
         link_close(l, uv_strerror(status));
@@ -556,12 +555,14 @@ static void dial(struct dialer *d)
         return;
     }
     struct link *l = new_link(d->hub, d->address, d);
-    d->request.data = d;
-    int r = link_stream_connect(d->address, &l->stream, &d->request, on_connected);
+    l->connect.data = l;
+    int r = link_stream_connect(d->address, &l->stream, &l->connect, on_connected);
     if (r < 0)
         link_close(l, strerror(-r));
     else if (r == 1)
         start_link(l);
+    else /* the system asks a machine that is away less and less often, for minutes */
+        (void)uv_timer_start(&l->hello_timer, on_hello_late, HELLO_TIMEOUT_MS, 0);
 }
 
 /* ---- the hub --------------------------------------------------------------------------------- */

@@ -15,7 +15,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { BACKLOG = 64, SOCKET_BUFFER_BYTES = 1 << 20 };
+enum {
+    BACKLOG = 64,
+    SOCKET_BUFFER_BYTES = 1 << 20,
+    /* A connection on which nothing was acknowledged for so long is closed, and another one tried:
+     * TCP itself asks less and less often, and would be minutes behind a network that is back. */
+    UNACKNOWLEDGED_MS = 20000,
+};
 
 static const char *unix_path(const char *address)
 {
@@ -178,9 +184,13 @@ int link_stream_connect(const char *address, union link_stream *stream, uv_conne
 
 void link_stream_tune(const char *address, union link_stream *stream)
 {
-    int size = SOCKET_BUFFER_BYTES;
-    if (!unix_path(address))
+    int size = SOCKET_BUFFER_BYTES, ms = UNACKNOWLEDGED_MS;
+    uv_os_fd_t fd;
+    if (!unix_path(address)) {
         (void)uv_tcp_nodelay(&stream->tcp, 1);
+        if (uv_fileno(&stream->handle, &fd) == 0)
+            (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms);
+    }
     (void)uv_send_buffer_size(&stream->handle, &size);
     size = SOCKET_BUFFER_BYTES;
     (void)uv_recv_buffer_size(&stream->handle, &size);

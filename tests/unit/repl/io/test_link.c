@@ -1,5 +1,8 @@
 /* When links are made again: with a peer whose frames are of another version, and else. Timers do
  * not run here, they are noted. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -189,6 +192,101 @@ START_TEST(another_build_that_calls_hears_ours)
 }
 END_TEST
 
+/* ---- TCP ------------------------------------------------------------------------------------- */
+
+/* A listener of ours that takes few connections. */
+static int listen_tcp(char address[64], struct sockaddr_in *ret)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t size = sizeof a;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
+    ck_assert_int_eq(listen(fd, 0), 0);
+    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&a, &size), 0);
+    (void)snprintf(address, 64, "tcp:127.0.0.1:%u", ntohs(a.sin_port));
+    *ret = a;
+    return fd;
+}
+
+/* Until the next connection to it is one that nobody answers. */
+static size_t fill_up(const struct sockaddr_in *a, int *fds, size_t max)
+{
+    for (size_t n = 0; n < max; n++) {
+        fds[n] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        struct timespec soon = {.tv_nsec = 0};
+        if (connect(fds[n], (const struct sockaddr *)a, sizeof *a) == 0)
+            continue;
+        ck_assert_int_eq(errno, EINPROGRESS);
+        fd_set set;
+        FD_ZERO(&set);
+        FD_SET(fds[n], &set);
+        if (pselect(fds[n] + 1, NULL, &set, NULL, &soon, NULL) == 0)
+            return n + 1;
+    }
+    ck_abort_msg("it takes all");
+}
+
+/* A machine that is away lets nobody wait for minutes, and an end in the meantime is one. */
+START_TEST(nobody_answers_a_connection)
+{
+    struct world w;
+    struct sockaddr_in a;
+    char address[64];
+    int fds[16];
+    setup(&w);
+    int listener = listen_tcp(address, &a);
+    size_t count = fill_up(&a, fds, 16);
+    unsigned before = starts;
+    ck_assert_int_eq(link_hub_connect(w.hub, "n2", address), 0);
+    (void)uv_run(&w.loop, UV_RUN_NOWAIT);
+    ck_assert_uint_eq(starts, before + 1); /* it is not waited for longer than that */
+    ck_assert_uint_gt(started.ms, TRY_MAX_MS);
+    started.fn(started.timer);
+    (void)uv_run(&w.loop, UV_RUN_NOWAIT);
+    ck_assert_uint_eq(starts, before + 2);
+    ck_assert_uint_le(started.ms, TRY_MAX_MS);
+    started.fn(started.timer); /* it is tried again */
+    (void)uv_run(&w.loop, UV_RUN_NOWAIT);
+    ck_assert_uint_eq(starts, before + 3);
+    ck_assert_uint_eq(w.ups, 0);
+    teardown(&w);
+    for (size_t i = 0; i < count; i++)
+        (void)close(fds[i]);
+    (void)close(listener);
+}
+END_TEST
+
+static void check_patience(uv_handle_t *handle, void *ctx)
+{
+    uv_os_fd_t fd;
+    int ms = 0;
+    socklen_t size = sizeof ms;
+    if (handle->type != UV_TCP || uv_fileno(handle, &fd) < 0)
+        return;
+    ck_assert_int_eq(getsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, &size), 0);
+    ck_assert_int_gt(ms, 0);
+    (*(unsigned *)ctx)++;
+}
+
+START_TEST(a_connection_that_nobody_acknowledges_ends)
+{
+    struct world w;
+    struct sockaddr_in a;
+    char address[64];
+    unsigned streams = 0;
+    setup(&w);
+    int listener = listen_tcp(address, &a);
+    ck_assert_int_eq(link_hub_connect(w.hub, "n2", address), 0);
+    unsigned before = starts;
+    while (starts == before) /* until it is there, and a HELLO awaited */
+        (void)uv_run(&w.loop, UV_RUN_ONCE);
+    uv_walk(&w.loop, check_patience, &streams);
+    ck_assert_uint_eq(streams, 1);
+    teardown(&w);
+    (void)close(listener);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("repl/io/link");
@@ -196,6 +294,8 @@ int main(void)
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, another_build_is_called_every_ten_seconds);
     tcase_add_test(tc, another_build_that_calls_hears_ours);
+    tcase_add_test(tc, nobody_answers_a_connection);
+    tcase_add_test(tc, a_connection_that_nobody_acknowledges_ends);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }
