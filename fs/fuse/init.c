@@ -88,17 +88,34 @@ void init_negotiate(void *userdata, struct fuse_conn_info *conn)
     conn->want &= ~(unsigned)FUSE_CAP_NO_OPENDIR_SUPPORT; /* as told at op_opendir() */
 }
 
-/* "MAJ:MIN" of what is mounted at `mountpoint`, from the mount table: a stat() would be a request
- * to ourselves. */
-static bool find_device(const char *mountpoint, char *ret, size_t size)
+/* The mount table writes blanks, line ends and backslashes of a path as three octal digits. */
+static void decode(char *path)
+{
+    char *to = path;
+    for (const char *p = path; *p != '\0';) {
+        unsigned byte;
+        if (sscanf(p, "\\%3o", &byte) == 1) {
+            *to++ = (char)byte;
+            p += 4;
+        } else {
+            *to++ = *p++;
+        }
+    }
+    *to = '\0';
+}
+
+/* From the mount table: a stat() would be a request to ourselves. */
+bool init_find_device(const char *mountpoint, char *ret, size_t size)
 {
     FILE *f = fopen("/proc/self/mountinfo", "re");
     char *line = NULL, device[32], point[4096];
     size_t room = 0;
     bool found = false;
     while (f && getline(&line, &room, f) > 0) {
-        if (sscanf(line, "%*s %*s %31s %*s %4095s", device, point) == 2 &&
-            strcmp(point, mountpoint) == 0) { /* the last one is on top */
+        if (sscanf(line, "%*s %*s %31s %*s %4095s", device, point) != 2)
+            continue;
+        decode(point);
+        if (strcmp(point, mountpoint) == 0) { /* the last one is on top */
             (void)snprintf(ret, size, "%s", device);
             found = true;
         }
@@ -109,11 +126,9 @@ static bool find_device(const char *mountpoint, char *ret, size_t size)
     return found;
 }
 
-void init_set_read_ahead(const char *mountpoint)
+void init_set_read_ahead(const char *device)
 {
-    char device[32], path[96];
-    if (!find_device(mountpoint, device, sizeof device))
-        return; /* a mount point with blanks; only speed is lost */
+    char path[96];
     (void)snprintf(path, sizeof path, "/sys/class/bdi/%s/read_ahead_kb", device);
     int fd = open(path, O_WRONLY | O_CLOEXEC);
     if (fd < 0)

@@ -3,8 +3,7 @@
  *
  * off=0 waits for pages under I/O, and that I/O may wait for us: written from the loop it can hang
  * for ever (FUSE.md §1, shown). Nobody waits for this thread; but a daemon that is killed while it
- * waits for a READ under way keeps its descriptor, so Linux neither ends the connection nor the
- * programs that wait there: `tally umount --force` does. */
+ * waits for a READ under way keeps its descriptor: keeper.h. */
 #ifndef TALLY_FS_FUSE_NOTIFY_H
 #define TALLY_FS_FUSE_NOTIFY_H
 

@@ -115,7 +115,9 @@ bool init_has_epoch(const struct kernel *k);
 void init_negotiate(void *userdata, struct fuse_conn_info *conn);
 /* Large windows for sequential readers: the INIT answer alone is capped at 128 KiB (FUSE.md §0.5).
  */
-void init_set_read_ahead(const char *mountpoint);
+void init_set_read_ahead(const char *device);
+/* "MAJOR:MINOR" of what is mounted there. */
+bool init_find_device(const char *mountpoint, char *ret, size_t size);
 
 /* ---- ops_*.c ---- */
 void ops_fill_names(struct fuse_lowlevel_ops *ops);

@@ -11,6 +11,7 @@
 
 #include <fuse_opt.h>
 
+#include "fs/fuse/keeper.h"
 #include "fs/fuse/request.h"
 #include "repl/base/mem.h"
 
@@ -54,7 +55,11 @@ static void end(struct kernel *k)
 
 static void after_init(struct kernel *k)
 {
-    init_set_read_ahead(k->mountpoint);
+    char device[32];
+    if (init_find_device(k->mountpoint, device, sizeof device)) {
+        init_set_read_ahead(device);
+        keeper_start(device);
+    }
     k->callbacks.on_init(k->callbacks.ctx, init_has_epoch(k));
 }
 

@@ -1,4 +1,5 @@
 """Nonsense on a node's socket, full stores, wrong starts: one clear line each, and everybody else goes on."""
+import ctypes
 import errno
 import json
 import os
@@ -334,6 +335,44 @@ def _():
             waits.wait(timeout=10)
             assert f' {point} ' not in open('/proc/self/mountinfo').read()
         finally:
+            for name in everybody:
+                lab.kill(name, 'CONT')
+            if waits:
+                waits.wait(timeout=60)
+
+
+def copy_of_descriptor(pid, target):
+    """Of another process: what a thread of it that can't be killed would keep open."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    number = next(int(fd) for fd in os.listdir(f'/proc/{pid}/fd') if os.readlink(f'/proc/{pid}/fd/{fd}') == target)
+    pidfd = os.pidfd_open(pid)
+    try:
+        copy = libc.syscall(438, pidfd, number, 0)  # pidfd_getfd(2)
+        assert copy >= 0, os.strerror(ctypes.get_errno())
+        return copy
+    finally:
+        os.close(pidfd)
+
+
+@test('a mount whose daemon is killed while something keeps its descriptor: the program that waits in it ends all the same')
+def _():
+    with Lab(mounts=1) as lab:
+        point = lab.path('m1')
+        everybody = ('n1', 'n2', 'w1')
+        waits, kept = None, -1
+        try:
+            daemon = next(m['pid'] for m in lab.status()['mounts'])
+            kept = copy_of_descriptor(daemon, '/dev/fuse')
+            for name in everybody:
+                lab.kill(name, 'STOP')
+            waits = subprocess.Popen([sys.executable, '-c', 'import os, sys; os.stat(sys.argv[1])', f'{point}/none'],
+                                     stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            wait_until(lambda: 'none waits' in run('explain', point).stdout, 10, 'the program waits')
+            os.kill(daemon, signal.SIGKILL)
+            assert os.strerror(errno.ECONNABORTED) in waits.communicate(timeout=10)[1]
+        finally:
+            if kept >= 0:
+                os.close(kept)
             for name in everybody:
                 lab.kill(name, 'CONT')
             if waits:
