@@ -30,7 +30,7 @@ bool op_certain(const struct history_op *op)
 
 bool op_undivided(const struct history_op *op)
 {
-    return op->kind != H_WRITE || (op->page % 2 == 0 && op->pages <= ONE_WRITE);
+    return op->kind != H_WRITE || (!op->divided && op->page % 2 == 0 && op->pages <= ONE_WRITE);
 }
 
 const char *op_text(const struct history_op *op, char text[HISTORY_TEXT])

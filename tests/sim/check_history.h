@@ -79,8 +79,9 @@ static inline bool op_ok(const struct history_op *op)
 time_us op_latest(const struct view *v, const struct history_op *op);
 /* Whole units that a WRITE changed for certain; those behind them are MAYBE when it fell short. */
 uint32_t op_units(const struct history_op *op);
-/* Not a WRITE that the kernel divides: one too large for one request, or one that begins within a
- * page which it does not have. Parts of those may be in different COMMITs. */
+/* Not a WRITE that the kernel divides: one too large for one request, one that begins within a page
+ * which it does not have, or one into a page that is being read. Parts of those may be in different
+ * COMMITs. */
 bool op_undivided(const struct history_op *op);
 /* A WRITE that took effect in all its units by its end. */
 bool op_certain(const struct history_op *op);

@@ -77,6 +77,7 @@ struct history_op {
         q_session; /* done by the mount alone, at this place of this session's queue; 0: no */
     bool reverted; /* it never got into the log: to be set by check_queue */
     bool torn;
+    bool divided;       /* WRITE: the kernel made more than one request of it */
     bool leaderless;    /* LIST: the mount knew of no leader when it began */
     bool idle;          /* RENAME: both names were of one file, so nothing was done */
     bool exclusive;     /* RENAME: NOREPLACE; CREATE: O_EXCL; LOCK */

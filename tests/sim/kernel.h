@@ -19,6 +19,7 @@ struct sys_result {
     int64_t mtime, atime;
     uint64_t q, q_session; /* as in struct client_result */
     uint32_t mode, uid;
+    bool divided;             /* WRITE: into more than one request */
     struct blob *data;        /* READ, READLINK, GETXATTR: borrowed for the callback */
     const char *const *names; /* READDIR: borrowed for the callback */
     size_t names_count;

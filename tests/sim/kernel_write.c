@@ -149,6 +149,7 @@ static void write_next(struct call *c)
     c->chunk =
         size == c->data->size ? blob_ref(c->data) : blob_copy(c->data->data + c->progress, size);
     c->chunk_size = size;
+    c->result.divided = size < c->size;
     struct client_op op = {.kind = CLIENT_WRITE,
                            .ino = c->ino,
                            .fh = f->fh,

@@ -179,6 +179,18 @@ START_TEST(write_over_the_end_of_a_session)
 }
 END_TEST
 
+START_TEST(half_of_a_write_around_a_read_page)
+{
+    /* A page in its middle was being read (simulator seed 1060002329). */
+    put(1, 10, 60, 0, 4, 1)->divided = true;
+    killed(1, 70);
+    got(2, 20, 30, 0, 1, 1);
+    got(2, 31, 32, 2, 1, 0);
+    check_one_commit(&h);
+    expect_silence();
+}
+END_TEST
+
 START_TEST(half_of_a_write)
 {
     put(1, 10, 20, 0, 4, 1);
@@ -337,6 +349,7 @@ int main(void)
     tcase_add_test(tc, prefix_of_a_dead_mounts_writes);
     tcase_add_test(tc, mixture_of_two_commits);
     tcase_add_test(tc, write_over_the_end_of_a_session);
+    tcase_add_test(tc, half_of_a_write_around_a_read_page);
     tcase_add_test(tc, half_of_a_write);
     suite_add_tcase(suite, tc);
     tc = tcase_create("appends");

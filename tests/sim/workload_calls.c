@@ -108,7 +108,9 @@ bool app_open_path(struct app *a, const char *path, int flags)
 static void on_write(void *ctx, const struct sys_result *r)
 {
     struct app *a = ctx;
-    app_finish(a, r)->bytes = r->value;
+    struct history_op *op = app_finish(a, r);
+    op->bytes = r->value;
+    op->divided = r->divided;
     app_next(a);
 }
 
