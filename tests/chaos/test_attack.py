@@ -379,6 +379,34 @@ def _():
                 waits.wait(timeout=60)
 
 
+@test('status --check of a cluster that is written to without a pause: healthy')
+def _():
+    with Lab(mounts=1) as lab:
+        lab.kill('n1')  # so that who leads is asked last
+        wait_until(lambda: lab.status()['leader'] == 'n2', 10, 'n2 leads')
+        lab.start('n1')
+        lab.settle()
+        stop = threading.Event()
+
+        def write():
+            with open(lab.path('m1', 'f'), 'wb', buffering=0) as f:
+                while not stop.is_set():
+                    f.write(b'x' * 4096)
+                    os.fsync(f.fileno())
+        thread = threading.Thread(target=write)
+        thread.start()
+
+        def check():
+            return run('status', '--check', '--config', f'{lab.dir}/tally.conf').returncode
+        try:
+            wait_until(lambda: check() == 0, 10, 'n1 has caught up')
+            codes = [check() for _ in range(60)]
+            assert not any(codes), codes
+        finally:
+            stop.set()
+            thread.join()
+
+
 @test('names of any bytes: explain tells of an operation on one, and a mount point of such a name is as any other')
 def _():
     name = b'\xff\x1b[2J\n'

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tools/cli/admin.h"
 #include "tools/cli/config.h"
@@ -15,6 +16,7 @@ static const char usage[] =
     "tally status [--config FILE] [--json] [--check]\n"
     "  --check   only the exit code: 0 healthy, 1 degraded, 2 unavailable, 3 unknown\n";
 
+enum { AGAIN_TRIES = 5, AGAIN_PAUSE_US = 100000 };
 enum health { HEALTHY, DEGRADED, UNAVAILABLE, UNKNOWN };
 static const char *const health_words[] = {"HEALTHY", "DEGRADED", "UNAVAILABLE", "UNKNOWN"};
 
@@ -59,6 +61,26 @@ static bool is_whole(const struct survey *s, const json_t *a)
 {
     return a && s->leader && !number(a, "missing") &&
            number(a, "applied") >= number(s->leader, "commit");
+}
+
+/* The leader's commit index was told at another moment than what a copy had applied: one that only
+ * lacked that moment is asked again. */
+static void ask_again(struct survey *s)
+{
+    for (size_t i = 0; i < s->config->nodes_count; i++) {
+        const struct config_node *n = &s->config->nodes[i];
+        for (int tries = 0; tries < AGAIN_TRIES && !n->witness && s->leader && s->answers[i] &&
+                            s->answers[i] != s->leader && !number(s->answers[i], "missing") &&
+                            !is_whole(s, s->answers[i]);
+             tries++) {
+            json_t *newer;
+            (void)usleep(AGAIN_PAUSE_US);
+            if (admin_command(n->address, s->config->uuid, "status", 1500, &newer) < 0)
+                break;
+            json_decref(s->answers[i]);
+            s->answers[i] = newer;
+        }
+    }
 }
 
 /* f+1 byte holders must stay among those that are up: RULES B3. A copy that is behind helps to vote
@@ -216,6 +238,7 @@ static int run_status(int argc, char **argv)
     }
     struct survey s = {.config = &config};
     ask_all(&s);
+    ask_again(&s);
     judge(&s);
     if (json) {
         json_t *j = survey_json(&s);
