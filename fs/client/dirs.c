@@ -155,7 +155,7 @@ void inode_goes_public(struct client *c, uint64_t ino, const char *name)
     struct inode *i = n != NULL && n->ino != 0 ? inode_find(c, n->ino) : NULL;
     struct inode *dir = inode_find(c, ino);
     if (i != NULL) {
-        i->home = 0;
+        i->home = MUTANT(nameless_ahead) ? i->home : 0;
     } else if (n == NULL && dir != NULL && dir_leased(dir)) {
         dir->dir->strangers++; /* its name was forgotten here: it may be any */
     }
