@@ -7,7 +7,7 @@ import struct
 HELLO, REPL, CLIENT_REQUEST, CLIENT_REPLY, BLOCK_PUT, BLOCK_GET, SNAPSHOT_CHUNK, SNAPSHOT_ACK, ADMIN_REQUEST, ADMIN_REPLY = 1, 2, 3, 4, 5, 7, 9, 10, 11, 12
 HELLO_NODE, HELLO_MOUNT, HELLO_ADMIN = 1, 2, 3
 MAGIC = b'TLY1'
-VERSION = 5  # of frames
+VERSION = 6  # of frames
 OWN_HASHES = CLIENT_REPLY, BLOCK_PUT, 8  # (BLOCK_DATA): their bulk is blocks, which have hashes of their own
 
 _xxhash = ctypes.CDLL('libxxhash.so.0')
