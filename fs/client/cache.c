@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "fs/client/listing.h"
 #include "fs/client/local.h"
 #include "repl/base/hash.h"
 #include "repl/base/mutant.h"
@@ -57,7 +58,7 @@ static bool inode_needed(const struct inode *i)
 {
     return i->file != NULL || inode_opened_unseen(i) || i->busy[0] != 0 || i->busy[1] != 0 ||
            i->opening != 0 || i->opens != 0 || i->denied != 0 || i->queued != 0 || i->dir != NULL ||
-           i->ino == ROOT_INO || i->read_at != 0 || !list_empty(&i->getattrs);
+           i->ino == ROOT_INO || i->read_at != 0 || i->listings != 0 || !list_empty(&i->getattrs);
 }
 
 bool inode_wanted(const struct client *c, const struct inode *i)
@@ -417,7 +418,8 @@ bool dir_names_fresh(const struct client *c, const struct inode *dir)
 
 time_us dir_entry_valid(const struct client *c, const struct inode *dir)
 {
-    return c->config.name_cache && dir_names_fresh(c, dir) ? c->lease_until - c->now : 0;
+    bool kept = c->config.name_cache && dir_names_fresh(c, dir) && !listing_awaited(c, dir);
+    return kept ? c->lease_until - c->now : 0;
 }
 
 /* ---- dropping -------------------------------------------------------------------------------- */
@@ -474,6 +476,7 @@ void cache_name_moved(struct client *c, const struct inode *from, struct inode *
 void cache_drop_all(struct client *c)
 {
     c->cache_epoch++; /* grants under way count no more */
+    listings_void(c);
     bool names = false;
     size_t cursor = 0;
     void *value;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/client/listing.h"
 #include "fs/client/local.h"
 #include "fs/client/read.h"
 #include "repl/base/mutant.h"
@@ -146,7 +147,7 @@ struct client *client_new(const struct client_config *config)
         &c->leases,       &c->dirty_files,    &c->commits,       &c->released_order,
         &c->recalls,      &c->renew_waiters,  &c->open_waiters,  &c->lock_waiters,
         &c->unlocking,    &c->queued,         &c->queue_waiters, &c->dir_leases,
-        &c->held_commits, &c->atimes,         &c->kept_files};
+        &c->held_commits, &c->atimes,         &c->kept_files,    &c->listings};
     for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++) {
         list_init(heads[i]);
     }
@@ -183,6 +184,7 @@ void client_free(struct client *c)
         }
     }
     queue_free(c);
+    listings_free(c);
     cache_free(c); /* commits under way cancel their own requests */
     struct list *lists[] = {&c->queue, &c->queue_seq, &c->sent, &c->copies};
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {

@@ -438,7 +438,7 @@ void dirs_release_idle(struct client *c)
             (!too_many && time_since(c->now, d->used_at) < DIR_IDLE)) {
             break;
         }
-        if (!all_committed(c, d) || d->recalls.count != 0) {
+        if (!all_committed(c, d) || d->recalls.count != 0 || i->listings != 0) {
             continue;
         }
         let_go(c, i, &ends[count++]);

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "fs/client/listing.h"
 #include "fs/client/local.h"
 
 /* Of names that no listing has given a cookie: above all that are given. */
@@ -102,6 +103,18 @@ bool op_readdir_stale(struct client *c, struct op *op)
     return true;
 }
 
+static void finish(struct client *c, struct op *op, struct inode *dir, struct client_result *result)
+{
+    bool kept = false;
+    for (size_t i = 0; i < result->entries_count; i++) {
+        kept |= result->entries[i].entry_valid_us != 0;
+    }
+    if (kept) {
+        listing_given(c, dir, op->a.fh);
+    }
+    op_finish(c, op, result);
+}
+
 /* ---- of a directory that was made for this mount ----------------------------------------------
  */
 
@@ -159,7 +172,7 @@ static void list_here(struct client *c, struct op *op, struct inode *dir)
         }
     }
     atime_read(c, dir, op->a.flags);
-    op_finish(c, op, &result);
+    finish(c, op, dir, &result);
 }
 
 /* ---- readdir --------------------------------------------------------------------------------- */
@@ -231,11 +244,12 @@ static void on_readdir(struct client *c, struct rpc *r, const struct Fs__Reply *
         }
     }
     dir_listed(dir, op->a.offset, page);
-    op_finish(c, op, &result);
+    finish(c, op, dir, &result);
 }
 
 void op_readdir(struct client *c, struct op *op)
 {
+    listing_goes_on(c, op->a.ino, op->a.fh);
     struct inode *dir = inode_find(c, op->a.ino);
     if (dir != NULL) {
         dir->listed = true;

@@ -2,6 +2,7 @@
  * locks that were taken under them. */
 #include <stdlib.h>
 
+#include "fs/client/listing.h"
 #include "fs/client/local.h"
 #include "fs/client/read.h"
 #include "repl/base/mutant.h"
@@ -262,10 +263,6 @@ static void ask_open(struct client *c, struct recall *k, uint64_t ino)
 
 static void ask_back(struct client *c, struct recall *k, const struct Fs__Object *o)
 {
-    struct inode *i = inode_find(c, o->ino);
-    if (i != NULL) {
-        i->home = 0; /* somebody else may know it */
-    }
     switch (o->kind) {
     case FS__OBJECT__KIND__ATTR:
         remember(c, FS__OBJECT__KIND__ATTR, o->ino, k->n);
@@ -286,6 +283,15 @@ static void ask_back(struct client *c, struct recall *k, const struct Fs__Object
     }
 }
 
+void recall_go_on(struct client *c, const struct held_recall *h)
+{
+    struct Fs__Object o = FS__OBJECT__INIT;
+    o.kind = h->kind;
+    o.ino = h->ino;
+    ask_back(c, h->recall, &o);
+    one_done(c, h->recall);
+}
+
 void recall_on(struct client *c, const struct Fs__Recall *msg)
 {
     list_each(it, &c->recalls) {
@@ -298,7 +304,16 @@ void recall_on(struct client *c, const struct Fs__Recall *msg)
     k->waiting = 1;
     list_push_back(&c->recalls, &k->link);
     for (size_t i = 0; i < msg->n_objects; i++) {
-        ask_back(c, k, msg->objects[i]);
+        const struct Fs__Object *o = msg->objects[i];
+        struct inode *inode = inode_find(c, o->ino);
+        if (inode != NULL) {
+            inode->home = 0; /* somebody else may know it */
+        }
+        if (listing_holds(c, k, o)) {
+            k->waiting++;
+        } else {
+            ask_back(c, k, o);
+        }
     }
     one_done(c, k);
     recall_expire(c);
@@ -323,6 +338,7 @@ void recall_forget(struct client *c)
         }
     }
     dirs_forget_recalls(c);
+    vec_clear(&c->recalls_held);
     while (!list_empty(&c->recalls)) {
         recall_drop(list_first(&c->recalls, struct recall, link));
     }

@@ -10,6 +10,8 @@
  * little: those that do not fit are asked for again. */
 enum { ENTRY_BYTES = 24 + 16, ENTRY_PLUS_BYTES = 128 + ENTRY_BYTES };
 
+enum { LISTING_SHIFT = 32 };
+
 /* No FOPEN_CACHE_DIR, and no ENOSYS either, which would mean the same for good. The kernel compares
  * mtimes to tell whether its listing still holds, and it drops the answer to that question when a
  * notification overtakes it (fuse_change_attributes()): then it lists what was there before, though
@@ -17,7 +19,9 @@ enum { ENTRY_BYTES = 24 + 16, ENTRY_PLUS_BYTES = 128 + ENTRY_BYTES };
 static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     (void)ino;
-    fi->fh = (uint64_t)fi->flags & O_NOATIME; /* all that a listing needs of it */
+    struct kernel *k = fuse_req_userdata(req);
+    /* All that a listing needs of its flags, beside a number of its own. */
+    fi->fh = (uint64_t)++k->last_listing << LISTING_SHIFT | ((uint64_t)fi->flags & O_NOATIME);
     fi->keep_cache = fi->cache_readdir = 0;
     (void)fuse_reply_open(req, fi);
 }
@@ -27,6 +31,7 @@ static void list_dir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 {
     struct client_op op = {.kind = CLIENT_READDIR,
                            .ino = ino,
+                           .fh = fi->fh,
                            .flags = (uint32_t)fi->fh,
                            .offset = dir_offset_to_cookie(offset),
                            .size = size / (plus ? ENTRY_PLUS_BYTES : ENTRY_BYTES) + 1,

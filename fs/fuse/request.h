@@ -63,6 +63,7 @@ struct kernel {
     struct map requests; /* id -> struct request */
     struct places places;
     uint64_t last_id;
+    uint32_t last_listing;
     struct list interrupted;
     uv_timer_t interrupt_timer;
 

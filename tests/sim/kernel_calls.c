@@ -33,13 +33,18 @@ static void on_caller(void *ctx, uint64_t id)
     c->step(c);
 }
 
-void call_go_on_later(struct call *c)
+static void go_on_at(struct call *c, time_us at)
 {
     struct kernel *k = c->k;
     c->pending.id = kernel_new_id(k);
     c->pending.sent = false;
     (void)map_put(&k->pending, c->pending.id, &c->pending);
-    sim_at(sim_now() + caller_delay(), on_caller, (void *)(uintptr_t)k->process->id, c->pending.id);
+    sim_at(at, on_caller, (void *)(uintptr_t)k->process->id, c->pending.id);
+}
+
+void call_go_on_later(struct call *c)
+{
+    go_on_at(c, sim_now() + caller_delay());
 }
 
 static struct blob *join_slices(const struct client_result *r)
@@ -176,6 +181,12 @@ void call_wake(struct call *c, void (*step)(struct call *c))
 {
     c->step = step;
     call_go_on_later(c);
+}
+
+void call_wake_at(struct call *c, time_us at, void (*step)(struct call *c))
+{
+    c->step = step;
+    go_on_at(c, at);
 }
 
 /* ---- the inode lock -------------------------------------------------------------------------- */

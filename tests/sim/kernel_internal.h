@@ -151,12 +151,12 @@ struct call {
     char to_last[NAME_SPACE];
     uint64_t from_dir, from_ino; /* RENAME, LINK: of the first path */
     char from_last[NAME_SPACE];
-    uint64_t cookie;        /* READDIR */
-    uint64_t dentry;        /* serial of the one that a LOOKUP revalidates */
-    uint64_t locked[2];     /* inodes whose lock it owns */
-    uint64_t locked_shared; /* the one whose lock it shares */
-    bool wants_shared;      /* while it waits for one */
-    uint64_t held[16];      /* inodes it keeps busy */
+    uint64_t listing, cookie; /* READDIR */
+    uint64_t dentry;          /* serial of the one that a LOOKUP revalidates */
+    uint64_t locked[2];       /* inodes whose lock it owns */
+    uint64_t locked_shared;   /* the one whose lock it shares */
+    bool wants_shared;        /* while it waits for one */
+    uint64_t held[16];        /* inodes it keeps busy */
     vec_of(char *) names;
     struct sys_result result;
 };
@@ -166,7 +166,7 @@ struct kernel {
     struct process *process;
     struct map pending;     /* id -> struct pending */
     vec_of(uint64_t) queue; /* ids that the daemon has not read yet */
-    uint64_t next_id, next_fd, next_dentry;
+    uint64_t next_id, next_fd, next_dentry, next_listing;
     struct map nodes, files;
     struct map names; /* hash of directory and name -> struct dentry */
     vec_of(uint64_t) stood_in;
@@ -194,6 +194,7 @@ void call_end(struct call *c, int err);
 void call_submit(struct call *c, const struct client_op *op, void (*step)(struct call *c));
 /* Goes on with `step` a moment later. */
 void call_wake(struct call *c, void (*step)(struct call *c));
+void call_wake_at(struct call *c, time_us at, void (*step)(struct call *c));
 /* Takes the inode's lock, then goes on with `step`. */
 void call_lock(struct call *c, uint64_t ino, void (*step)(struct call *c));
 /* False: it is not free, and `c` does not wait for it. */

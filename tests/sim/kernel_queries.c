@@ -154,6 +154,8 @@ void sys_fgetxattr(struct kernel *k, uint64_t fd, const char *name, sys_done *do
 
 /* ---- listings -------------------------------------------------------------------------------- */
 
+enum { LATE_MAX = 50000 }; /* us */
+
 /* The kernel keeps no listings (fs/fuse/ops_dir.c). */
 static void list_page(struct call *c);
 
@@ -163,7 +165,8 @@ static void link_entry(struct call *c, const struct kentry *e)
     struct kernel *k = c->k;
     struct knode *n = node_get(k, e->ino);
     n->nlookup++;
-    names_learn(k, c->ino, e->name, e->ino, e->entry_valid, c->epoch);
+    names_learn(k, c->ino, e->name, e->ino, e->entry_valid,
+                k->epoch); /* of now, not of when it asked */
     node_change_attributes(k, n, &e->attr, e->attr_valid, c->attr_version);
 }
 
@@ -189,14 +192,24 @@ static void listed(struct call *c)
     call_end(c, 0);
 }
 
+/* Whoever lists may have to wait for a processor with the answer in hand. */
+static void list_answered(struct call *c)
+{
+    if (sim_swarm()->late_lists && sim_below(RND_LISTS, 8) == 0)
+        call_wake_at(c, sim_now() + sim_between(RND_LISTS, 1000, LATE_MAX), listed);
+    else
+        listed(c);
+}
+
 static void list_locked(struct call *c)
 {
     struct client_op op = {.kind = CLIENT_READDIR,
                            .ino = c->ino,
+                           .fh = c->listing,
                            .offset = c->cookie,
                            .size = sim_between(RND_KERNEL, 3, 40),
                            .plus = sim_chance(RND_KERNEL, 500000)};
-    call_submit(c, &op, listed);
+    call_submit(c, &op, list_answered);
 }
 
 /* iterate_shared() */
@@ -212,6 +225,7 @@ static void list_walked(struct call *c)
         return;
     }
     c->cookie = 0;
+    c->listing = ++c->k->next_listing;
     list_page(c);
 }
 

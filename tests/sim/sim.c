@@ -309,6 +309,8 @@ void sim_begin(const struct sim_options *options)
         sim->swarm.setid = false;
     if (options->no_known_bytes)
         sim->swarm.known_bytes = false;
+    if (options->no_late_lists)
+        sim->swarm.late_lists = false;
     if (options->no_kept)
         sim->swarm.kept_bytes = 0;
     if (sim->swarm.mixed_mounts && !options->no_mix)

@@ -85,6 +85,7 @@ struct sim_options {
     bool no_setid;       /* no file is made setuid */
     bool no_known_bytes; /* nobody reads or writes what it knows by number */
     bool no_kept;        /* mounts keep no committed pages */
+    bool no_late_lists;  /* listings are taken in as soon as all else is */
     uint32_t apps_max;   /* 0: as drawn */
     bool trace;          /* to stderr: faults, log lines of all processes, operations */
 };
@@ -101,6 +102,7 @@ struct sim_swarm {
     bool attrs;            /* applications set modes, owners and times */
     bool setid;            /* ... make files setuid */
     bool known_bytes;      /* ... write and read what others know by number */
+    bool late_lists;       /* kernels take some listings in late */
     bool leader_lease;
     char election[16];     /* strategy of election/ */
     uint64_t faults;       /* mask of enum sim_fault */
@@ -137,6 +139,7 @@ enum sim_stream {
     RND_SETID,
     RND_KEPT,
     RND_MISDIRECTED,
+    RND_LISTS,
     RND_COUNT
 };
 

@@ -229,6 +229,27 @@ static int compare_stamps(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+static void note_path(struct app *a, const char *dir, const char *name)
+{
+    char path[2 * PATH_SPACE];
+    (void)snprintf(path, sizeof path, "%s/%s", strcmp(dir, "/") == 0 ? "" : dir, name);
+    vec_push(&a->paths, xstrdup(path));
+}
+
+/* As `ls -l` does: the files that are listed are looked at. */
+static void look_next(struct app *a)
+{
+    if (a->paths.count == 0 || workload.reading_back) {
+        app_next(a);
+        return;
+    }
+    char *path = vec_pop(&a->paths);
+    a->then = look_next;
+    (void)app_begin_path(a, H_STAT, path, NULL);
+    sys_stat(app_kernel(a), path, app_on_stat, a);
+    free(path);
+}
+
 static void on_list(void *ctx, const struct sys_result *r)
 {
     struct app *a = ctx;
@@ -240,14 +261,14 @@ static void on_list(void *ctx, const struct sys_result *r)
         for (size_t i = 0; i < r->names_count; i++)
             op->stamps[i] = hash64(r->names[i], strlen(r->names[i]));
         qsort(op->stamps, op->stamps_count, sizeof *op->stamps, compare_stamps);
-        for (size_t i = 0; workload.reading_back && i < r->names_count; i++) {
-            if (r->names[i][0] == 'c') /* copies: what they hold was written elsewhere */
-                continue;
-            char path[2 * PATH_SPACE];
-            (void)snprintf(path, sizeof path, "%s/%s", strcmp(op->path, "/") == 0 ? "" : op->path,
-                           r->names[i]);
-            vec_push(&a->paths, xstrdup(path));
+        bool looks = sim_swarm()->late_lists && !a->then;
+        for (size_t i = 0; (workload.reading_back || looks) && i < r->names_count; i++) {
+            char first = r->names[i][0]; /* copies: what they hold was written elsewhere */
+            if (workload.reading_back ? first != 'c' : first == 'f')
+                note_path(a, op->path, r->names[i]);
         }
+        if (looks && !workload.reading_back)
+            a->then = look_next;
     }
     app_next(a);
 }

@@ -1,0 +1,189 @@
+/* Listings that the kernel has not taken in when their names are asked back. */
+#include <errno.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "tests/unit/fs/client/dir_forms.h"
+#include "tests/unit/lib/run.h"
+
+enum { READER = 7, OTHER_READER = 8 };
+
+static struct client_op list_plus(uint64_t dir, uint64_t reader, uint64_t after)
+{
+    return (struct client_op){.kind = CLIENT_READDIR,
+                              .ino = dir,
+                              .fh = reader,
+                              .offset = after,
+                              .size = 100,
+                              .plus = true};
+}
+
+static void list_here(int m, uint64_t dir, uint64_t reader, size_t names)
+{
+    const struct world_answer *a = world_do(&w, m, list_plus(dir, reader, 0));
+    ck_assert_int_eq(a->err, 0);
+    ck_assert_uint_eq(a->entries, names);
+}
+
+static uint64_t make_in(int m, uint64_t dir, const char *name)
+{
+    struct client_op op = make_op(name, S_IFREG | 0644);
+    op.parent = dir;
+    const struct world_answer *a = world_do(&w, m, op);
+    ck_assert_int_eq(a->err, 0);
+    return a->attr.ino;
+}
+
+/* `shared` holds a file "a" that nobody has the lease of, and mount 0 has been told its names. */
+static void given_to_mount_0(void)
+{
+    (void)make_in(1, shared, "a");
+    world_pass(&w, 3 * TIME_S); /* leases go back */
+    list_here(0, shared, READER, 1);
+}
+
+static uint64_t remove_a(int m, uint64_t dir)
+{
+    return world_start(&w, m,
+                       (struct client_op){.kind = CLIENT_UNLINK, .parent = dir, .name = "a"});
+}
+
+static void expect_done(int m, uint64_t id)
+{
+    world_settle(&w);
+    const struct world_answer *a = world_find(&w, m, id);
+    ck_assert_ptr_nonnull(a);
+    ck_assert_int_eq(a->err, 0);
+}
+
+static void expect_waiting(int m, uint64_t id)
+{
+    world_settle(&w);
+    ck_assert_ptr_null(world_find(&w, m, id));
+}
+
+START_TEST(names_are_dropped_when_the_listing_is_taken_in)
+{
+    /* Goal: Linux ties listed names to the epoch of when it takes them in, so a new epoch before
+     * that does not reach them: they would be seen for seconds after another mount removed them. */
+    given_to_mount_0();
+    uint64_t id = remove_a(1, shared);
+    expect_waiting(1, id);
+    unsigned names = w.mounts[0].notified_names; /* attributes may have taken one */
+    struct client_op look = {.kind = CLIENT_LOOKUP, .parent = shared, .name = "a"};
+    const struct world_answer *a = world_do(&w, 0, look);
+    ck_assert_int_eq(a->err, 0);
+    ck_assert_uint_eq(a->entry_valid_us, 0); /* nothing new to wait for */
+    (void)world_start(&w, 0, list_plus(shared, READER, 1000));
+    expect_done(1, id);
+    ck_assert_uint_eq(w.mounts[0].notified_names, names + 1);
+    ck_assert_int_eq(world_do(&w, 0, look)->err, ENOENT);
+}
+END_TEST
+
+START_TEST(another_reader_says_nothing_of_the_first)
+{
+    given_to_mount_0();
+    list_here(0, shared, OTHER_READER, 1);
+    uint64_t id = remove_a(1, shared);
+    (void)world_start(&w, 0, list_plus(shared, OTHER_READER, 1000));
+    expect_waiting(1, id);
+    (void)world_start(&w, 0, list_plus(shared, READER, 1000));
+    expect_done(1, id);
+}
+END_TEST
+
+START_TEST(a_reader_who_stops_is_not_waited_for)
+{
+    /* Goal: who reads one page and no more holds nobody up for longer than it may take Linux. */
+    given_to_mount_0();
+    uint64_t id = remove_a(1, shared);
+    world_pass(&w, 99 * TIME_MS);
+    expect_waiting(1, id);
+    unsigned names = w.mounts[0].notified_names;
+    world_pass(&w, 2 * TIME_MS);
+    expect_done(1, id);
+    ck_assert_uint_eq(w.mounts[0].notified_names, names + 1);
+}
+END_TEST
+
+START_TEST(a_listing_without_attributes_is_not_waited_for)
+{
+    (void)make_in(1, shared, "a");
+    world_pass(&w, 3 * TIME_S);
+    struct client_op list = list_plus(shared, READER, 0);
+    list.plus = false;
+    ck_assert_uint_eq(world_do(&w, 0, list)->entries, 1);
+    expect_done(1, remove_a(1, shared));
+}
+END_TEST
+
+START_TEST(a_lease_goes_back_when_the_listing_is_taken_in)
+{
+    /* Goal: the same of names that the directory's lease alone keeps from changing. */
+    (void)make_in(0, home, "a");
+    world_pass(&w, 50 * TIME_MS);
+    list_here(0, home, READER, 1);
+    ck_assert_uint_ne(home_lease(), 0);
+    unsigned names = w.mounts[0].notified_names;
+    uint64_t id = remove_a(1, home);
+    expect_waiting(1, id);
+    ck_assert_uint_eq(w.mounts[0].notified_names, names);
+    (void)world_start(&w, 0, list_plus(home, READER, 1000));
+    expect_done(1, id);
+    ck_assert_uint_eq(w.mounts[0].notified_names, names + 1);
+    ck_assert_uint_eq(home_lease(), 0);
+}
+END_TEST
+
+START_TEST(a_lease_stays_while_a_listing_is_on_its_way)
+{
+    /* Goal: nor is it given back unasked meanwhile. */
+    (void)make_in(0, home, "a");
+    world_pass(&w, 100 * TIME_S);
+    ck_assert_uint_eq(home_lease(), 0);
+    (void)make_in(0, home, "b");
+    for (int i = 0; i < 2000; i++) {
+        list_here(0, home, READER, 2);
+        world_pass(&w, 50 * TIME_MS);
+    }
+    ck_assert_uint_ne(home_lease(), 0);
+    world_pass(&w, 100 * TIME_S);
+    ck_assert_uint_eq(home_lease(), 0);
+}
+END_TEST
+
+START_TEST(an_election_drops_them_twice)
+{
+    /* Goal: a new leader waits for nothing that the one before had promised, so what is on its way
+     * is dropped once more when it is there; a recall of the old leader is answered no more. */
+    given_to_mount_0();
+    uint64_t id = remove_a(1, shared);
+    expect_waiting(1, id);
+    unsigned names = w.mounts[0].notified_names;
+    world_new_leader(&w, 2, true);
+    world_settle(&w);
+    ck_assert_uint_eq(w.mounts[0].notified_names, names + 1);
+    (void)world_start(&w, 0, list_plus(shared, READER, 1000));
+    ck_assert_uint_eq(w.mounts[0].notified_names, names + 2);
+    world_pass(&w, 5 * TIME_S);
+    expect_done(1, id);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("listing");
+    TCase *t = tcase_create("all");
+    tcase_set_timeout(t, 60);
+    tcase_add_checked_fixture(t, dirs_setup, dirs_teardown);
+    tcase_add_test(t, names_are_dropped_when_the_listing_is_taken_in);
+    tcase_add_test(t, another_reader_says_nothing_of_the_first);
+    tcase_add_test(t, a_reader_who_stops_is_not_waited_for);
+    tcase_add_test(t, a_listing_without_attributes_is_not_waited_for);
+    tcase_add_test(t, a_lease_goes_back_when_the_listing_is_taken_in);
+    tcase_add_test(t, a_lease_stays_while_a_listing_is_on_its_way);
+    tcase_add_test(t, an_election_drops_them_twice);
+    suite_add_tcase(suite, t);
+    return run_suite(suite);
+}
