@@ -58,7 +58,7 @@ static bool inode_needed(const struct inode *i)
 {
     return i->file != NULL || inode_opened_unseen(i) || i->busy[0] != 0 || i->busy[1] != 0 ||
            i->opening != 0 || i->opens != 0 || i->denied != 0 || i->queued != 0 || i->dir != NULL ||
-           i->ino == ROOT_INO || i->read_at != 0 || i->listings != 0 || !list_empty(&i->getattrs);
+           i->ino == ROOT_INO || i->read_at != 0 || !list_empty(&i->getattrs);
 }
 
 bool inode_wanted(const struct client *c, const struct inode *i)
@@ -88,6 +88,11 @@ void inode_settle(struct client *c, struct inode *i)
         struct inode *old = list_first(&c->inode_lru, struct inode, lru);
         if (old == i) {
             break;
+        }
+        if (inode_needed(old)) { /* by an operation since */
+            list_remove(&old->lru);
+            c->lru_count--;
+            continue;
         }
         cache_drop_names(c, old->ino);
         inode_invalidate_kernel(c, old);
@@ -247,8 +252,9 @@ struct inode_told inode_answer(struct client *c, struct inode *i, struct Fs__Att
     if (c->now < i->news_until) {
         *ret_valid = 0;
     }
-    if (*ret_valid != 0 && c->now + *ret_valid > i->kernel_until) {
-        i->kernel_until = c->now + *ret_valid;
+    time_us until = c->now + *ret_valid + NEWS_TAKEN_IN; /* it counts from when it is taken in */
+    if (*ret_valid != 0 && until > i->kernel_until) {
+        i->kernel_until = until;
     }
     /* Other data under the same size and time would not make the kernel drop its pages. */
     told.disguised = i->sent && i->attr.data_version != i->sent_version &&
@@ -418,8 +424,7 @@ bool dir_names_fresh(const struct client *c, const struct inode *dir)
 
 time_us dir_entry_valid(const struct client *c, const struct inode *dir)
 {
-    bool kept = c->config.name_cache && dir_names_fresh(c, dir) && !listing_awaited(c, dir);
-    return kept ? c->lease_until - c->now : 0;
+    return c->config.name_cache && dir_names_fresh(c, dir) ? c->lease_until - c->now : 0;
 }
 
 /* ---- dropping -------------------------------------------------------------------------------- */

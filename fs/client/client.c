@@ -345,7 +345,7 @@ static const char *op_verb(enum client_op_kind kind)
         [CLIENT_SETXATTR] = "setxattr",   [CLIENT_GETXATTR] = "getxattr",
         [CLIENT_LISTXATTR] = "listxattr", [CLIENT_REMOVEXATTR] = "removexattr",
         [CLIENT_SETLK] = "lock",          [CLIENT_GETLK] = "look for locks",
-        [CLIENT_SYNC_ALL] = "sync",
+        [CLIENT_SYNC_ALL] = "sync",       [CLIENT_RELEASEDIR] = "close",
     };
     return verbs[kind];
 }

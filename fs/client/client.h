@@ -77,9 +77,10 @@ enum client_op_kind {
     CLIENT_SEEK,  /* ino, fh, offset, hole: SEEK_HOLE, else SEEK_DATA -> offset; ENXIO: none */
     CLIENT_FLUSH, /* ino, fh, lock.owner: close(2), RULES B9; its POSIX locks end */
     CLIENT_FSYNC, /* ino, fh */
-    CLIENT_FSYNCDIR, /* ino */
-    CLIENT_READDIR,  /* ino, fh = any number of the open directory's own, offset = cookie, size =
-                        entries wanted, plus -> entries */
+    CLIENT_FSYNCDIR,   /* ino */
+    CLIENT_READDIR,    /* ino, fh = any number of the open directory's own, offset = cookie, size =
+                          entries wanted, plus -> entries */
+    CLIENT_RELEASEDIR, /* fh: answered at once */
     CLIENT_STATFS,
     CLIENT_SETXATTR,  /* ino, name, data, flags */
     CLIENT_GETXATTR,  /* ino, name -> data */

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "fs/client/listing.h"
 #include "fs/client/local.h"
 #include "repl/base/mutant.h"
 
@@ -427,7 +428,7 @@ void dirs_release_idle(struct client *c)
 {
     struct Fs__LeaseEnd ends[LEASES_PER_RELEASE];
     size_t count = 0;
-    if (c->state != SESSION_LIVE || !session_leader_usable(c)) {
+    if (c->state != SESSION_LIVE || !session_leader_usable(c) || !listings_taken_in(c)) {
         return;
     }
     list_each(it, &c->dir_leases) {
@@ -438,7 +439,7 @@ void dirs_release_idle(struct client *c)
             (!too_many && time_since(c->now, d->used_at) < DIR_IDLE)) {
             break;
         }
-        if (!all_committed(c, d) || d->recalls.count != 0 || i->listings != 0) {
+        if (!all_committed(c, d) || d->recalls.count != 0) {
             continue;
         }
         let_go(c, i, &ends[count++]);

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
+#include "fs/client/listing.h"
 #include "fs/client/local.h"
 #include "fs/client/read.h"
 #include "repl/base/mutant.h"
@@ -345,7 +346,7 @@ void file_release_idle(struct client *c)
 {
     struct Fs__LeaseEnd ends[LEASES_PER_RELEASE];
     size_t count = 0;
-    if (c->state != SESSION_LIVE || !session_leader_usable(c)) {
+    if (c->state != SESSION_LIVE || !session_leader_usable(c) || !listings_taken_in(c)) {
         return;
     }
     list_each(it, &c->leases) {

@@ -295,7 +295,6 @@ struct inode {
     time_us dir_banned; /* its lease is not asked for until then */
     bool listed;        /* a program read its names here */
     uint32_t removals;  /* of names of it */
-    uint32_t listings;  /* of it, perhaps not taken in: listing.h */
     uint64_t nlookup;
     time_us kernel_until; /* the kernel may use attributes it was given until then ... */
     time_us names_until;  /* ... and names of this directory */
@@ -586,18 +585,19 @@ void block_out_unref(struct block_out *b);
 
 /* ---- recall.c -------------------------------------------------------------------------------- */
 
+struct recall_object {
+    Fs__Object__Kind kind;
+    uint64_t ino;
+};
+
 struct recall { /* asked by the leader, not answered yet */
     struct list link;
     uint64_t n;
     unsigned waiting; /* leases not let go yet, and one while the message is walked */
+    bool held;        /* it is not, before listings are taken in ... */
+    vec_of(struct recall_object) objects; /* ... and these are asked for */
     vec_of(struct Fs__LeaseEnd) ends;
     vec_of(uint64_t) open_inos;
-};
-
-struct held_recall { /* one object of it, not asked for yet */
-    struct recall *recall;
-    Fs__Object__Kind kind;
-    uint64_t ino;
 };
 
 struct recalled { /* remembered until requests outstanding then are answered: RULES L5 */
@@ -628,8 +628,9 @@ void recall_let_go(struct client *c, struct file *f, struct Fs__LeaseEnd *ret_en
 void recall_post_ends(struct client *c, const struct Fs__LeaseEnd *ends, size_t count);
 /* One object of the recall is given back; `end` (may be NULL): a lease. */
 void recall_done(struct client *c, struct recall *k, const struct Fs__LeaseEnd *end);
-/* Nothing keeps this object of a recall back any more. */
-void recall_go_on(struct client *c, const struct held_recall *h);
+/* Recalls that waited for listings are taken up, when there are none (listing.h). */
+void recall_go_on(struct client *c);
+bool recall_under_way(const struct client *c);
 /* Its release may get lost. */
 void recall_note_end(struct client *c, const struct Fs__LeaseEnd *end);
 /* True when the grant of `epoch` shows that our release of it was never applied; it is sent again.
@@ -696,6 +697,7 @@ void op_listxattr(struct client *c, struct op *op);
 void op_removexattr(struct client *c, struct op *op);
 void op_statfs(struct client *c, struct op *op);
 void op_readdir(struct client *c, struct op *op);
+void op_releasedir(struct client *c, struct op *op);
 void op_fsyncdir(struct client *c, struct op *op);
 void op_open(struct client *c, struct op *op);
 void op_release(struct client *c, struct op *op);
@@ -888,9 +890,8 @@ struct client {
     bool breaking;
 
     /* recalls */
-    struct list recalls;                     /* not answered yet */
-    struct list listings;                    /* listing.h: answered, perhaps not taken in ... */
-    vec_of(struct held_recall) recalls_held; /* ... and what waits for that */
+    struct list recalls;  /* not answered yet */
+    struct list listings; /* answered, perhaps not taken in: listing.h */
     struct list recalled;
     struct map recalled_by_key;
     struct map released; /* ino -> struct lease_end */

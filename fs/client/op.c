@@ -89,6 +89,9 @@ void op_run(struct client *c, struct op *op)
     case CLIENT_READDIR:
         op_readdir(c, op);
         break;
+    case CLIENT_RELEASEDIR:
+        op_releasedir(c, op);
+        break;
     case CLIENT_STATFS:
         op_statfs(c, op);
         break;

@@ -87,8 +87,9 @@ time_us op_entry_valid(struct client *c, uint64_t ino)
 {
     struct inode *dir = inode_find(c, ino);
     time_us valid = dir != NULL ? dir_entry_valid(c, dir) : 0;
-    if (valid != 0 && c->now + valid > dir->names_until) {
-        dir->names_until = c->now + valid;
+    time_us until = c->now + valid + NEWS_TAKEN_IN; /* it counts from when it is taken in */
+    if (valid != 0 && until > dir->names_until) {
+        dir->names_until = until;
     }
     return valid;
 }

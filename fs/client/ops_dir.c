@@ -103,15 +103,9 @@ bool op_readdir_stale(struct client *c, struct op *op)
     return true;
 }
 
-static void finish(struct client *c, struct op *op, struct inode *dir, struct client_result *result)
+static void finish(struct client *c, struct op *op, struct client_result *result)
 {
-    bool kept = false;
-    for (size_t i = 0; i < result->entries_count; i++) {
-        kept |= result->entries[i].entry_valid_us != 0;
-    }
-    if (kept) {
-        listing_given(c, dir, op->a.fh);
-    }
+    listing_answered(c, op, result);
     op_finish(c, op, result);
 }
 
@@ -172,7 +166,7 @@ static void list_here(struct client *c, struct op *op, struct inode *dir)
         }
     }
     atime_read(c, dir, op->a.flags);
-    finish(c, op, dir, &result);
+    finish(c, op, &result);
 }
 
 /* ---- readdir --------------------------------------------------------------------------------- */
@@ -244,12 +238,18 @@ static void on_readdir(struct client *c, struct rpc *r, const struct Fs__Reply *
         }
     }
     dir_listed(dir, op->a.offset, page);
-    finish(c, op, dir, &result);
+    finish(c, op, &result);
+}
+
+void op_releasedir(struct client *c, struct op *op)
+{
+    listing_goes_on(c, op->a.fh);
+    op_fail(c, op, 0);
 }
 
 void op_readdir(struct client *c, struct op *op)
 {
-    listing_goes_on(c, op->a.ino, op->a.fh);
+    listing_goes_on(c, op->a.fh);
     struct inode *dir = inode_find(c, op->a.ino);
     if (dir != NULL) {
         dir->listed = true;

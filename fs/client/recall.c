@@ -104,6 +104,7 @@ static void recall_drop(struct recall *k)
     list_remove(&k->link);
     vec_done(&k->ends);
     vec_done(&k->open_inos);
+    vec_done(&k->objects);
     free(k);
 }
 
@@ -261,8 +262,12 @@ static void ask_open(struct client *c, struct recall *k, uint64_t ino)
     cache_drop_attr(c, ino);
 }
 
-static void ask_back(struct client *c, struct recall *k, const struct Fs__Object *o)
+static void ask_back(struct client *c, struct recall *k, const struct recall_object *o)
 {
+    struct inode *i = inode_find(c, o->ino);
+    if (i != NULL) {
+        i->home = 0; /* somebody else may know it */
+    }
     switch (o->kind) {
     case FS__OBJECT__KIND__ATTR:
         remember(c, FS__OBJECT__KIND__ATTR, o->ino, k->n);
@@ -283,15 +288,6 @@ static void ask_back(struct client *c, struct recall *k, const struct Fs__Object
     }
 }
 
-void recall_go_on(struct client *c, const struct held_recall *h)
-{
-    struct Fs__Object o = FS__OBJECT__INIT;
-    o.kind = h->kind;
-    o.ino = h->ino;
-    ask_back(c, h->recall, &o);
-    one_done(c, h->recall);
-}
-
 void recall_on(struct client *c, const struct Fs__Recall *msg)
 {
     list_each(it, &c->recalls) {
@@ -302,21 +298,44 @@ void recall_on(struct client *c, const struct Fs__Recall *msg)
     struct recall *k = xcalloc(1, sizeof(*k));
     k->n = msg->n;
     k->waiting = 1;
-    list_push_back(&c->recalls, &k->link);
+    k->held = true;
     for (size_t i = 0; i < msg->n_objects; i++) {
         const struct Fs__Object *o = msg->objects[i];
-        struct inode *inode = inode_find(c, o->ino);
-        if (inode != NULL) {
-            inode->home = 0; /* somebody else may know it */
-        }
-        if (listing_holds(c, k, o)) {
-            k->waiting++;
-        } else {
-            ask_back(c, k, o);
+        vec_push(&k->objects, (struct recall_object){.kind = o->kind, .ino = o->ino});
+    }
+    list_push_back(&c->recalls, &k->link);
+    recall_go_on(c);
+}
+
+static struct recall *first_held(const struct client *c)
+{
+    list_each(it, &c->recalls) {
+        struct recall *k = container_of(it, struct recall, link);
+        if (k->held) {
+            return k;
         }
     }
-    one_done(c, k);
+    return NULL;
+}
+
+void recall_go_on(struct client *c)
+{
+    if (!listings_taken_in(c) && !MUTANT(recall_overtakes_listing)) {
+        return;
+    }
+    for (struct recall *k; (k = first_held(c)) != NULL;) {
+        k->held = false;
+        for (size_t i = 0; i < k->objects.count; i++) {
+            ask_back(c, k, &k->objects.items[i]);
+        }
+        one_done(c, k);
+    }
     recall_expire(c);
+}
+
+bool recall_under_way(const struct client *c)
+{
+    return !list_empty(&c->recalls);
 }
 
 /* ---- forgetting ------------------------------------------------------------------------------ */
@@ -338,7 +357,6 @@ void recall_forget(struct client *c)
         }
     }
     dirs_forget_recalls(c);
-    vec_clear(&c->recalls_held);
     while (!list_empty(&c->recalls)) {
         recall_drop(list_first(&c->recalls, struct recall, link));
     }

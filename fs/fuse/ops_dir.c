@@ -51,6 +51,13 @@ static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t of
     list_dir(req, ino, size, offset, fi, true);
 }
 
+static void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    (void)ino;
+    struct client_op op = {.kind = CLIENT_RELEASEDIR, .fh = fi->fh};
+    request_submit(req, &op, REPLY_NOTHING, 0);
+}
+
 static void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
     (void)datasync, (void)fi;
@@ -63,5 +70,6 @@ void ops_fill_dir(struct fuse_lowlevel_ops *ops)
     ops->opendir = op_opendir;
     ops->readdir = op_readdir;
     ops->readdirplus = op_readdirplus;
+    ops->releasedir = op_releasedir;
     ops->fsyncdir = op_fsyncdir;
 }

@@ -170,10 +170,18 @@ static void link_entry(struct call *c, const struct kentry *e)
     node_change_attributes(k, n, &e->attr, e->attr_valid, c->attr_version);
 }
 
+/* close(2) */
+static void list_end(struct call *c, int err)
+{
+    struct client_op op = {.kind = CLIENT_RELEASEDIR, .fh = c->listing};
+    kernel_submit_silent(c->k, &op);
+    call_end(c, err);
+}
+
 static void listed(struct call *c)
 {
     if (c->a.err) {
-        call_end(c, c->a.err);
+        list_end(c, c->a.err);
         return;
     }
     c->result.value++;
@@ -189,7 +197,7 @@ static void listed(struct call *c)
         list_page(c);
         return;
     }
-    call_end(c, 0);
+    list_end(c, 0);
 }
 
 /* Whoever lists may have to wait for a processor with the answer in hand. */

@@ -221,6 +221,14 @@ static uint64_t hash_of_entries(const struct client_result *r)
     return hash;
 }
 
+static bool any_name_kept(const struct client_result *r)
+{
+    bool kept = false;
+    for (size_t i = 0; i < r->entries_count; i++)
+        kept |= r->entries[i].entry_valid_us != 0;
+    return kept;
+}
+
 static struct blob *flatten(const struct client_result *r)
 {
     size_t size = 0;
@@ -286,6 +294,7 @@ static void carry_out(struct world *w, int m, const struct client_effect *e)
                                                         .bytes = flatten(r),
                                                         .entries = r->entries_count,
                                                         .listing = hash_of_entries(r),
+                                                        .names_kept = any_name_kept(r),
                                                         .entry_valid_us = r->entry_valid_us,
                                                         .attr_valid_us = r->attr_valid_us});
         break;

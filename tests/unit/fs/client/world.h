@@ -23,6 +23,7 @@ struct world_answer {
     size_t entries;
     uint64_t listing; /* hash of their names, inodes and cookies in order */
     time_us entry_valid_us, attr_valid_us;
+    bool names_kept; /* some of a listing have a validity */
 };
 
 struct world_mount {
