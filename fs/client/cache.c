@@ -315,7 +315,10 @@ void inode_invalidate_kernel(struct client *c, struct inode *i)
             }
         }
     }
-    i->kernel_until = 0;
+    /* Without a recall: the one that comes later, after the listing, must not find it done. */
+    if (!i->unconfirmed || listings_taken_in(c)) {
+        i->kernel_until = 0;
+    }
 }
 
 /* ---- names ----------------------------------------------------------------------------------- */

@@ -279,6 +279,9 @@ void client_step(struct client *c, const struct client_event *ev, struct client_
     if (c->lease_until != 0 && (late || c->now >= c->lease_until)) {
         session_lapse(c);
     }
+    if (c->wake_at != 0 && c->now > c->wake_at + NEWS_TAKEN_IN / 2) {
+        listings_await(c);
+    }
     if (!c->stopped) {
         dispatch(c, ev);
         timers_run(c);

@@ -10,6 +10,8 @@
 
 #include <stdlib.h>
 
+#include "repl/base/mutant.h"
+
 struct listing { /* answered, and perhaps not taken in */
     struct list link;
     uint64_t fh;
@@ -26,10 +28,12 @@ static void listing_free(struct listing *l)
 
 static void taken_in(struct client *c, struct listing *l)
 {
-    if (l->voided) {
-        (void)effect_add(c, CLIENT_NOTIFY_NAMES);
-    }
+    bool voided = l->voided;
     listing_free(l);
+    if (voided) {
+        (void)effect_add(c, CLIENT_NOTIFY_NAMES);
+        rpc_pump(c);
+    }
     recall_go_on(c);
 }
 
@@ -84,13 +88,32 @@ bool listings_taken_in(const struct client *c)
     return list_empty(&c->listings);
 }
 
+void listings_await(struct client *c)
+{
+    list_each(it, &c->listings) {
+        await(c, container_of(it, struct listing, link));
+    }
+}
+
 void listings_void(struct client *c)
 {
     list_each(it, &c->listings) {
-        struct listing *l = container_of(it, struct listing, link);
-        l->voided = true;
-        await(c, l); /* the machine may have stood still */
+        container_of(it, struct listing, link)->voided = true;
     }
+    listings_await(c);
+}
+
+bool listings_let(const struct client *c, const struct rpc *r)
+{
+    if (r->req->body_case != FS__REQUEST__BODY_RENEW || MUTANT(renew_overtakes_listing)) {
+        return true;
+    }
+    list_each(it, &c->listings) {
+        if (container_of(it, struct listing, link)->voided) {
+            return false;
+        }
+    }
+    return true;
 }
 
 void listings_free(struct client *c)

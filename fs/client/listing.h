@@ -10,8 +10,13 @@ void listing_answered(struct client *c, const struct op *op, struct client_resul
 void listing_goes_on(struct client *c, uint64_t fh);
 /* False: nothing that the kernel may keep can be given back now. recall_go_on() follows. */
 bool listings_taken_in(const struct client *c);
-/* All names are dropped, and nothing can wait: they are dropped again once they are taken in. */
+/* All names are dropped, and no recall asked for it: they are dropped again once they are taken in.
+ */
 void listings_void(struct client *c);
+/* The machine stood still: so did the readers. */
+void listings_await(struct client *c);
+/* False: `r`, a Renew, would tell the next leader that nothing is kept, which is not so yet. */
+bool listings_let(const struct client *c, const struct rpc *r);
 void listings_free(struct client *c);
 
 #endif

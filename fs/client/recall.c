@@ -14,7 +14,9 @@ static uint64_t key_of(Fs__Object__Kind kind, uint64_t ino)
 
 /* ---- RULES L5: what was asked back ----------------------------------------------------------- */
 
-/* An answer under way may grant what is asked back now: it must not count. */
+/* An answer under way may grant what is asked back now: it must not count. A lease that this leader
+ * ends then is gone under the next one too, which may be the same node: that is remembered over an
+ * election, what is known of numbers is not. */
 static void remember(struct client *c, Fs__Object__Kind kind, uint64_t ino, uint64_t n)
 {
     uint64_t key = key_of(kind, ino);
@@ -360,14 +362,20 @@ void recall_forget(struct client *c)
     while (!list_empty(&c->recalls)) {
         recall_drop(list_first(&c->recalls, struct recall, link));
     }
-    while (!list_empty(&c->recalled)) {
-        recalled_free(c, list_first(&c->recalled, struct recalled, link));
+    list_each(it, &c->recalled) {
+        struct recalled *e = container_of(it, struct recalled, link);
+        if (e->key >> 60 != FS__OBJECT__KIND__LEASE) {
+            recalled_free(c, e);
+        }
     }
 }
 
 void recall_free(struct client *c)
 {
     recall_forget(c);
+    while (!list_empty(&c->recalled)) {
+        recalled_free(c, list_first(&c->recalled, struct recalled, link));
+    }
     while (!list_empty(&c->released_order)) {
         struct lease_end *e = list_first(&c->released_order, struct lease_end, link);
         list_remove(&e->link);

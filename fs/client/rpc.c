@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fs/client/internal.h"
+#include "fs/client/listing.h"
 #include "repl/base/mutant.h"
 
 struct rpc *rpc_new(enum rpc_to to, struct op *op,
@@ -238,7 +238,8 @@ void rpc_pump(struct client *c)
     c->pumping = true;
     list_each(it, &c->queue) {
         struct rpc *r = container_of(it, struct rpc, link);
-        if ((!r->needs_session || c->state == SESSION_LIVE) && around_lets(c, r)) {
+        if ((!r->needs_session || c->state == SESSION_LIVE) && around_lets(c, r) &&
+            listings_let(c, r)) {
             send_leader(c, r);
         }
     }

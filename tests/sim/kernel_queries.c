@@ -154,7 +154,7 @@ void sys_fgetxattr(struct kernel *k, uint64_t fd, const char *name, sys_done *do
 
 /* ---- listings -------------------------------------------------------------------------------- */
 
-enum { LATE_MAX = 50000 }; /* us */
+enum { LATE_MAX = 40000 }; /* us */
 
 /* The kernel keeps no listings (fs/fuse/ops_dir.c). */
 static void list_page(struct call *c);
@@ -178,6 +178,15 @@ static void list_end(struct call *c, int err)
     call_end(c, err);
 }
 
+/* Between two pages, or before it closes, the program may do something else. */
+static void list_next(struct call *c)
+{
+    if (c->a.entries.count)
+        list_page(c);
+    else
+        list_end(c, 0);
+}
+
 static void listed(struct call *c)
 {
     if (c->a.err) {
@@ -193,11 +202,10 @@ static void listed(struct call *c)
             link_entry(c, e);
     }
     call_unlock_shared(c);
-    if (c->a.entries.count) {
-        list_page(c);
-        return;
-    }
-    list_end(c, 0);
+    if (sim_swarm()->late_lists && sim_below(RND_LISTS, 8) == 0)
+        call_wake_at(c, sim_now() + sim_between(RND_LISTS, 1000, LATE_MAX), list_next);
+    else
+        list_next(c);
 }
 
 /* Whoever lists may have to wait for a processor with the answer in hand. */

@@ -490,6 +490,38 @@ START_TEST(new_leader_gets_the_queue)
 }
 END_TEST
 
+START_TEST(lease_that_ended_before_its_answer_and_an_election)
+{
+    /* Goal: a lease that was asked back before the mount knew of it does not come to life by the
+     * late answer, though the same node has led another term since (tally-sim seed 3106). */
+    uint64_t session = session_here();
+    struct client_op ours = make_op("a", S_IFREG | 0644), theirs = make_op("b", S_IFREG | 0644);
+    ours.parent = theirs.parent = shared;
+    w.mounts[0].late = true;
+    uint64_t id = world_start(&w, 0, ours);
+    world_settle(&w);
+    ck_assert_ptr_null(world_find(&w, 0, id));
+    ck_assert_uint_eq(applied_attr(shared).lease_session, session);
+    ck_assert_int_eq(world_do(&w, 1, theirs)->err, 0);
+    ck_assert_uint_eq(applied_attr(shared).lease_session, 0);
+    ck_assert_uint_eq(w.leader, 1);
+    world_new_leader(&w, 1, true);
+    world_pass(&w, 2 * TIME_S);
+    w.mounts[0].late = false;
+    world_pass(&w, 2 * TIME_S);
+    ck_assert_ptr_nonnull(world_find(&w, 0, id));
+    ck_assert_int_eq(world_find(&w, 0, id)->err, 0);
+    struct client_op look = named_op(CLIENT_LOOKUP, "c");
+    look.parent = shared;
+    ck_assert_int_eq(world_do(&w, 0, look)->err, ENOENT);
+    ours.name = "c";
+    ck_assert_int_eq(world_do(&w, 0, ours)->err, 0);
+    world_pass(&w, 2 * TIME_S);
+    ck_assert_uint_eq(session_here(), session);
+    ck_assert_int_eq(world_do(&w, 1, look)->err, 0);
+}
+END_TEST
+
 START_TEST(idle_lease_stays_until_its_file_is_in_the_log)
 {
     /* Goal: what was made ahead of the log is written to without asking a leader that has not
@@ -775,6 +807,7 @@ int main(void)
     tcase_add_test(t, end_waits_for_the_queue);
     tcase_add_test(t, end_without_a_leader);
     tcase_add_test(t, new_leader_gets_the_queue);
+    tcase_add_test(t, lease_that_ended_before_its_answer_and_an_election);
     tcase_add_test(t, idle_lease_stays_until_its_file_is_in_the_log);
     tcase_add_test(t, idle_lease_goes_back_once_its_file_is_in_the_log);
     suite_add_tcase(suite, t);

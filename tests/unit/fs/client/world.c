@@ -374,7 +374,8 @@ static struct message *next_message(struct world *w)
     list_each(it, &w->messages) {
         struct message *x = container_of(it, struct message, link);
         const struct world_mount *m = &w->mounts[x->mount];
-        if (x->to_node ? !m->silent : !m->held && x->node != w->mute)
+        bool late = m->late && x->reply && x->reply->body_case == FS__REPLY__BODY_OP;
+        if (x->to_node ? !m->silent : !m->held && !late && x->node != w->mute)
             return x;
     }
     return NULL;

@@ -35,6 +35,7 @@ struct world_mount {
     bool stopped;
     bool held;    /* what nodes say does not arrive for now */
     bool silent;  /* what it says does not arrive for now */
+    bool late;    /* answers to its operations do not arrive for now, while all else does */
     bool no_puts; /* BLOCK_PUTs get lost */
 };
 
