@@ -10,8 +10,6 @@
 
 #include <stdlib.h>
 
-#include "repl/base/mutant.h"
-
 struct listing { /* answered, and perhaps not taken in */
     struct list link;
     uint64_t fh;
@@ -105,7 +103,7 @@ void listings_void(struct client *c)
 
 bool listings_let(const struct client *c, const struct rpc *r)
 {
-    if (r->req->body_case != FS__REQUEST__BODY_RENEW || MUTANT(renew_overtakes_listing)) {
+    if (r->req->body_case != FS__REQUEST__BODY_RENEW) {
         return true;
     }
     list_each(it, &c->listings) {
