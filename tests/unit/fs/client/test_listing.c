@@ -186,6 +186,18 @@ START_TEST(a_reader_who_stops_is_not_waited_for)
 }
 END_TEST
 
+START_TEST(a_reader_who_stood_still_is_waited_for)
+{
+    /* Goal: when the machine stood still its readers did too, and have their time again. */
+    given_to_mount_0();
+    uint64_t id = remove_a(1, shared);
+    w.now += 300 * TIME_MS;
+    expect_waiting(1, id);
+    (void)world_start(&w, 0, list_plus(shared, READER, 1000));
+    expect_done(1, id);
+}
+END_TEST
+
 START_TEST(a_listing_without_attributes_is_not_waited_for)
 {
     (void)make_in(1, shared, "a");
@@ -232,6 +244,23 @@ START_TEST(a_lease_stays_while_a_listing_is_on_its_way)
 }
 END_TEST
 
+START_TEST(the_lease_of_a_file_stays_while_a_listing_is_on_its_way)
+{
+    /* Goal: the same of a file's, which keeps its attributes from changing. */
+    struct file f = make("a");
+    (void)at_once(op_of(CLIENT_RELEASE, f));
+    world_pass(&w, 50 * TIME_MS);
+    ck_assert_uint_eq(applied_attr(f.ino).lease_session, session_here());
+    for (int i = 0; i < 200; i++) {
+        list_here(0, home, READER, 1);
+        world_pass(&w, 50 * TIME_MS);
+    }
+    ck_assert_uint_eq(applied_attr(f.ino).lease_session, session_here());
+    world_pass(&w, 10 * TIME_S);
+    ck_assert_uint_eq(applied_attr(f.ino).lease_session, 0);
+}
+END_TEST
+
 START_TEST(an_election_drops_them_twice)
 {
     /* Goal: what is on its way when there is a new leader is dropped once more when it is there,
@@ -265,9 +294,11 @@ int main(void)
     tcase_add_test(t, nothing_is_given_to_keep_while_a_recall_waits);
     tcase_add_test(t, nothing_is_given_to_keep_while_a_lease_goes_back);
     tcase_add_test(t, a_reader_who_stops_is_not_waited_for);
+    tcase_add_test(t, a_reader_who_stood_still_is_waited_for);
     tcase_add_test(t, a_listing_without_attributes_is_not_waited_for);
     tcase_add_test(t, a_lease_goes_back_when_the_listing_is_taken_in);
     tcase_add_test(t, a_lease_stays_while_a_listing_is_on_its_way);
+    tcase_add_test(t, the_lease_of_a_file_stays_while_a_listing_is_on_its_way);
     tcase_add_test(t, an_election_drops_them_twice);
     suite_add_tcase(suite, t);
     return run_suite(suite);
