@@ -94,7 +94,8 @@ void mount_feed(struct mount *m, struct client_event *ev)
 void mount_op(struct mount *m, const struct client_op *op)
 {
     if (m->feeding) {
-        assert(!op->name && !op->data); /* nothing borrowed */
+        assert(op->kind == CLIENT_RELEASE || op->kind == CLIENT_RELEASEDIR ||
+               op->kind == CLIENT_FORGET); /* nothing borrowed */
         vec_push(&m->later, *op);
         return;
     }
