@@ -27,6 +27,7 @@ struct inode *inode_get(struct client *c, uint64_t ino)
         list_init(&i->names);
         list_init(&i->getattrs);
         list_init(&i->atime_link);
+        list_init(&i->private_link);
         (void)map_put(&c->inodes, ino, i);
     }
     return i;
@@ -44,6 +45,7 @@ static void inode_free(struct client *c, struct inode *i)
         c->lru_count--;
     }
     (void)map_del(&c->inodes, i->ino);
+    list_remove(&i->private_link);
     dir_free(c, i);
     free(i);
 }
@@ -220,11 +222,15 @@ bool inode_attr_fresh(const struct client *c, const struct inode *i)
     return inode_data_fresh(c, i) && i->busy[BUSY_ATTR] == 0;
 }
 
+bool inode_asked_back(const struct inode *i)
+{
+    return i->promised || (i->file != NULL && i->file->lease == LEASE_HELD) || dir_leased(i);
+}
+
 time_us inode_attr_valid(const struct client *c, const struct inode *i)
 {
-    /* When a directory's lease goes nobody looks for what was private to it and known to the
-     * kernel. */
-    bool kept = i->promised || (i->file != NULL && i->file->lease == LEASE_HELD) || dir_leased(i);
+    /* What was private to two directories when it was moved is not looked for. */
+    bool kept = inode_asked_back(i) || i->from == 0;
     if (c->config.consistency == CLIENT_SESSION || !kept || !inode_attr_fresh(c, i) ||
         i->locks_lost != 0) {
         return 0;
@@ -255,6 +261,9 @@ struct inode_told inode_answer(struct client *c, struct inode *i, struct Fs__Att
     time_us until = c->now + *ret_valid + NEWS_TAKEN_IN; /* it counts from when it is taken in */
     if (*ret_valid != 0 && until > i->kernel_until) {
         i->kernel_until = until;
+    }
+    if (*ret_valid != 0 && !inode_asked_back(i)) {
+        inode_private_told(c, i);
     }
     /* Other data under the same size and time would not make the kernel drop its pages. */
     told.disguised = i->sent && i->attr.data_version != i->sent_version &&

@@ -18,6 +18,7 @@ static struct dir *dir_get(struct client *c, struct inode *i)
         i->dir->inode = i;
         list_init(&i->dir->lru);
         list_init(&i->dir->waiters);
+        list_init(&i->dir->private_told);
         timer_init(&i->dir->hold_timer);
     }
     return i->dir;
@@ -35,6 +36,8 @@ void dir_free(struct client *c, struct inode *i)
     }
     timer_clear(&d->hold_timer);
     vec_done(&d->recalls);
+    while (list_pop_front(&d->private_told) != NULL) {
+    }
     free(d);
     i->dir = NULL;
 }
@@ -69,6 +72,21 @@ static void names_over(struct client *c, struct inode *i)
     }
 }
 
+static void take_back(struct client *c, struct inode *i)
+{
+    list_remove(&i->private_link);
+    if (!inode_asked_back(i)) {
+        inode_invalidate_kernel(c, i);
+    }
+}
+
+static void take_all_back(struct client *c, struct dir *d)
+{
+    list_each(it, &d->private_told) {
+        take_back(c, container_of(it, struct inode, private_link));
+    }
+}
+
 static void over(struct client *c, struct inode *i)
 {
     struct dir *d = i->dir;
@@ -78,6 +96,9 @@ static void over(struct client *c, struct inode *i)
     list_remove(&d->lru);
     c->dir_leases_count--;
     timer_clear(&d->hold_timer);
+    if (!MUTANT(private_not_taken_back)) {
+        take_all_back(c, d);
+    }
     names_over(c, i);
 }
 
@@ -107,8 +128,26 @@ bool inode_may_move(const struct inode *i, const struct inode *to)
     return i->from == 0 || i->home == to->ino || i->from == to->ino;
 }
 
-void inode_make_private(struct inode *i, const struct inode *dir)
+void inode_private_told(const struct client *c, struct inode *i)
 {
+    if (i->from == 0 && !list_linked(&i->private_link)) {
+        list_push_back(&inode_find(c, i->home)->dir->private_told, &i->private_link);
+    }
+}
+
+void inode_ends_private(struct client *c, struct inode *i)
+{
+    i->home = 0;
+    if (list_linked(&i->private_link)) {
+        take_back(c, i);
+    }
+}
+
+void inode_make_private(struct client *c, struct inode *i, const struct inode *dir)
+{
+    if (i->home != dir->ino && list_linked(&i->private_link)) {
+        take_back(c, i);
+    }
     if (i->home != 0 && i->home != dir->ino) {
         i->from = i->home;
         i->from_epoch = i->home_epoch;
@@ -123,17 +162,17 @@ void inode_make_private(struct inode *i, const struct inode *dir)
  * log, and while it lasts nobody else comes to know the inode. What was changed here since the
  * answer was made is still under way when it comes, since answers come in the order in which they
  * were given and none comes of a leader that was left; it may have taken the inode elsewhere. */
-void inode_told_alone(const struct client *c, struct inode *i, const struct inode *dir,
-                      uint64_t epoch)
+void inode_told_alone(struct client *c, struct inode *i, const struct inode *dir, uint64_t epoch)
 {
     bool changing = dir->busy[BUSY_NAMES] != 0 || i->busy[BUSY_ATTR] != 0 || i->queued != 0;
     if (epoch == 0 || !dir_leased(dir) || dir->dir->epoch != epoch || changing ||
         inode_private(c, i)) {
         return;
     }
-    i->home = i->from = 0;
+    inode_ends_private(c, i);
+    i->from = 0;
     i->told_alone = true;
-    inode_make_private(i, dir);
+    inode_make_private(c, i, dir);
 }
 
 void inode_changes_inside(struct client *c, const struct inode *i, uint64_t q)
@@ -155,10 +194,11 @@ void inode_goes_public(struct client *c, uint64_t ino, const char *name)
     const struct name *n = name_find(c, ino, name);
     struct inode *i = n != NULL && n->ino != 0 ? inode_find(c, n->ino) : NULL;
     struct inode *dir = inode_find(c, ino);
-    if (i != NULL) {
-        i->home = MUTANT(nameless_ahead) ? i->home : 0;
+    if (i != NULL && !MUTANT(nameless_ahead)) {
+        inode_ends_private(c, i);
     } else if (n == NULL && dir != NULL && dir_leased(dir)) {
         dir->dir->strangers++; /* its name was forgotten here: it may be any */
+        take_all_back(c, dir->dir);
     }
 }
 

@@ -290,11 +290,12 @@ struct inode {
     uint32_t home_strangers;
     uint64_t from, from_epoch; /* ... or moved there from this one, under that lease; 0: not */
     uint32_t from_strangers;
-    bool told_alone;    /* not made here, so others may have it open, and be quiet */
-    int lost;           /* changes of it that no descriptor tells: the error to tell once */
-    time_us dir_banned; /* its lease is not asked for until then */
-    bool listed;        /* a program read its names here */
-    uint32_t removals;  /* of names of it */
+    struct list private_link; /* of `home`: dir.private_told */
+    bool told_alone;          /* not made here, so others may have it open, and be quiet */
+    int lost;                 /* changes of it that no descriptor tells: the error to tell once */
+    time_us dir_banned;       /* its lease is not asked for until then */
+    bool listed;              /* a program read its names here */
+    uint32_t removals;        /* of names of it */
     uint64_t nlookup;
     time_us kernel_until; /* the kernel may use attributes it was given until then ... */
     time_us names_until;  /* ... and names of this directory */
@@ -348,6 +349,8 @@ struct Fs__Attr inode_now(const struct client *c, const struct inode *i);
 bool inode_attr_fresh(const struct client *c, const struct inode *i);
 bool inode_data_fresh(const struct client *c, const struct inode *i);
 time_us inode_attr_valid(const struct client *c, const struct inode *i);
+/* Does it hold a promise or a lease of its own, which somebody asks back before he changes it? */
+bool inode_asked_back(const struct inode *i);
 /* What an answer is to the kernel. */
 struct inode_told {
     bool news;      /* of other data than it was told of before, or has pages of */

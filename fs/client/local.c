@@ -113,7 +113,10 @@ static void lose_name(struct client *c, struct inode *i)
     if (--i->attr.nlink != 0) {
         return;
     }
-    i->home = 0;
+    if (i->told_alone) {
+        inode_ends_private(c, i);
+    }
+    i->home = 0; /* what is done to it must not come behind its end */
     struct file *f = i->file;
     if (f == NULL) {
         return;
@@ -199,7 +202,7 @@ bool local_make(struct client *c, struct op *op)
     touch(c, dir, true);
     dir->attr.nlink += S_ISDIR(op->a.mode) ? 1 : 0;
     set_name(c, dir, op->a.name, ino, i->made_q);
-    inode_make_private(i, dir);
+    inode_make_private(c, i, dir);
     if (makes_leased(op)) {
         i->attr.lease_session = c->session;
         i->attr.lease_epoch = 1;
@@ -283,7 +286,7 @@ bool local_unlink(struct client *c, struct op *op)
     if (directory) {
         touch(c, i, false);
         i->attr.nlink = 0;
-        i->home = 0;
+        inode_ends_private(c, i);
         i->dir->removed = true;
         if (MUTANT(removed_dir_lets_go)) {
             dir_removed(c, i);
@@ -345,7 +348,7 @@ static void move(struct client *c, const struct op *op, struct move *m, uint64_t
     touch(c, m->source, false);
     set_name(c, m->from, op->a.name, 0, q);
     set_name(c, m->to, op->a.newname, m->source->ino, q);
-    inode_make_private(m->source, m->to);
+    inode_make_private(c, m->source, m->to);
 }
 
 static struct Fs__Rename *rename_message(const struct op *op, const struct move *m)

@@ -35,6 +35,8 @@ struct dir {
     uint64_t inside_q;  /* the last change in the queue of what is private to it */
     struct list lru;    /* client.dir_leases: held, least recently used first */
     struct list waiters; /* operations that wait for the grant */
+    struct list
+        private_told; /* inodes that the kernel keeps attributes of while they are private */
     vec_of(struct recall *) recalls;
     struct timer hold_timer;
 };
@@ -81,14 +83,18 @@ void dir_free(struct client *c, struct inode *i);
 /* Made here under a lease that is still held, and nobody else has ever seen its name: only this
  * mount can know the inode, and what is changed of it concerns nobody else. */
 bool inode_private(const struct client *c, const struct inode *i);
+/* The kernel is given attributes of `i` to keep, and it is private: nobody would ask them back, so
+ * they are taken back when it is private no longer. */
+void inode_private_told(const struct client *c, struct inode *i);
+/* Somebody else may come to know it. */
+void inode_ends_private(struct client *c, struct inode *i);
 /* A session that reads while nobody leads may know it from the directory that it was in before, and
  * has the leader recall the lease of that one. Two are remembered. */
 bool inode_may_move(const struct inode *i, const struct inode *to);
-void inode_make_private(struct inode *i, const struct inode *dir);
+void inode_make_private(struct client *c, struct inode *i, const struct inode *dir);
 /* An answer says that as long as this mount has lease `epoch` of `dir`, nobody else can know `i`,
  * all of whose names are there; 0: it does not. */
-void inode_told_alone(const struct client *c, struct inode *i, const struct inode *dir,
-                      uint64_t epoch);
+void inode_told_alone(struct client *c, struct inode *i, const struct inode *dir, uint64_t epoch);
 /* Its place in the queue is `q`: the leases that make it private stay until that is committed. */
 void inode_changes_inside(struct client *c, const struct inode *i, uint64_t q);
 /* What `name` of `dir` stands for is about to get a name elsewhere, by way of the leader. */

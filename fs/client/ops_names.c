@@ -375,7 +375,8 @@ static void lost_name(struct client *c, const struct Fs__Attr *attr, uint64_t or
     i->opening++; /* stays meanwhile */
     (void)inode_learn(c, i, attr);
     if ((attr->nlink == 0 || i->attr.nlink == 0) && !MUTANT(nameless_ahead)) {
-        i->home = 0; /* it is found by no name: what is done to it must not come behind its end */
+        inode_ends_private(
+            c, i); /* it is found by no name: what is done to it must not come behind its end */
     }
     if (orphan == 0 && attr->nlink == 0 && i->file != NULL) {
         file_discard(c, i->file); /* nobody can ever read what is buffered */
@@ -597,7 +598,7 @@ void op_link(struct client *c, struct op *op)
         return;
     }
     struct inode *dir = inode_get(c, op->a.newparent);
-    inode_get(c, op->a.ino)->home = 0; /* another name of it may be seen by others */
+    inode_ends_private(c, inode_get(c, op->a.ino)); /* another name of it may be seen by others */
     op_busy(op, dir, BUSY_NAMES);
     op_busy(op, dir, BUSY_ATTR);
     op_busy(op, inode_get(c, op->a.ino), BUSY_ATTR);

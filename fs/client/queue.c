@@ -326,7 +326,7 @@ static void tell_loss(struct client *c, struct inode *i)
         i->lost = EIO; /* else those tell it */
     }
     i->promised = false;
-    i->home = 0;
+    inode_ends_private(c, i);
     i->last_q = i->times_q = 0;
     if (i->attr.version == 0) { /* the log never had it */
         i->known = false;

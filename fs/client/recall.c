@@ -184,7 +184,9 @@ void recall_let_go(struct client *c, struct file *f, struct Fs__LeaseEnd *ret_en
     }
     list_remove(&f->lease_lru);
     c->leases_count--;
-    if (!f->inode->promised) { /* what the lease alone kept from changing */
+    if (inode_private(c, f->inode)) {
+        inode_private_told(c, f->inode);
+    } else if (!f->inode->promised) { /* what the lease alone kept from changing */
         inode_invalidate_kernel(c, f->inode);
     }
 }
@@ -268,7 +270,7 @@ static void ask_back(struct client *c, struct recall *k, const struct recall_obj
 {
     struct inode *i = inode_find(c, o->ino);
     if (i != NULL) {
-        i->home = 0; /* somebody else may know it */
+        inode_ends_private(c, i); /* somebody else may know it */
     }
     switch (o->kind) {
     case FS__OBJECT__KIND__ATTR:

@@ -20,7 +20,7 @@ static const char usage[] =
     "          [--minutes M] [--jobs J] [--json] [--counts] [--hashes] [--trace] [--shrink]\n"
     "          [--off FAULT,..] [--mounts N] [--apps N] [--no-locks] [--no-ranges]\n"
     "          [--no-attrs] [--no-mix] [--no-setid] [--no-known-bytes] [--no-kept]\n"
-    "          [--no-late-lists]\n"
+    "          [--no-late-lists] [--no-idle-files]\n"
     "\n"
     "Runs whole clusters on virtual time, one per seed, and checks them.\n"
     "--seeds A..B  at most 10,000,000 of them\n"
@@ -129,6 +129,8 @@ static bool parse_option(struct command *c, int option, const char *arg)
         return c->options.no_kept = true;
     case 'l':
         return c->options.no_late_lists = true;
+    case 'I':
+        return c->options.no_idle_files = true;
     case 'J':
         return c->json = true;
     case 'c':
@@ -146,29 +148,19 @@ static bool parse_option(struct command *c, int option, const char *arg)
 
 static bool parse(int argc, char **argv, struct command *c)
 {
-    static const struct option longs[] = {{"seed", required_argument, NULL, 's'},
-                                          {"seeds", required_argument, NULL, 'r'},
-                                          {"file", required_argument, NULL, 'f'},
-                                          {"minutes", required_argument, NULL, 'm'},
-                                          {"off", required_argument, NULL, 'o'},
-                                          {"jobs", required_argument, NULL, 'j'},
-                                          {"mounts", required_argument, NULL, 'M'},
-                                          {"apps", required_argument, NULL, 'A'},
-                                          {"no-locks", no_argument, NULL, 'L'},
-                                          {"no-ranges", no_argument, NULL, 'R'},
-                                          {"no-attrs", no_argument, NULL, 'T'},
-                                          {"json", no_argument, NULL, 'J'},
-                                          {"no-mix", no_argument, NULL, 'X'},
-                                          {"no-setid", no_argument, NULL, 'U'},
-                                          {"no-known-bytes", no_argument, NULL, 'K'},
-                                          {"no-kept", no_argument, NULL, 'P'},
-                                          {"no-late-lists", no_argument, NULL, 'l'},
-                                          {"counts", no_argument, NULL, 'c'},
-                                          {"hashes", no_argument, NULL, 'H'},
-                                          {"trace", no_argument, NULL, 't'},
-                                          {"shrink", no_argument, NULL, 'S'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {0}};
+    static const struct option longs[] = {
+        {"seed", required_argument, NULL, 's'},     {"seeds", required_argument, NULL, 'r'},
+        {"file", required_argument, NULL, 'f'},     {"minutes", required_argument, NULL, 'm'},
+        {"off", required_argument, NULL, 'o'},      {"jobs", required_argument, NULL, 'j'},
+        {"mounts", required_argument, NULL, 'M'},   {"apps", required_argument, NULL, 'A'},
+        {"no-locks", no_argument, NULL, 'L'},       {"no-ranges", no_argument, NULL, 'R'},
+        {"no-attrs", no_argument, NULL, 'T'},       {"json", no_argument, NULL, 'J'},
+        {"no-mix", no_argument, NULL, 'X'},         {"no-setid", no_argument, NULL, 'U'},
+        {"no-known-bytes", no_argument, NULL, 'K'}, {"no-kept", no_argument, NULL, 'P'},
+        {"no-late-lists", no_argument, NULL, 'l'},  {"no-idle-files", no_argument, NULL, 'I'},
+        {"counts", no_argument, NULL, 'c'},         {"hashes", no_argument, NULL, 'H'},
+        {"trace", no_argument, NULL, 't'},          {"shrink", no_argument, NULL, 'S'},
+        {"help", no_argument, NULL, 'h'},           {0}};
     int option;
     while ((option = getopt_long(argc, argv, "", longs, NULL)) != -1)
         if (!parse_option(c, option, optarg))

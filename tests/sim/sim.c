@@ -311,6 +311,8 @@ void sim_begin(const struct sim_options *options)
         sim->swarm.known_bytes = false;
     if (options->no_late_lists)
         sim->swarm.late_lists = false;
+    if (options->no_idle_files)
+        sim->swarm.idle_files = false;
     if (options->no_kept)
         sim->swarm.kept_bytes = 0;
     if (sim->swarm.mixed_mounts && !options->no_mix)

@@ -86,6 +86,7 @@ struct sim_options {
     bool no_known_bytes; /* nobody reads or writes what it knows by number */
     bool no_kept;        /* mounts keep no committed pages */
     bool no_late_lists;  /* listings are taken in as soon as all else is */
+    bool no_idle_files;  /* no file is left alone for a while */
     uint32_t apps_max;   /* 0: as drawn */
     bool trace;          /* to stderr: faults, log lines of all processes, operations */
 };
@@ -103,6 +104,7 @@ struct sim_swarm {
     bool setid;            /* ... make files setuid */
     bool known_bytes;      /* ... write and read what others know by number */
     bool late_lists;       /* kernels take some listings in late */
+    bool idle_files;       /* applications leave some of their own files alone for a while */
     bool leader_lease;
     char election[16];     /* strategy of election/ */
     uint64_t faults;       /* mask of enum sim_fault */
@@ -140,6 +142,7 @@ enum sim_stream {
     RND_KEPT,
     RND_MISDIRECTED,
     RND_LISTS,
+    RND_IDLE,
     RND_COUNT
 };
 

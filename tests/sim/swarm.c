@@ -141,6 +141,7 @@ void sim_draw_swarm(uint64_t seed, struct sim_swarm *ret)
     if (sim_below(RND_MISDIRECTED, 2) == 0)
         ret->faults |= FAULT_BIT(FAULT_MISDIRECTED);
     ret->late_lists = sim_below(RND_LISTS, 2) == 0;
+    ret->idle_files = sim_below(RND_IDLE, 2) == 0;
     static const uint64_t kept[] = {0, 32 << 10, 8 << 20, 8 << 20};
     ret->kept_bytes = kept[sim_below(RND_KEPT, sizeof kept / sizeof *kept)];
 }

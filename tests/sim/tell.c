@@ -9,10 +9,15 @@ const char *tell_replay(const struct sim_options *o)
         bool set;
         const char *flag;
     } flags[] = {
-        {o->no_locks, "--no-locks"}, {o->no_ranges, "--no-ranges"},
-        {o->no_attrs, "--no-attrs"}, {o->no_mix, "--no-mix"},
-        {o->no_setid, "--no-setid"}, {o->no_known_bytes, "--no-known-bytes"},
-        {o->no_kept, "--no-kept"},   {o->no_late_lists, "--no-late-lists"},
+        {o->no_locks, "--no-locks"},
+        {o->no_ranges, "--no-ranges"},
+        {o->no_attrs, "--no-attrs"},
+        {o->no_mix, "--no-mix"},
+        {o->no_setid, "--no-setid"},
+        {o->no_known_bytes, "--no-known-bytes"},
+        {o->no_kept, "--no-kept"},
+        {o->no_late_lists, "--no-late-lists"},
+        {o->no_idle_files, "--no-idle-files"},
     };
     int n = snprintf(text, sizeof text, "tally-sim --seed %llu --minutes %g",
                      (unsigned long long)o->seed, (double)o->length / 60e6);

@@ -15,6 +15,8 @@
 #define AHEAD  INT64_C(4000000000000000000)
 #define SECOND INT64_C(1000000000)
 enum { SAME_TIMES = 2 };
+/* Steps of own_file_step(): before the first look at the file, and while it is left alone. */
+enum { IDLE_BEFORE = 7, IDLE_FROM = 20 };
 
 static uint64_t attr_below(uint64_t n)
 {
@@ -190,6 +192,8 @@ static void sync_fd(struct app *a)
     sys_fsync(app_kernel(a), a->fds[a->slot].fd, app_on_simple, a);
 }
 
+static void own_file_step(struct app *a);
+
 static void lose_name(struct app *a, const char *path)
 {
     char other[PATH_SPACE];
@@ -207,6 +211,46 @@ static void lose_name(struct app *a, const char *path)
     }
 }
 
+static void go_on(void *ctx, uint64_t generation)
+{
+    struct app *a = ctx;
+    if (!a->alive || a->generation != generation)
+        return;
+    a->asking = false;
+    own_file_step(a);
+}
+
+static void leave_alone(struct app *a, time_us pause)
+{
+    a->asking = true;
+    sim_at(sim_now() + pause, go_on, a, a->generation);
+}
+
+/* The file's own lease goes back, that of its directory stays; then others find the file. */
+static void idle_step(struct app *a, const char *path)
+{
+    switch (a->setting) {
+    case IDLE_FROM:
+        leave_alone(a, 4 * TIME_S);
+        break;
+    case IDLE_FROM + 1:
+    case IDLE_FROM + 3:
+        stat_fd(a);
+        break;
+    case IDLE_FROM + 2:
+        (void)snprintf(workload.idle, sizeof workload.idle, "%s", path);
+        leave_alone(a, 1 * TIME_S);
+        break;
+    default:
+        break;
+    }
+    if (++a->setting == IDLE_FROM + 4) {
+        workload.idle[0] = '\0';
+        a->idling = false;
+        a->setting = IDLE_BEFORE;
+    }
+}
+
 /* In a directory of the mount's own, so that much of it happens ahead of the log. */
 static void own_file_step(struct app *a)
 {
@@ -214,6 +258,12 @@ static void own_file_step(struct app *a)
     (void)snprintf(dir, sizeof dir, "/o%u", a->mount);
     (void)snprintf(path, sizeof path, "/o%u/s%u", a->mount, a->number);
     a->then = own_file_step;
+    if (a->idling && a->setting == IDLE_BEFORE)
+        a->setting = IDLE_FROM;
+    if (a->setting >= IDLE_FROM) {
+        idle_step(a, path);
+        return;
+    }
     switch (a->setting++) {
     case 0:
         (void)app_begin_path(a, H_MKDIR, dir, NULL);
@@ -271,6 +321,7 @@ void app_attr_step(struct app *a)
     uint64_t what = attr_below(8);
     any_path(path);
     if (what == 0) {
+        a->idling = false;
         own_file_step(a);
     } else if (what < 3) {
         a->then = attr_below(2) ? stat_path : NULL;
@@ -280,5 +331,15 @@ void app_attr_step(struct app *a)
         set_some(a, s, NULL);
     } else {
         (void)app_open_path(a, path, O_RDWR | O_CREAT);
+    }
+}
+
+void app_idle_step(struct app *a)
+{
+    if (workload.idle[0]) {
+        app_chmod(a, FDS, workload.idle);
+    } else {
+        a->idling = true;
+        own_file_step(a);
     }
 }

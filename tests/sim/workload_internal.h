@@ -61,8 +61,9 @@ struct app {
     uint64_t links;     /* ... the names that it has, 0: not known */
     unsigned knowing;   /* step of what it does to what others have open, 0: none */
     uint64_t stands_in; /* a directory; 0: none */
-    bool asking;        /* a call that the history does not have is under way */
+    bool asking;        /* a call that the history does not have is under way, or a pause */
     unsigned setting;   /* step of what it does to a file that loses its name, 0: none */
+    bool idling;        /* ... which it leaves alone for a while */
     char target[PATH_SPACE];
     struct blob *read; /* READ_ALL so far */
     uint32_t reads;
@@ -79,6 +80,7 @@ struct workload {
     unsigned readers;
     void (*read_back_done)(void);
     uint32_t weights[WORK_COUNT], weights_sum;
+    char idle[PATH_SPACE]; /* a file that its mount keeps attributes of without a lease; "": none */
 };
 extern struct workload workload;
 
@@ -148,6 +150,8 @@ void app_known_step(struct app *a);
 
 /* Sets something, or opens what it could be set of. */
 void app_attr_step(struct app *a);
+/* Leaves a file of its own alone, or changes one that is left alone. */
+void app_idle_step(struct app *a);
 /* A mode, of the descriptor or, if it is not NULL, of the path. */
 void app_chmod(struct app *a, unsigned slot, const char *path);
 

@@ -306,6 +306,8 @@ void app_turn(void *ctx, uint64_t generation)
         app_link_step(a);
     else if (sim_swarm()->local_names && sim_below(RND_NAMES, 10) == 0)
         app_known_step(a);
+    else if (sim_swarm()->idle_files && sim_below(RND_IDLE, 12) == 0)
+        app_idle_step(a);
     else if (sim_swarm()->attrs && sim_below(RND_ATTRS, 8) == 0)
         app_attr_step(a);
     else
