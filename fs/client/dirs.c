@@ -387,6 +387,7 @@ void dir_removed(struct client *c, struct inode *i)
     while (i->dir->recalls.count != 0) {
         recall_done(c, vec_pop(&i->dir->recalls), NULL);
     }
+    i->names_until = 0; /* the kernel has none of it, and would drop those of all directories */
     over(c, i);
     settle(c, i);
 }

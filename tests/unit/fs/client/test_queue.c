@@ -128,6 +128,22 @@ START_TEST(removed_directory_that_is_open)
 }
 END_TEST
 
+START_TEST(removed_directory_takes_no_names_along)
+{
+    /* Goal: there is but one notification for names, and the kernel drops all that it has by it:
+     * rm -r looked each file up again. */
+    uint64_t parent = home;
+    home = at_once(make_op("d", S_IFDIR | 0755))->attr.ino;
+    ck_assert_int_eq(world_do(&w, 0, named_op(CLIENT_LOOKUP, "absent"))->err, ENOENT);
+    home = parent;
+    unsigned told = w.mounts[0].notified_names;
+    (void)at_once(named_op(CLIENT_RMDIR, "d"));
+    world_pass(&w, 50 * TIME_MS);
+    ck_assert_uint_eq(looked_up(parent, "d"), 0);
+    ck_assert_uint_eq(w.mounts[0].notified_names, told);
+}
+END_TEST
+
 START_TEST(set_id_bits_fall_ahead_of_the_log)
 {
     /* Goal: before the bytes here, and before them in the log. */
@@ -787,6 +803,7 @@ int main(void)
     tcase_add_test(t, times_are_newer_than_what_a_read_tells);
     tcase_add_test(t, changes_of_what_has_no_name_are_the_leaders);
     tcase_add_test(t, removed_directory_that_is_open);
+    tcase_add_test(t, removed_directory_takes_no_names_along);
     tcase_add_test(t, set_id_bits_fall_ahead_of_the_log);
     tcase_add_test(t, set_id_bits_fall_first_in_the_log);
     tcase_add_test(t, minimal_acl_is_a_mode);
