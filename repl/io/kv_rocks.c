@@ -223,6 +223,11 @@ static rocksdb_options_t *make_options(bool create, rocksdb_cache_t *cache)
     rocksdb_block_based_options_set_block_cache(t, cache);
     rocksdb_block_based_options_set_cache_index_and_filter_blocks(t, 1);
     rocksdb_block_based_options_set_filter_policy(t, rocksdb_filterpolicy_create_bloom(BLOOM_BITS));
+    /* In small parts: the filter of a whole file is larger than what one shard of the cache holds,
+     * and was read anew for each look-up. */
+    rocksdb_block_based_options_set_index_type(
+        t, rocksdb_block_based_table_index_type_two_level_index_search);
+    rocksdb_block_based_options_set_partition_filters(t, 1);
     rocksdb_options_set_block_based_table_factory(o, t);
     rocksdb_block_based_options_destroy(t);
     rocksdb_options_set_create_if_missing(o, create);
