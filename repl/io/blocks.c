@@ -435,6 +435,14 @@ static bool goes_direct(const struct block_segment *s, const void *data, uint32_
            (uintptr_t)data % BLOCK_PAGE_SIZE == 0;
 }
 
+int blocks_write_cached(struct block_segment *s, uint32_t offset, const void *data, uint32_t size)
+{
+    int rc = file_write_at(s->fd, data, size, offset);
+    if (rc == 0)
+        atomic_store(&s->dirty, true);
+    return rc;
+}
+
 int blocks_write(struct block_segment *s, uint32_t offset, const void *data, uint32_t size)
 {
     int rc = -EINVAL; /* said by file systems that take O_DIRECT and want other alignments */
@@ -445,10 +453,9 @@ int blocks_write(struct block_segment *s, uint32_t offset, const void *data, uin
             atomic_store(&s->dirty, true); /* the file's size, its map and the disk's cache */
         return rc;
     }
-    rc = file_write_at(s->fd, data, size, offset);
+    rc = blocks_write_cached(s, offset, data, size);
     if (rc < 0)
         return rc;
-    atomic_store(&s->dirty, true);
     /* Starts write-back now, at the pace of arrival, so that the fdatasync before the log's group
      * finds little to do and no vote waits for bulk (RULES S1). Only a hint: errors show up in
      * fdatasync. */

@@ -64,6 +64,9 @@ uint64_t blocks_live(const struct blocks *b);
 
 /* 0 or a negative errno; starts write-back at once, so that a later sync has little to do. */
 int blocks_write(struct block_segment *segment, uint32_t offset, const void *data, uint32_t size);
+/* The same of what stays in memory, without a start: blocks_sync follows at once. */
+int blocks_write_cached(struct block_segment *segment, uint32_t offset, const void *data,
+                        uint32_t size);
 /* -EIO when the disk says so, -EBADMSG when the file is too short. */
 int blocks_read(struct block_segment *segment, uint32_t offset, void *data, uint32_t size);
 /* The same when nothing has to wait for the disk; false: it has to, or fails. */

@@ -75,8 +75,7 @@ struct journal {
     lsn_no synced;
 };
 
-/* RULES S3: after a failed write or fsync nobody knows what is on the disk. */
-static _Noreturn void journal_die(const char *what, int error)
+_Noreturn void journal_die(const char *what, int error)
 {
     log_error("TALLY-3002", "log: %s failed: %s: ending, since what is on disk is unknown", what,
               strerror(-error));

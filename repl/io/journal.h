@@ -81,6 +81,9 @@ struct journal_item {
 };
 struct journal_item *journal_item_new(enum record_kind kind);
 void journal_item_free(struct journal_item *item);
+/* RULES S3: after a failed write or fsync nobody knows what is on the disk, and the process ends.
+ */
+_Noreturn void journal_die(const char *what, int error);
 
 struct journal_config {
     const char *dir; /* of the segments; exists */

@@ -297,6 +297,7 @@ static void store_free(struct store *s)
         kv_close(s->kv);
     if (s->moving_fd >= 0)
         (void)close(s->moving_fd);
+    store_moves_free(s);
     blocks_free(s->blocks);
     if (s->lock_fd >= 0)
         (void)close(s->lock_fd);

@@ -440,10 +440,9 @@ void store_on_missing(struct store *s, store_missing_fn *fn, void *ctx)
 
 /* ---- out of the log -------------------------------------------------------------------------- */
 
-/* One inline block on its way from the log to a block segment. It is still held where it was until
+/* One inline block that moves from the log to a block segment. It is still held where it was until
  * the new place is durable. */
 struct moving {
-    struct pool_job job;
     struct store *store;
     struct index_entry e;
     struct block_place place;
@@ -451,22 +450,63 @@ struct moving {
     int status;
 };
 
-static void move_block(struct pool_job *job)
+/* Many at once: one by one, each few of them held up a group of the log with a flush. */
+struct move_batch {
+    struct pool_job job;
+    struct store *store;
+    vec_of(struct moving *) blocks;
+};
+enum { MOVE_BATCH_BYTES = 1 << 20 };
+
+static uint32_t room_of(const struct moving *m)
 {
-    struct moving *m = container_of(job, struct moving, job);
+    return align_up(m->e.ref.size, BLOCK_PAGE_SIZE);
+}
+
+static int move_read(const struct moving *m, uint8_t *ret)
+{
     uint64_t runs[BLOCK_RUNS_MAX];
-    struct blob *b = blob_new(m->e.ref.size);
-    m->status = file_read_at(m->store->moving_fd, b->data, m->e.ref.size, m->e.offset);
-    if (m->status < 0) {
-        m->status = -EBADMSG; /* damaged: trying again would not help */
-    } else {
-        block_run_hashes(b->data, m->e.ref.size, runs);
-        if (memcmp(runs, m->e.runs, block_runs(m->e.ref.size) * sizeof *runs) != 0)
-            m->status = -EBADMSG;
-    }
-    if (m->status == 0)
-        m->status = blocks_write(m->segment, m->place.offset, b->data, m->e.ref.size);
-    blob_unref(b);
+    if (file_read_at(m->store->moving_fd, ret, m->e.ref.size, m->e.offset) < 0)
+        return -EBADMSG; /* damaged: trying again would not help */
+    block_run_hashes(ret, m->e.ref.size, runs);
+    bool same = memcmp(runs, m->e.runs, block_runs(m->e.ref.size) * sizeof *runs) == 0;
+    return same ? 0 : -EBADMSG;
+}
+
+static bool lies_behind(const struct moving *m, const struct moving *before)
+{
+    return m->segment == before->segment &&
+           m->place.offset == before->place.offset + room_of(before);
+}
+
+/* The blocks from `first` on that lie behind one another go to the disk. How many they are. */
+static size_t move_run(struct move_batch *b, size_t first)
+{
+    struct moving *const *blocks = b->blocks.items;
+    size_t end = first;
+    uint32_t size = 0;
+    do
+        size += room_of(blocks[end++]);
+    while (end < b->blocks.count && lies_behind(blocks[end], blocks[end - 1]));
+    uint8_t *bytes = xcalloc(size, 1), *at = bytes;
+    for (size_t i = first; i < end; at += room_of(blocks[i++]))
+        blocks[i]->status = move_read(blocks[i], at);
+    struct block_segment *segment = blocks[first]->segment;
+    int rc = blocks_write_cached(segment, blocks[first]->place.offset, bytes, size);
+    free(bytes);
+    for (size_t i = first; i < end; i++)
+        blocks[i]->status = blocks[i]->status < 0 ? blocks[i]->status : rc;
+    rc = rc < 0 ? 0 : blocks_sync(segment);
+    if (rc < 0)
+        journal_die("fdatasync of moved blocks", rc);
+    return end - first;
+}
+
+static void move_some(struct pool_job *job)
+{
+    struct move_batch *b = container_of(job, struct move_batch, job);
+    for (size_t i = 0; i < b->blocks.count;)
+        i += move_run(b, i);
 }
 
 static bool still_there(struct store *s, const struct index_entry *e)
@@ -479,13 +519,20 @@ static bool still_there(struct store *s, const struct index_entry *e)
 static void moving_end(struct moving *m)
 {
     struct store *s = m->store;
-    blocks_unpin(s->blocks, m->segment);
+    if (m->segment)
+        blocks_unpin(s->blocks, m->segment);
     s->moving_progress |= m->status == 0 || m->status == -EBADMSG;
+    s->moving_inline--;
     free(m);
-    if (--s->moving_inline > 0)
+}
+
+static void moves_over(struct store *s)
+{
+    if (s->moving_inline > 0 || s->moving_fd < 0)
         return;
     (void)close(s->moving_fd);
     s->moving_fd = -1;
+    vec_clear(&s->moves);
     if (s->moving_progress) /* else the disk is full: tried again by the next release */
         store_release(s);
 }
@@ -505,9 +552,12 @@ static void move_place(struct moving *m, lsn_no lsn)
 
 static void on_moved(void *ctx, struct journal_item *item, lsn_no lsn)
 {
+    struct moving *m = ctx;
+    struct store *s = m->store;
     (void)item;
-    move_place(ctx, lsn);
-    moving_end(ctx);
+    move_place(m, lsn);
+    moving_end(m);
+    moves_over(s);
 }
 
 static void record_move(struct moving *m, journal_done_fn *done)
@@ -521,17 +571,59 @@ static void record_move(struct moving *m, journal_done_fn *done)
     journal_append(m->store->journal, item);
 }
 
-static void on_move_written(struct pool_job *job)
+static void move_written(struct store *s, struct moving *m)
 {
-    struct moving *m = container_of(job, struct moving, job);
-    if (m->status < 0 || !still_there(m->store, &m->e)) {
-        if (m->status == -EBADMSG && still_there(m->store, &m->e))
-            store_damaged(m->store, &m->e);
-        blocks_give_back(m->store->blocks, m->place, m->e.ref.size);
-        moving_end(m);
+    if (m->status == 0 && still_there(s, &m->e)) {
+        record_move(m, on_moved);
         return;
     }
-    record_move(m, on_moved);
+    if (m->status == -EBADMSG && still_there(s, &m->e))
+        store_damaged(s, &m->e);
+    blocks_give_back(s->blocks, m->place, m->e.ref.size);
+    moving_end(m);
+}
+
+static void move_next(struct store *s);
+
+static void on_batch_written(struct pool_job *job)
+{
+    struct move_batch *b = container_of(job, struct move_batch, job);
+    struct store *s = b->store;
+    for (size_t i = 0; i < b->blocks.count; i++)
+        move_written(s, b->blocks.items[i]);
+    vec_done(&b->blocks);
+    free(b);
+    journal_kick(s->journal);
+    move_next(s);
+    moves_over(s);
+}
+
+/* The next batch; what has gone meanwhile is passed over. */
+static void move_next(struct store *s)
+{
+    struct move_batch *b = xcalloc(1, sizeof *b);
+    b->store = s;
+    b->job.work = move_some;
+    b->job.done = on_batch_written;
+    bool full = false;
+    uint32_t bytes = 0;
+    while (s->moves_next < s->moves.count && bytes < MOVE_BATCH_BYTES) {
+        struct moving *m = s->moves.items[s->moves_next++];
+        full = full || (still_there(s, &m->e) &&
+                        blocks_take(s->blocks, m->e.ref.size, &m->place, &m->segment) < 0);
+        if (m->segment) {
+            vec_push(&b->blocks, m);
+            bytes += room_of(m);
+        } else {
+            m->status = full ? -ENOSPC : 0; /* full: the log keeps it */
+            moving_end(m);
+        }
+    }
+    if (b->blocks.count != 0) {
+        pool_submit(s->pool, &b->job);
+    } else {
+        free(b);
+    }
 }
 
 static bool move_one(void *ctx, const struct index_entry *e)
@@ -540,14 +632,8 @@ static bool move_one(void *ctx, const struct index_entry *e)
     struct moving *m = xcalloc(1, sizeof *m);
     m->store = s;
     m->e = *e;
-    m->job.work = move_block;
-    m->job.done = on_move_written;
-    if (blocks_take(s->blocks, e->ref.size, &m->place, &m->segment) < 0) {
-        free(m);
-        return false; /* full: the log keeps it */
-    }
     s->moving_inline++;
-    pool_submit(s->pool, &m->job);
+    vec_push(&s->moves, m);
     return true;
 }
 
@@ -560,11 +646,20 @@ void store_move_inline(struct store *s)
     if (s->moving_fd < 0)
         return;
     s->moving_progress = false;
+    s->moves_next = 0;
     index_each_at(&s->index, PLACE_LOG, generation, move_one, s);
-    if (s->moving_inline == 0) {
-        (void)close(s->moving_fd);
-        s->moving_fd = -1;
+    move_next(s);
+    if (s->moving_inline == 0) { /* nothing could be moved; not at once again */
+        s->moving_progress = false;
+        moves_over(s);
     }
+}
+
+void store_moves_free(struct store *s)
+{
+    while (s->moves_next < s->moves.count)
+        free(s->moves.items[s->moves_next++]);
+    vec_done(&s->moves);
 }
 
 static void on_kept(void *ctx, struct journal_item *item, lsn_no lsn)

@@ -79,7 +79,9 @@ struct store {
     void *on_missing_ctx;
     struct map pending;
     size_t pending_count;
-    size_t moving_inline; /* blocks on their way from the log to block segments */
+    size_t moving_inline;          /* blocks on their way from the log to block segments ... */
+    vec_of(struct moving *) moves; /* ... from moves_next on they wait for their turn */
+    size_t moves_next;
     int moving_fd;        /* the log segment they come from */
     bool moving_progress; /* at least one of them has left it */
 
@@ -169,6 +171,7 @@ void store_block_at_head(struct bytes_writer *w, const struct block_ref *ref, co
 bool store_block_at_get(const struct journal_record *record, struct index_entry *ret);
 /* Moves what is live in the oldest log segments to block segments, so that they can be released. */
 void store_move_inline(struct store *s);
+void store_moves_free(struct store *s);
 /* The same of one whose record of the log is about to be given up: its new place is queued, and
  * till that is durable it is held where it was. 0 or a negative errno, -ENODATA: it is damaged. */
 int store_keep(struct store *s, const struct index_entry *e, const uint8_t *bytes);
