@@ -275,9 +275,9 @@ static void on_committed(struct client *c, struct rpc *r, const struct Fs__Reply
             f->size = k->size;
             f->mtime = k->mtime;
             tell_reference(c, k, false);
-        } else if (i->pages_version ==
-                   before) { /* the kernel's pages have our own writes already */
+        } else if (i->pages_version == before) { /* which have our own writes already */
             i->pages_version = i->attr.data_version;
+            i->sent_version = i->sent_version == before ? i->attr.data_version : i->sent_version;
         }
         file_committed(c, k);
         return;

@@ -36,8 +36,7 @@ void dir_free(struct client *c, struct inode *i)
     }
     timer_clear(&d->hold_timer);
     vec_done(&d->recalls);
-    while (list_pop_front(&d->private_told) != NULL) {
-    }
+    list_clear(&d->private_told);
     free(d);
     i->dir = NULL;
 }
@@ -74,10 +73,13 @@ static void names_over(struct client *c, struct inode *i)
 
 static void take_back(struct client *c, struct inode *i)
 {
-    list_remove(&i->private_link);
     if (!inode_asked_back(i)) {
         inode_invalidate_kernel(c, i);
+        if (i->kernel_until != 0) { /* a listing may bring it: again with the lease */
+            return;
+        }
     }
+    list_remove(&i->private_link);
 }
 
 static void take_all_back(struct client *c, struct dir *d)
@@ -99,6 +101,7 @@ static void over(struct client *c, struct inode *i)
     if (!MUTANT(private_not_taken_back)) {
         take_all_back(c, d);
     }
+    list_clear(&d->private_told);
     names_over(c, i);
 }
 
@@ -147,6 +150,7 @@ void inode_make_private(struct client *c, struct inode *i, const struct inode *d
 {
     if (i->home != dir->ino && list_linked(&i->private_link)) {
         take_back(c, i);
+        list_remove(&i->private_link);
     }
     if (i->home != 0 && i->home != dir->ino) {
         i->from = i->home;

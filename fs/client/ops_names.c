@@ -420,7 +420,11 @@ void op_unlink(struct client *c, struct op *op)
     uint64_t ino = name_hint(c, op->a.parent, op->a.name);
     op_busy(op, dir, BUSY_NAMES);
     op_busy(op, dir, BUSY_ATTR);
-    op_busy(op, inode_find(c, ino), BUSY_ATTR);
+    struct inode *i = inode_find(c, ino);
+    op_busy(op, i, BUSY_ATTR);
+    if (i != NULL && i->told_alone) { /* without a name, no lease of a directory guards it */
+        inode_ends_private(c, i);
+    }
     op->why = "the leader, who removes the name";
     struct rpc *r = rpc_new_op(op, true, on_unlinked);
     struct Fs__Unlink *m = xmalloc(sizeof(*m));

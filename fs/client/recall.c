@@ -184,7 +184,7 @@ void recall_let_go(struct client *c, struct file *f, struct Fs__LeaseEnd *ret_en
     }
     list_remove(&f->lease_lru);
     c->leases_count--;
-    if (inode_private(c, f->inode)) {
+    if (f->inode->from == 0 && inode_private(c, f->inode)) {
         inode_private_told(c, f->inode);
     } else if (!f->inode->promised) { /* what the lease alone kept from changing */
         inode_invalidate_kernel(c, f->inode);

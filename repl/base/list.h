@@ -70,6 +70,13 @@ static inline struct list *list_pop_front(struct list *head)
     return item;
 }
 
+/* Takes all out. */
+static inline void list_clear(struct list *head)
+{
+    while (list_pop_front(head) != NULL) {
+    }
+}
+
 /* Visits each item as `struct list *it`; the current one may be removed and freed, no other. */
 #define list_each(it, head)                                                                        \
     for (struct list *it = (head)->next, *it##_next = it->next; it != (head);                      \

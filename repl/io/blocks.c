@@ -473,6 +473,11 @@ bool blocks_read_now(struct block_segment *s, uint32_t offset, void *data, uint3
     return file_read_now_at(s->fd, data, size, offset);
 }
 
+int blocks_write_back(struct block_segment *s)
+{
+    return file_sync(s->fd);
+}
+
 int blocks_sync(struct block_segment *s)
 {
     /* Cleared first: what is written meanwhile is then dirty again. */

@@ -64,13 +64,16 @@ uint64_t blocks_live(const struct blocks *b);
 
 /* 0 or a negative errno; starts write-back at once, so that a later sync has little to do. */
 int blocks_write(struct block_segment *segment, uint32_t offset, const void *data, uint32_t size);
-/* The same of what stays in memory, without a start: blocks_sync follows at once. */
+/* The same of what stays in memory, without a start. */
 int blocks_write_cached(struct block_segment *segment, uint32_t offset, const void *data,
                         uint32_t size);
 /* -EIO when the disk says so, -EBADMSG when the file is too short. */
 int blocks_read(struct block_segment *segment, uint32_t offset, void *data, uint32_t size);
 /* The same when nothing has to wait for the disk; false: it has to, or fails. */
 bool blocks_read_now(struct block_segment *segment, uint32_t offset, void *data, uint32_t size);
+/* Does what blocks_sync would find to do, and leaves it the rest: which writes are durable is only
+ * for one thread to say, that of the log. 0 or a negative errno, as there. */
+int blocks_write_back(struct block_segment *segment);
 /* Everything written before is durable after. 0 or a negative errno, after which nothing about the
  * segment is known (RULES S3). */
 int blocks_sync(struct block_segment *segment);

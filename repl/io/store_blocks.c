@@ -496,7 +496,7 @@ static size_t move_run(struct move_batch *b, size_t first)
     free(bytes);
     for (size_t i = first; i < end; i++)
         blocks[i]->status = blocks[i]->status < 0 ? blocks[i]->status : rc;
-    rc = rc < 0 ? 0 : blocks_sync(segment);
+    rc = rc < 0 ? 0 : blocks_write_back(segment);
     if (rc < 0)
         journal_die("fdatasync of moved blocks", rc);
     return end - first;

@@ -117,6 +117,25 @@ START_TEST(news_are_taken_in_first)
 }
 END_TEST
 
+START_TEST(own_commits_are_no_news)
+{
+    /* Goal: what the kernel wrote itself it has, in pages that were the file's before: who looks at
+     * a file just written asks once. */
+    struct place f = create(0, "a");
+    struct client_op ask = {.kind = CLIENT_GETATTR, .ino = f.ino};
+    put_text(0, f, 0, "text");
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    expect_text(0, f, 0, "text");
+    (void)world_do(&w, 0, ask);
+    world_pass(&w, 200 * TIME_MS);
+    put_text(0, f, 4, " and more");
+    ck_assert_int_eq(simple(0, CLIENT_FSYNC, f), 0);
+    const struct world_answer *a = world_do(&w, 0, ask);
+    ck_assert_uint_eq(a->attr.size, 13);
+    ck_assert_uint_gt(a->attr_valid_us, 0);
+}
+END_TEST
+
 /* The answer to a SETATTR tells what is new, and Linux keeps its pages all the same: it is the next
  * one that must be taken in, however much later (tally-sim seed 860000318). */
 START_TEST(news_that_left_the_pages)
@@ -424,6 +443,7 @@ int main(void)
     tcase_add_test(t, directories_and_listings);
     tcase_add_test(t, pages_go_after_a_setattr);
     tcase_add_test(t, news_are_taken_in_first);
+    tcase_add_test(t, own_commits_are_no_news);
     tcase_add_test(t, news_that_left_the_pages);
     tcase_add_test(t, caller_killed);
     tcase_add_test(t, attributes_and_xattrs);
