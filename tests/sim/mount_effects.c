@@ -117,7 +117,7 @@ static void end(void *ctx, uint64_t arg)
 void mount_note_losses(struct mount *m)
 {
     m->ended_dirty |= m->client->state != SESSION_LIVE || !list_empty(&m->client->commits) ||
-                      !list_empty(&m->client->dirty_files);
+                      !list_empty(&m->client->dirty_files) || !list_empty(&m->client->queued);
 }
 
 void mount_finish(struct mount *m)
