@@ -363,6 +363,28 @@ START_TEST(too_many_open_files_are_no_damage)
 }
 END_TEST
 
+/* Entries 1 to `count`, each with a small block in the log. */
+static void write_small(struct world *w, uint64_t count)
+{
+    for (uint64_t i = 1; i <= count; i++) {
+        struct block_ref small = ref_of(i, 1500);
+        ck_assert_int_eq(write_entry(w, i, 1, &small, true, i), 0);
+        if (i % 50 == 0)
+            store_drain(w->store);
+    }
+}
+
+/* The log gives up what it can of them. */
+static void release_small(struct world *w, uint64_t count)
+{
+    for (int round = 0; round < 8; round++) {
+        store_flush(w->store, on_status, w);
+        store_drain(w->store);
+        store_truncate(w->store, count - 1);
+        store_drain(w->store);
+    }
+}
+
 /* Small files' bytes leave a log segment a thousand at a time. */
 START_TEST(moving_out_of_the_log_needs_few_files)
 {
@@ -371,21 +393,11 @@ START_TEST(moving_out_of_the_log_needs_few_files)
     struct store_stats before, after;
     world_open(&w, STORE_COPY);
     struct rlimit old = limit_files(64);
-    for (uint64_t i = 1; i <= ENTRIES; i++) {
-        struct block_ref small = ref_of(i, 1500);
-        ck_assert_int_eq(write_entry(&w, i, 1, &small, true, i), 0);
-        if (i % 50 == 0)
-            store_drain(w.store);
-    }
+    write_small(&w, ENTRIES);
     store_drain(w.store);
     apply(&w, ENTRIES);
     store_stats(w.store, &before);
-    for (int round = 0; round < 8; round++) {
-        store_flush(w.store, on_status, &w);
-        store_drain(w.store);
-        store_truncate(w.store, ENTRIES - 1);
-        store_drain(w.store);
-    }
+    release_small(&w, ENTRIES);
     store_stats(w.store, &after);
     ck_assert_uint_gt(after.block_bytes, 0);
     ck_assert_uint_eq(after.damaged, 0);
@@ -435,21 +447,11 @@ START_TEST(one_damaged_block_moves_alone)
     struct store_stats stats;
     struct block_ref bad = ref_of(BAD, 1500);
     world_open(&w, STORE_COPY);
-    for (uint64_t i = 1; i <= ENTRIES; i++) {
-        struct block_ref small = ref_of(i, 1500);
-        ck_assert_int_eq(write_entry(&w, i, 1, &small, true, i), 0);
-        if (i % 50 == 0)
-            store_drain(w.store);
-    }
+    write_small(&w, ENTRIES);
     apply(&w, ENTRIES);
     struct spoiling what = {&bad, false};
     (void)each_file(&w, "log", ".log", spoil, &what);
-    for (int round = 0; round < 8; round++) {
-        store_flush(w.store, on_status, &w);
-        store_drain(w.store);
-        store_truncate(w.store, ENTRIES - 1);
-        store_drain(w.store);
-    }
+    release_small(&w, ENTRIES);
     store_stats(w.store, &stats);
     ck_assert_uint_gt(stats.block_bytes, 0);
     ck_assert_uint_eq(stats.damaged, 1);
