@@ -75,7 +75,7 @@ size_t extents_reach(const extents *x, uint64_t first)
 
 int extents_load(const struct fs_state *s, uint64_t ino, uint64_t first, uint64_t end, extents *ret)
 {
-    const extents *known = known_map(s->known, ino);
+    const extents *known = known_extents(s->known, ino, first, end);
     if (known) {
         size_t i = extents_reach(known, first);
         for (; i < known->count && known->items[i].first_page < end; i++)

@@ -3,8 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct file_map {
+/* Pages [number * STRETCH_PAGES, (number + 1) * STRETCH_PAGES) of a file. */
+struct stretch {
     uint64_t ino; /* 0: none */
+    uint64_t number;
     unsigned looks;
     bool whole;
     extents x; /* when `whole` */
@@ -17,7 +19,7 @@ struct newest_name {
 };
 
 struct known {
-    struct file_map maps[KNOWN_MAPS];
+    struct stretch stretches[KNOWN_STRETCHES];
     struct newest_name names[KNOWN_SESSIONS];
 };
 
@@ -28,81 +30,130 @@ struct known *known_new(void)
 
 void known_free(struct known *k)
 {
-    for (size_t i = 0; k && i < KNOWN_MAPS; i++)
-        vec_done(&k->maps[i].x);
+    for (size_t i = 0; k && i < KNOWN_STRETCHES; i++)
+        vec_done(&k->stretches[i].x);
     free(k);
 }
 
 /* ---- maps ------------------------------------------------------------------------------------ */
 
-const extents *known_map(const struct known *k, uint64_t ino)
+static struct stretch *place_of(struct known *k, uint64_t ino, uint64_t number)
 {
-    const struct file_map *m = &k->maps[ino % KNOWN_MAPS];
-    return m->ino == ino && m->whole ? &m->x : NULL;
+    uint64_t spread = ino * 0x9e3779b97f4a7c15u >> 32;
+    return &k->stretches[(spread + number) % KNOWN_STRETCHES];
 }
 
-static void forget(struct file_map *m)
+static bool in_one_stretch(uint64_t first, uint64_t end)
 {
-    m->whole = false;
-    vec_done(&m->x); /* it may have been long */
+    return first < end && first / STRETCH_PAGES == (end - 1) / STRETCH_PAGES;
 }
 
-static void load(struct fs_state *s, struct file_map *m)
+const extents *known_extents(const struct known *k, uint64_t ino, uint64_t first, uint64_t end)
 {
-    struct kv_iter *it = extent_iter(s, m->ino, 0, UINT64_MAX);
-    m->whole = true;
-    for (; m->whole && kv_iter_valid(it); kv_iter_next(it)) {
+    uint64_t number = first / STRETCH_PAGES;
+    const struct stretch *t = place_of((struct known *)(uintptr_t)k, ino, number);
+    bool it = t->ino == ino && t->number == number && t->whole && in_one_stretch(first, end);
+    return it ? &t->x : NULL;
+}
+
+static void forget(struct stretch *t)
+{
+    t->whole = false;
+    vec_done(&t->x);
+}
+
+static void load(struct fs_state *s, struct stretch *t)
+{
+    uint64_t first = t->number * STRETCH_PAGES;
+    struct kv_iter *it = extent_iter(s, t->ino, first, first + STRETCH_PAGES);
+    t->whole = true;
+    for (; t->whole && kv_iter_valid(it); kv_iter_next(it)) {
         struct extent e;
-        m->whole = m->x.count < KNOWN_EXTENTS_MAX &&
-                   extent_decode(kv_iter_key(it), kv_iter_value(it), &e) == 0;
-        if (m->whole)
-            vec_push(&m->x, e);
+        t->whole = extent_decode(kv_iter_key(it), kv_iter_value(it), &e) == 0;
+        if (t->whole && e.first_page + e.pages > first)
+            vec_push(&t->x, e);
     }
     kv_iter_free(it);
-    if (!m->whole)
-        forget(m);
+    if (!t->whole)
+        forget(t);
 }
 
 /* Who shares its place with others in turn is never read: that would cost more than it saves. */
-void known_look(struct fs_state *s, uint64_t ino)
+void known_look(struct fs_state *s, uint64_t ino, uint64_t first, uint64_t end)
 {
-    struct file_map *m = &s->known->maps[ino % KNOWN_MAPS];
-    if (m->ino != ino) {
-        forget(m);
-        m->ino = ino;
-        m->looks = 0;
+    if (!in_one_stretch(first, end))
+        return;
+    uint64_t number = first / STRETCH_PAGES;
+    struct stretch *t = place_of(s->known, ino, number);
+    if (t->ino != ino || t->number != number) {
+        forget(t);
+        *t = (struct stretch){.ino = ino, .number = number};
     }
-    if (m->looks < KNOWN_LOOKS && ++m->looks == KNOWN_LOOKS)
-        load(s, m);
+    if (t->looks < KNOWN_LOOKS && ++t->looks == KNOWN_LOOKS)
+        load(s, t);
 }
 
-void known_edited(struct known *k, uint64_t ino, uint64_t first, const extents *old,
-                  const extents *new)
+/* All that reached into pages [first, end) is gone, and `new` is there now. */
+static void replace(struct stretch *t, uint64_t first, uint64_t end, const extents *new)
 {
-    struct file_map *m = &k->maps[ino % KNOWN_MAPS];
-    extents *x = &m->x;
-    if (!known_map(k, ino))
-        return;
-    size_t at = extents_reach(x, first), behind = at + old->count, count = x->count;
-    if (count - old->count + new->count > KNOWN_EXTENTS_MAX) {
-        forget(m);
-        return;
-    }
-    vec_reserve(x, count - old->count + new->count);
-    if (count > behind && new->count != old->count)
-        memmove(&x->items[at + new->count], &x->items[behind], (count - behind) * sizeof *x->items);
-    if (new->count)
-        memcpy(&x->items[at], new->items, new->count * sizeof *new->items);
-    x->count = count - old->count + new->count;
+    extents *x = &t->x;
+    uint64_t begin = t->number * STRETCH_PAGES;
+    size_t from = extents_reach(new, begin), until = from;
+    while (until < new->count &&new->items[until].first_page < begin + STRETCH_PAGES)
+        until++;
+    size_t at = extents_reach(x, first), behind = at, count = until - from;
+    while (behind < x->count && x->items[behind].first_page < end)
+        behind++;
+    size_t rest = x->count - behind;
+    vec_reserve(x, at + count + rest);
+    if (rest && at + count != behind)
+        memmove(&x->items[at + count], &x->items[behind], rest * sizeof *x->items);
+    if (count)
+        memcpy(&x->items[at], &new->items[from], count * sizeof *new->items);
+    x->count = at + count + rest;
 }
 
-void known_forget(struct known *k, uint64_t ino)
+static void widen(const extents *x, uint64_t *first, uint64_t *end)
 {
-    struct file_map *m = &k->maps[ino % KNOWN_MAPS];
-    if (m->ino != ino)
+    if (x->count == 0)
         return;
-    forget(m);
-    m->ino = 0;
+    const struct extent *head = &x->items[0], *tail = &x->items[x->count - 1];
+    if (head->first_page < *first)
+        *first = head->first_page;
+    if (tail->first_page + tail->pages > *end)
+        *end = tail->first_page + tail->pages;
+}
+
+/* Between the first and the last of both nothing else is left, nor was: extents do not overlap.
+ * What an edit cut at its borders may reach into stretches that the edit itself did not. */
+void known_edited(struct known *k, uint64_t ino, const extents *old, const extents *new)
+{
+    uint64_t first = UINT64_MAX, end = 0;
+    widen(old, &first, &end);
+    widen(new, &first, &end);
+    if (first >= end)
+        return; /* holes in the place of holes */
+    if (end / STRETCH_PAGES - first / STRETCH_PAGES >= KNOWN_STRETCHES) {
+        known_forget(k, ino, UINT64_MAX);
+        return;
+    }
+    for (uint64_t n = first / STRETCH_PAGES; n <= (end - 1) / STRETCH_PAGES; n++) {
+        struct stretch *t = place_of(k, ino, n);
+        if (t->ino == ino && t->number == n && t->whole)
+            replace(t, first, end, new);
+    }
+}
+
+void known_forget(struct known *k, uint64_t ino, uint64_t end)
+{
+    uint64_t count = (end - 1) / STRETCH_PAGES + 1;
+    for (uint64_t n = 0; end && n < count && n < KNOWN_STRETCHES; n++) {
+        struct stretch *t = place_of(k, ino, n); /* each place, when there are more */
+        if (t->ino == ino) {
+            forget(t);
+            t->ino = 0;
+        }
+    }
 }
 
 /* ---- names ----------------------------------------------------------------------------------- */

@@ -402,7 +402,7 @@ static int edit_map(struct apply *a, struct inode *inode, const Fs__Commit *m)
     const bool was_empty = inode->pages == 0;
     bool look = end > first && !is_end(a, inode, first);
     if (look)
-        known_look(a->s, inode->ino);
+        known_look(a->s, inode->ino, first, end);
     int err = look && extents_load(a->s, inode->ino, first, end, &old) < 0 ? EIO : 0;
     if (!err) {
         vec_reserve(&new, old.count + 1);
@@ -415,7 +415,7 @@ static int edit_map(struct apply *a, struct inode *inode, const Fs__Commit *m)
         err = write_back(a, inode, &old, &new);
     if (!err) {
         note_end(a, inode, was_empty, &new);
-        known_edited(a->s->known, inode->ino, first, &old, &new);
+        known_edited(a->s->known, inode->ino, &old, &new);
     }
     vec_done(&old);
     vec_done(&new);
@@ -450,7 +450,7 @@ int apply_commit(struct apply *a, const Fs__Commit *m)
     if (!err)
         err = drop_unused_blocks(a, m);
     if (err) {
-        known_forget(a->s->known, m->ino); /* it is as it was */
+        known_forget(a->s->known, m->ino, UINT64_MAX); /* it is as it was */
         return err;
     }
     inode.size = m->size;
@@ -475,7 +475,10 @@ void map_free(struct apply *a, const struct inode *inode)
     extents x = {0};
     ref_changes changes = {0};
     (void)extents_load(a->s, inode->ino, 0, UINT64_MAX, &x);
-    known_forget(a->s->known, inode->ino);
+    if (x.count) {
+        const struct extent *last = &x.items[x.count - 1];
+        known_forget(a->s->known, inode->ino, last->first_page + last->pages);
+    }
     for (size_t i = 0; i < x.count; i++) {
         struct key k = key_of2(KEY_EXTENT, inode->ino, x.items[i].first_page);
         state_del(a, &k);

@@ -9,7 +9,7 @@
 #include "repl/base/kv_mem.h"
 #include "tests/unit/lib/run.h"
 
-enum { FILES = 2, PAGES = 96, STEPS = 400, EDITS = 4 };
+enum { FILES = 2, PAGES = STRETCH_PAGES + 90, STEPS = 400, EDITS = 4 };
 
 /* A page of the model: which page of which block it is; 0: a hole. */
 typedef uint64_t model_page;
@@ -451,14 +451,15 @@ START_TEST(the_map_of_a_file_written_often_is_known)
 {
     /* Goal: after some edits of a file no look-up in its map needs an iterator, and the map that is
      * kept is the file's, also when another file comes in between and when the node starts anew. */
+    const uint64_t pages = 96; /* in one stretch */
     count_iterators();
-    (void)iterators_of_write(0, 0, PAGES);
+    (void)iterators_of_write(0, 0, pages);
     unsigned edits = 0, asked = 0;
     for (uint64_t p = 1; asked < 2 * KNOWN_LOOKS; p += 3, asked++)
-        edits += iterators_of_write(0, p % PAGES, 2);
+        edits += iterators_of_write(0, p % pages, 2);
     ck_assert_uint_ge(edits, 2);
     ck_assert_uint_le(edits, KNOWN_LOOKS);
-    for (uint64_t p = 2; p < PAGES - 4; p += 5)
+    for (uint64_t p = 2; p < pages - 4; p += 5)
         ck_assert_uint_eq(iterators_of_write(0, p, 4), 0);
     (void)iterators_of_write(1, 5, 40);
     (void)iterators_of_write(1, 7, 2);
@@ -468,43 +469,67 @@ START_TEST(the_map_of_a_file_written_often_is_known)
 }
 END_TEST
 
-START_TEST(too_long_a_map_is_not_kept)
+START_TEST(an_extent_over_a_border_is_known_at_both_sides)
 {
-    /* Goal: it is looked up as before. */
+    /* Goal: who cuts it on one side has cut what is known of the other. */
+    const uint64_t border = STRETCH_PAGES;
+    count_iterators();
+    (void)iterators_of_write(0, border - 20, 40);
+    for (unsigned i = 0; i <= KNOWN_LOOKS; i++) { /* the first is behind the end of the file */
+        (void)iterators_of_write(0, border - 30, 2);
+        (void)iterators_of_write(0, border + 30, 2);
+    }
+    ck_assert_uint_eq(iterators_of_write(0, border - 2, 1), 0);
+    ck_assert_uint_eq(iterators_of_write(0, border + 2, 1), 0);
+    (void)iterators_of_write(0, border - 1, 2); /* looked up: in two of them */
+    ck_assert_uint_eq(iterators_of_write(0, border - 1, 1), 0);
+    ck_assert_uint_eq(iterators_of_write(0, border, 3), 0);
+}
+END_TEST
+
+static void write_far(uint64_t first)
+{
+    model_page ignored[1];
+    struct draft d;
+    draft_begin(&d, 0);
+    draft_extent(&d, ignored, 0, 1);
+    d.edits[0].first_page = first;
+    ck_assert_int_eq(draft_apply(&d), 0);
+    w.files[0].c++;
+}
+
+START_TEST(a_place_may_be_another_s)
+{
+    /* Goal: stretches that take turns in a place are looked up, and none is taken for the other. */
+    const uint64_t far = (uint64_t)STRETCH_PAGES * KNOWN_STRETCHES;
+    struct fs_extent x[3];
     struct draft d;
     count_iterators();
-    (void)iterators_of_write(0, 0, PAGES);
-    for (unsigned i = 0; i < KNOWN_LOOKS; i++)
-        (void)iterators_of_write(0, 1 + 2 * i, 1);
-    ck_assert_uint_eq(iterators_of_write(0, 40, 1), 0);
-    uint64_t behind = PAGES; /* every other page, behind those of the model */
-    draft_begin(&d, 0);
-    d.m.size = 4 * (uint64_t)KNOWN_EXTENTS_MAX * FS_PAGE_SIZE;
-    Fs__Edit *edits = xcalloc(KNOWN_EXTENTS_MAX, sizeof *edits);
-    d.m.edits = xcalloc(KNOWN_EXTENTS_MAX, sizeof *d.m.edits);
-    model_page ignored[1];
-    draft_extent(&d, ignored, 0, 1);
-    d.m.n_edits = 0;
-    for (; d.m.n_edits < KNOWN_EXTENTS_MAX; behind += 2) {
-        Fs__Edit *e = &edits[d.m.n_edits];
-        *e = d.edits[0];
-        e->first_page = behind;
-        d.m.edits[d.m.n_edits++] = e;
-    }
-    ck_assert_int_eq(draft_apply(&d), 0);
-    free(edits);
-    free(d.m.edits);
-    w.files[0].c++;
+    write_far(far + PAGES);
+    w.files[0].size = (far + PAGES) * FS_PAGE_SIZE;
     for (unsigned i = 0; i < 2 * KNOWN_LOOKS; i++) {
         draft_begin(&d, 0);
-        d.m.size = 4 * (uint64_t)KNOWN_EXTENTS_MAX * FS_PAGE_SIZE;
-        draft_extent(&d, w.files[0].pages, 50 + i, 2);
+        draft_extent(&d, w.files[0].pages, 3 * i, 2);
         iterators = 0;
         ck_assert_int_eq(draft_apply(&d), 0);
         w.files[0].c++;
-        ck_assert_uint_eq(iterators, 2);
+        if (i > 1)
+            ck_assert_uint_eq(iterators, 2); /* one is that of the check of all */
+        write_far(far + 3 * (2 * KNOWN_LOOKS - i));
         check_extents(0);
     }
+    for (unsigned i = 0; i <= KNOWN_LOOKS; i++) {
+        draft_begin(&d, 0);
+        draft_extent(&d, w.files[0].pages, 4 + i, 2);
+        iterators = 0;
+        ck_assert_int_eq(draft_apply(&d), 0);
+        w.files[0].c++;
+    }
+    ck_assert_uint_eq(iterators, 1);
+    check_extents(0);
+    ck_assert_int_eq(fs_read_map(w.state, w.files[0].ino, far + 3, 4, x, 3), 2);
+    write_far(far + 3);
+    check_extents(0);
 }
 END_TEST
 
@@ -568,7 +593,8 @@ int main(void)
     tcase_add_test(tc, references_are_checked);
     tcase_add_test(tc, what_is_written_again_is_found_at_once);
     tcase_add_test(tc, the_map_of_a_file_written_often_is_known);
-    tcase_add_test(tc, too_long_a_map_is_not_kept);
+    tcase_add_test(tc, an_extent_over_a_border_is_known_at_both_sides);
+    tcase_add_test(tc, a_place_may_be_another_s);
     tcase_add_test(tc, a_new_name_is_not_looked_for);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
