@@ -21,6 +21,8 @@ typedef vec_of(struct extent) extents;
 int extent_decode(struct bytes key, struct bytes value, struct extent *ret);
 /* None begins there. */
 void extent_put(struct apply *a, uint64_t ino, const struct extent *e);
+/* It is there as `e` says. */
+void extent_del(struct apply *a, uint64_t ino, const struct extent *e);
 /* Pairs of the extents of `ino` that begin in pages [first, end), and before them the last one that
  * begins earlier, if there is one. */
 struct kv_iter *extent_iter(const struct fs_state *s, uint64_t ino, uint64_t first, uint64_t end);

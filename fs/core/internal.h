@@ -44,6 +44,8 @@ void state_put(struct apply *a, const struct key *k, const void *value, size_t s
 /* The same where there is no such pair: it is not looked for. */
 void state_put_new(struct apply *a, const struct key *k, const void *value, size_t size);
 void state_del(struct apply *a, const struct key *k);
+/* The same where the pair has this value: it is not looked for. */
+void state_del_known(struct apply *a, const struct key *k, const void *value, size_t size);
 /* All pairs whose key begins with `prefix`, as committed before this operation. */
 struct kv_iter *state_iter(const struct fs_state *s, const struct key *prefix);
 /* The same from `from` on. */

@@ -298,8 +298,7 @@ static int write_back(struct apply *a, struct inode *inode, const extents *old, 
             continue;
         }
         if (o && (!n || o->first_page <= n->first_page)) {
-            struct key k = key_of2(KEY_EXTENT, inode->ino, o->first_page);
-            state_del(a, &k);
+            extent_del(a, inode->ino, o);
             inode->pages -= o->pages;
             vec_push(&changes, (struct ref_change){o->block, -1});
             i++;
@@ -480,8 +479,7 @@ void map_free(struct apply *a, const struct inode *inode)
         known_forget(a->s->known, inode->ino, last->first_page + last->pages);
     }
     for (size_t i = 0; i < x.count; i++) {
-        struct key k = key_of2(KEY_EXTENT, inode->ino, x.items[i].first_page);
-        state_del(a, &k);
+        extent_del(a, inode->ino, &x.items[i]);
         vec_push(&changes, (struct ref_change){x.items[i].block, -1});
     }
     (void)apply_ref_changes(a, &changes);

@@ -79,6 +79,12 @@ void state_del(struct apply *a, const struct key *k)
     kv_txn_del(a->txn, a->s->table, k->data, k->size);
 }
 
+void state_del_known(struct apply *a, const struct key *k, const void *value, size_t size)
+{
+    add_pair(&a->s->hash, k->data, k->size, value, size, true);
+    kv_txn_del(a->txn, a->s->table, k->data, k->size);
+}
+
 struct kv_iter *state_iter_from(const struct fs_state *s, const struct key *prefix,
                                 const struct key *from)
 {
