@@ -490,6 +490,17 @@ bool file_refers(const struct file *f)
     return last != NULL && last->refers; /* none is behind it */
 }
 
+bool file_fsync_is_near(struct file *f)
+{
+    return ++f->unsynced == 1 && f->synced_each >= SYNCED_EACH;
+}
+
+void file_note_fsync(struct file *f)
+{
+    f->synced_each = f->unsynced == 1 ? f->synced_each + 1 : 0;
+    f->unsynced = 0;
+}
+
 void file_freeze_all(struct client *c)
 {
     list_each(it, &c->dirty_files) {

@@ -35,6 +35,7 @@
 #define PUT_PATIENCE    (20 * TIME_MS) /* RULES B5: then the leader pushes the bytes itself */
 #define COMMIT_DELAY    (1 * TIME_S)   /* RULES B9 */
 #define COMMIT_BYTES    (4u << 20)
+#define SYNCED_EACH     3 /* so many writes in a row, each with an fsync: the next will have one */
 #define WALK_AGAIN      TIME_S /* how long the next try of a call that met ESTALE may take */
 #define LEASE_HOLD_MIN  (10 * TIME_MS)  /* RULES L1 */
 #define LEASE_HOLD_READ (1 * TIME_S)    /* ... while the first write reads the rest of its page */
@@ -433,8 +434,10 @@ struct file {
     struct list queue; /* data operations, in order */
     bool pumping;
     bool atime_dirty;
-    bool closing;  /* a close asks for the next COMMIT, and goes on when that is accepted */
-    unsigned pins; /* not freed now: its caller goes on with it */
+    bool closing; /* a close asks for the next COMMIT, and goes on when that is accepted */
+    unsigned unsynced,
+        synced_each; /* writes since the last fsync; fsyncs behind one each, in a row */
+    unsigned pins;   /* not freed now: its caller goes on with it */
     vec_of(struct recall *) recalls;
     struct rpc *lease_rpc;
     /* client.dirty_files, .space_waiters, .buffer_waiters, .renew_waiters, .kept_files */
@@ -458,6 +461,10 @@ struct reference {
 uint64_t file_refer(struct client *c, struct file *f, const struct reference *ref, uint64_t size,
                     uint64_t space);
 bool file_refers(const struct file *f);
+/* Some programs sync a file behind each write to it, as logs are. True: `f` was written, and the
+ * fsync of it will come. */
+bool file_fsync_is_near(struct file *f);
+void file_note_fsync(struct file *f);
 void file_freeze_all(struct client *c);
 void file_mark_dirty(struct client *c, struct file *f);
 /* The page as layers not committed yet have it; false: only the committed file knows. */

@@ -362,9 +362,12 @@ void op_fsync(struct client *c, struct op *op)
         return;
     }
     const struct inode *i = inode_find(c, op->a.ino);
-    if (!op->drained && i != NULL && i->file != NULL && file_busy(i->file)) {
-        op->until = file_freeze(c, i->file); /* it goes with what is in front of it */
-        op->wait_ino = op->a.ino;
+    if (!op->drained && i != NULL && i->file != NULL) {
+        file_note_fsync(i->file);
+        if (file_busy(i->file)) {
+            op->until = file_freeze(c, i->file); /* it goes with what is in front of it */
+            op->wait_ino = op->a.ino;
+        }
     }
     if (queue_settles(c, op)) {
         flush(c, op);

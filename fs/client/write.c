@@ -217,7 +217,8 @@ static bool write_step(struct client *c, struct file *f, struct op *op)
         change_commit(c, f, op);
         return true;
     }
-    if (f->dirty.pages.count * FS_PAGE >= COMMIT_BYTES) {
+    /* Else the COMMIT waits until the answer has reached the program, and its fsync the mount. */
+    if (file_fsync_is_near(f) || f->dirty.pages.count * FS_PAGE >= COMMIT_BYTES) {
         (void)file_freeze(c, f);
     }
     op_finish(c, op, &(struct client_result){.written = size});

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "fs/client/internal.h"
 #include "tests/unit/fs/client/forms.h"
 #include "tests/unit/lib/run.h"
 
@@ -52,6 +53,56 @@ START_TEST(ends_with_commits_under_way)
     ck_assert_ptr_null(world_find(&w, 0, last));
     client_free(w.mounts[0].client);
     w.mounts[0].client = NULL;
+}
+END_TEST
+
+START_TEST(who_syncs_each_write_need_not_ask)
+{
+    /* Goal: the COMMIT of a file that is synced behind each write to it goes with the write, and
+     * the fsync makes none of its own; who writes twice is known no more. */
+    struct place f = create(0, "a");
+    for (unsigned i = 0; i < SYNCED_EACH; i++) {
+        unsigned commits = w.commits_seen;
+        write_pages(0, f, i, 1, 'a');
+        ck_assert_uint_eq(w.commits_seen, commits);
+        sync_file(0, f);
+        ck_assert_uint_eq(w.commits_seen, commits + 1);
+    }
+    unsigned commits = w.commits_seen;
+    write_pages(0, f, SYNCED_EACH, 1, 'b');
+    ck_assert_uint_eq(w.commits_seen, commits + 1);
+    w.no_commit = true;
+    write_pages(0, f, 0, 1, 'c'); /* two at once: only the first goes */
+    ck_assert_uint_eq(w.commits_seen, commits + 1);
+    uint64_t synced = world_start(&w, 0, op_of(CLIENT_FSYNC, f));
+    world_settle(&w);
+    ck_assert_ptr_null(world_find(&w, 0, synced));
+    w.no_commit = false;
+    world_pass(&w, 100 * TIME_MS);
+    ck_assert_int_eq(world_find(&w, 0, synced)->err, 0);
+    ck_assert_uint_eq(w.commits_seen, commits + 2);
+    write_pages(0, f, 1, 1, 'd');
+    ck_assert_uint_eq(w.commits_seen, commits + 2);
+    sync_file(0, f);
+}
+END_TEST
+
+START_TEST(an_fsync_waits_for_what_went_before_it)
+{
+    /* Goal: RULES B9: that the COMMIT is on its way already makes nothing durable. */
+    struct place f = create(0, "a");
+    for (unsigned i = 0; i < SYNCED_EACH; i++) {
+        write_pages(0, f, i, 1, 'a');
+        sync_file(0, f);
+    }
+    w.no_commit = true;
+    write_pages(0, f, 0, 1, 'b');
+    uint64_t synced = world_start(&w, 0, op_of(CLIENT_FSYNC, f));
+    world_pass(&w, 200 * TIME_MS);
+    ck_assert_ptr_null(world_find(&w, 0, synced));
+    w.no_commit = false;
+    world_pass(&w, 100 * TIME_MS);
+    ck_assert_int_eq(world_find(&w, 0, synced)->err, 0);
 }
 END_TEST
 
@@ -403,6 +454,8 @@ int main(void)
     tcase_add_checked_fixture(t, two_mounts, no_mounts);
     tcase_add_test(t, lowest_block_is_wanted);
     tcase_add_test(t, ends_with_commits_under_way);
+    tcase_add_test(t, who_syncs_each_write_need_not_ask);
+    tcase_add_test(t, an_fsync_waits_for_what_went_before_it);
     tcase_add_test(t, read_that_outlives_the_lease);
     tcase_add_test(t, a_synced_append_is_committed);
     tcase_add_test(t, synced_when_it_appends_no_more);
