@@ -74,7 +74,7 @@ static void add_name_at(struct apply *a, struct inode *dir, ProtobufCBinaryData 
     struct entry e = {inode->ino, place, inode->mode & S_IFMT};
     struct key cookie = key_of2(KEY_COOKIE, dir->ino, e.cookie);
     put_entry(a, dir->ino, name, &e);
-    state_put(a, &cookie, name.data, name.len);
+    state_put_new(a, &cookie, name.data, name.len);
     dir->entries++;
     dir->nlink += inode_is_dir(inode);
     inode_touch(a, dir, true);
@@ -93,7 +93,7 @@ static void remove_name(struct apply *a, struct inode *dir, ProtobufCBinaryData 
     struct key k = key_of_name(KEY_ENTRY, dir->ino, name.data, name.len);
     struct key cookie = key_of2(KEY_COOKIE, dir->ino, e->cookie);
     state_del(a, &k);
-    state_del(a, &cookie);
+    state_del_known(a, &cookie, name.data, name.len);
     dir->entries--;
     dir->nlink -= S_ISDIR(e->type);
     inode_touch(a, dir, true);
@@ -188,7 +188,7 @@ static int make_nameless(struct apply *a, const Fs__Make *m)
     if (err)
         return err;
     hold(a, inode.ino, a->session);
-    inode_store(a, &inode);
+    inode_store_new(a, &inode);
     a->reply->attr = attr_new(&inode);
     a->reply->orphan = inode.ino;
     return 0;
@@ -219,7 +219,7 @@ int apply_make(struct apply *a, const Fs__Make *m)
         return err;
     add_name(a, &parent, m->name, &inode);
     inode_store(a, &parent);
-    inode_store(a, &inode);
+    inode_store_new(a, &inode);
     a->reply->attr = attr_new(&inode);
     a->reply->parent = attr_new(&parent);
     return 0;

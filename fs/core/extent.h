@@ -30,6 +30,8 @@ struct kv_iter *extent_iter(const struct fs_state *s, uint64_t ino, uint64_t fir
  * operation. 0 or a negative errno. */
 int extents_load(const struct fs_state *s, uint64_t ino, uint64_t first, uint64_t end,
                  extents *ret);
+/* All of them; in all they have `pages` pages. */
+int extents_load_all(const struct fs_state *s, uint64_t ino, uint64_t pages, extents *ret);
 /* The first of `x` that reaches to page `first` or behind it. */
 size_t extents_reach(const extents *x, uint64_t first);
 

@@ -56,6 +56,8 @@ struct kv_iter *state_iter_from(const struct fs_state *s, const struct key *pref
 /* 0, -ENOENT, -EIO. */
 int inode_load(struct apply *a, uint64_t ino, struct inode *ret);
 void inode_store(struct apply *a, const struct inode *inode);
+/* The first time. */
+void inode_store_new(struct apply *a, const struct inode *inode);
 int inode_read(const struct fs_state *s, uint64_t ino, struct inode *ret);
 /* ctime (and mtime) move with every change, and always forward: a mount's cache is checked by them.
  */
@@ -63,7 +65,8 @@ void inode_touch(struct apply *a, struct inode *inode, bool mtime);
 uint64_t inode_next_number(struct apply *a);
 /* `count` numbers at once, without inodes yet; the first of them. */
 uint64_t inode_numbers(struct apply *a, uint64_t count);
-/* The inode and all that hangs on it go: no name and no holder is left. */
+/* The inode and all that hangs on it go: no name is left, and no hold. What has names has no holds
+ * (RULES L7), and looking for some would be the dearest part of a removal. */
 void inode_free(struct apply *a, struct inode *inode);
 /* Frees it when it has neither name nor holder; `except` does not count as a holder. */
 void inode_free_if_unused(struct apply *a, struct inode *inode, uint64_t except);

@@ -13,15 +13,17 @@ void lease_grant(struct apply *a, struct inode *inode)
     inode->last_c = 0;
     struct key k = key_of2(KEY_LEASE, a->session, inode->ino);
     le64_put(value, inode->lease_epoch);
-    state_put(a, &k, value, sizeof value);
+    state_put_new(a, &k, value, sizeof value);
 }
 
 void lease_end(struct apply *a, struct inode *inode)
 {
     if (!inode->lease_session)
         return;
+    uint8_t value[8];
     struct key k = key_of2(KEY_LEASE, inode->lease_session, inode->ino);
-    state_del(a, &k);
+    le64_put(value, inode->lease_epoch);
+    state_del_known(a, &k, value, sizeof value);
     inode->lease_session = 0;
     inode->lease_epoch++;
     inode->last_c = 0;

@@ -473,7 +473,7 @@ void map_free(struct apply *a, const struct inode *inode)
 {
     extents x = {0};
     ref_changes changes = {0};
-    (void)extents_load(a->s, inode->ino, 0, UINT64_MAX, &x);
+    (void)extents_load_all(a->s, inode->ino, inode->pages, &x);
     if (x.count) {
         const struct extent *last = &x.items[x.count - 1];
         known_forget(a->s->known, inode->ino, last->first_page + last->pages);

@@ -120,13 +120,23 @@ int inode_read(const struct fs_state *s, uint64_t ino, struct inode *ret)
     return r;
 }
 
-void inode_store(struct apply *a, const struct inode *inode)
+static void store(struct apply *a, const struct inode *inode, bool is_new)
 {
     struct bytes_writer w = {0};
     struct key k = key_of1(KEY_INODE, inode->ino);
     inode_encode(inode, &w);
-    state_put(a, &k, w.data, w.size);
+    (is_new ? state_put_new : state_put)(a, &k, w.data, w.size);
     bytes_writer_done(&w);
+}
+
+void inode_store(struct apply *a, const struct inode *inode)
+{
+    store(a, inode, false);
+}
+
+void inode_store_new(struct apply *a, const struct inode *inode)
+{
+    store(a, inode, true);
 }
 
 static int64_t later(int64_t old, int64_t now)
@@ -192,7 +202,6 @@ void inode_free(struct apply *a, struct inode *inode)
         struct key target = key_of1(KEY_TARGET, inode->ino);
         state_del(a, &target);
     }
-    holds_free(a, inode->ino);
     locks_free_all(a, inode->ino);
     state_del(a, &k);
     a->s->totals.inodes--;
