@@ -244,6 +244,30 @@ START_TEST(time_goes_back)
 }
 END_TEST
 
+START_TEST(time_is_told_early)
+{
+    /* Goal: beside a read at the same mount, by a few ns. */
+    stat_of(1, 10, 20, 100);
+    got(2, 21, 25, 0, 1, 0);
+    stat_of(2, 22, 23, 96);
+    check_times(&h);
+    expect_silence();
+    stat_of(2, 24, 26, 90);
+    check_times(&h);
+    expect_complaint("times", "goes back");
+}
+END_TEST
+
+START_TEST(time_is_told_early_at_the_other_mount)
+{
+    stat_of(1, 10, 20, 100);
+    got(2, 21, 25, 0, 1, 0);
+    stat_of(1, 22, 23, 96);
+    check_times(&h);
+    expect_complaint("times", "goes back");
+}
+END_TEST
+
 START_TEST(time_stands_still)
 {
     stat_of(1, 10, 20, 100);
@@ -280,6 +304,8 @@ int main(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, times_that_go_on);
     tcase_add_test(tc, time_goes_back);
+    tcase_add_test(tc, time_is_told_early);
+    tcase_add_test(tc, time_is_told_early_at_the_other_mount);
     tcase_add_test(tc, time_stands_still);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
