@@ -19,30 +19,28 @@ int extent_decode(struct bytes key, struct bytes value, struct extent *ret)
     return bytes_reader_ended(&r) && key.size == 17 && ret->pages ? 0 : -EIO;
 }
 
-static void extent_value(struct bytes_writer *w, const struct extent *e)
+typedef void pair_fn(struct apply *a, const struct key *k, const void *value, size_t size);
+
+static void with_pair(struct apply *a, uint64_t ino, const struct extent *e, pair_fn *fn)
 {
-    bytes_put_u32(w, e->pages);
-    bytes_put_u32(w, e->block_page);
-    bytes_put_u64(w, e->block.session);
-    bytes_put_u64(w, e->block.n);
+    struct bytes_writer w = {0};
+    struct key k = key_of2(KEY_EXTENT, ino, e->first_page);
+    bytes_put_u32(&w, e->pages);
+    bytes_put_u32(&w, e->block_page);
+    bytes_put_u64(&w, e->block.session);
+    bytes_put_u64(&w, e->block.n);
+    fn(a, &k, w.data, w.size);
+    bytes_writer_done(&w);
 }
 
 void extent_put(struct apply *a, uint64_t ino, const struct extent *e)
 {
-    struct bytes_writer w = {0};
-    struct key k = key_of2(KEY_EXTENT, ino, e->first_page);
-    extent_value(&w, e);
-    state_put_new(a, &k, w.data, w.size);
-    bytes_writer_done(&w);
+    with_pair(a, ino, e, state_put_new);
 }
 
 void extent_del(struct apply *a, uint64_t ino, const struct extent *e)
 {
-    struct bytes_writer w = {0};
-    struct key k = key_of2(KEY_EXTENT, ino, e->first_page);
-    extent_value(&w, e);
-    state_del_known(a, &k, w.data, w.size);
-    bytes_writer_done(&w);
+    with_pair(a, ino, e, state_del_known);
 }
 
 /* Extents of a file do not overlap: of those that begin before `first` only the last may reach

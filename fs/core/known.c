@@ -48,10 +48,10 @@ static bool in_one_stretch(uint64_t first, uint64_t end)
     return first < end && first / STRETCH_PAGES == (end - 1) / STRETCH_PAGES;
 }
 
-const extents *known_extents(const struct known *k, uint64_t ino, uint64_t first, uint64_t end)
+const extents *known_extents(struct known *k, uint64_t ino, uint64_t first, uint64_t end)
 {
     uint64_t number = first / STRETCH_PAGES;
-    const struct stretch *t = place_of((struct known *)(uintptr_t)k, ino, number);
+    const struct stretch *t = place_of(k, ino, number);
     bool it = t->ino == ino && t->number == number && t->whole && in_one_stretch(first, end);
     return it ? &t->x : NULL;
 }

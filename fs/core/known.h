@@ -20,7 +20,7 @@ void known_free(struct known *k); /* NULL is fine */
 
 /* All extents, as committed and in order, that reach into a stretch with pages [first, end) of
  * `ino`; NULL: not known. Good until the next call. */
-const extents *known_extents(const struct known *k, uint64_t ino, uint64_t first, uint64_t end);
+const extents *known_extents(struct known *k, uint64_t ino, uint64_t first, uint64_t end);
 /* An edit is about to look at pages [first, end) of `ino`. */
 void known_look(struct fs_state *s, uint64_t ino, uint64_t first, uint64_t end);
 /* An edit has put `new` in the place of `old`, which were all that reached into its pages. */
