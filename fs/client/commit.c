@@ -257,6 +257,36 @@ static void tell_reference(struct client *c, const struct commit *k, bool refuse
     }
 }
 
+/* A leader refuses what this mount wrote under a lease only when both disagree on what there is. A
+ * name that was to follow the bytes must not go without them, nor what was done after it: the
+ * session ends (RULES B11, D1).
+ *
+ * Or nothing is lost: the file is gone, and the leader that committed this before died before it
+ * said so. */
+static void commit_refused(struct client *c, const struct commit *k, int err)
+{
+    struct file *f = k->file;
+    bool awaited = queue_names(c, f->inode);
+    if (f->inode->attr.nlink == 0 && list_empty(&f->handles) && !awaited) {
+        file_discard(c, f);
+    } else {
+        client_log(c, "ino %llu: commit %llu of epoch %llu was refused: %s",
+                   (unsigned long long)f->inode->ino, (unsigned long long)k->no_c,
+                   (unsigned long long)k->epoch, strerror(err));
+        f->pins++;
+        (void)file_lost(c, f, EIO);
+        if (awaited) {
+            session_break(c);
+        }
+        commit_wake(c);
+        file_pump(c, f);
+        f->pins--;
+        file_settle(c, f);
+        file_pump_buffer(c);
+    }
+    session_stop_next(c);
+}
+
 static void on_committed(struct client *c, struct rpc *r, const struct Fs__Reply *reply,
                          struct blob *bulk)
 {
@@ -290,19 +320,7 @@ static void on_committed(struct client *c, struct rpc *r, const struct Fs__Reply
         file_committed(c, k);
         return;
     }
-    if (f->inode->attr.nlink != 0) { /* else its removal came first */
-        client_log(c, "ino %llu: commit %llu of epoch %llu was refused: %s",
-                   (unsigned long long)f->inode->ino, (unsigned long long)k->no_c,
-                   (unsigned long long)k->epoch, strerror(err));
-    }
-    f->pins++;
-    (void)file_lost(c, f, EIO);
-    commit_wake(c);
-    file_pump(c, f);
-    f->pins--;
-    file_settle(c, f);
-    file_pump_buffer(c);
-    session_stop_next(c);
+    commit_refused(c, k, err);
 }
 
 /* What was done to the inode before is not on its way yet; it may not even be there. In the order

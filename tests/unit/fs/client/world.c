@@ -477,6 +477,13 @@ void world_cancel(struct world *w, int m, uint64_t id)
     client_feed(w, m, (struct client_event){.kind = CLIENT_EV_CANCEL, .op_id = id});
 }
 
+void world_append(struct world *w, const Fs__Op *op)
+{
+    struct blob *payload = blob_new(fs__op__get_packed_size(op));
+    (void)fs__op__pack(op, payload->data);
+    vec_push(&w->pending, (struct world_entry){++w->last_index, payload});
+}
+
 void world_end_session(struct world *w, uint64_t session)
 {
     Fs__Op op = FS__OP__INIT;
@@ -484,9 +491,7 @@ void world_end_session(struct world *w, uint64_t session)
     end.session = session;
     op.body_case = FS__OP__BODY_END_SESSION;
     op.end_session = &end;
-    struct blob *payload = blob_new(fs__op__get_packed_size(&op));
-    (void)fs__op__pack(&op, payload->data);
-    vec_push(&w->pending, (struct world_entry){++w->last_index, payload});
+    world_append(w, &op);
 }
 
 void world_set_room(struct world *w, uint64_t bytes)

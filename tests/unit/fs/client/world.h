@@ -88,6 +88,8 @@ void world_campaigns(struct world *w, uint32_t node, uint64_t term);
 void world_stop(struct world *w, int m);
 /* The caller of operation `id` was killed. */
 void world_cancel(struct world *w, int m, uint64_t id);
+/* Into the log, by nobody. */
+void world_append(struct world *w, const Fs__Op *op);
 void world_end_session(struct world *w, uint64_t session);
 
 /* Starts an operation; its id. */
