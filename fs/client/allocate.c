@@ -4,7 +4,14 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "fs/client/buffer.h"
+#include "fs/client/cache.h"
+#include "fs/client/file.h"
 #include "fs/client/internal.h"
+#include "fs/client/op.h"
+#include "fs/client/ops.h"
+#include "fs/client/rpc.h"
+#include "fs/client/write.h"
 
 #define KNOWN_MODES ((uint32_t)(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE))
 

@@ -3,9 +3,13 @@
  * one comes for the lease first (RULES D1, inode_private()). So when there is a leader again it is
  * asked for these directories, which makes it recall their leases, before it is asked for anything
  * else: until then no request can be about such an inode. */
+#include "fs/client/around.h"
+
 #include <stdlib.h>
 
 #include "fs/client/internal.h"
+#include "fs/client/local.h"
+#include "fs/client/rpc.h"
 
 bool around_settled(const struct client *c)
 {

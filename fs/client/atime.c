@@ -1,15 +1,24 @@
 /* When files were last read. Only this mount sees a read, and what it tells of it changes nothing
  * that others rely on: reads are gathered here, seen at once by who asks this mount, and sent in
  * one message for many, without a recall (docs/posix.md). */
+#include "fs/client/atime.h"
+
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "fs/client/cache.h"
 #include "fs/client/internal.h"
+#include "fs/client/op.h"
+#include "fs/client/rpc.h"
+#include "fs/client/session.h"
 #include "fs/core/state.h"
 
-#define DAY_NS      (INT64_C(86400) * 1000000000)
-#define SKEW_MAX_NS (INT64_C(10) * 1000000000)
+#define ATIMES_MAX    16384u /* while nobody can be told; beyond it reads are not recorded */
+#define ATIMES_PER_OP FS_ATIMES_MAX
+#define ATIME_DELAY   (30 * TIME_S) /* a read is recorded after so long, or with so many others */
+#define DAY_NS        (INT64_C(86400) * 1000000000)
+#define SKEW_MAX_NS   (INT64_C(10) * 1000000000)
 
 /* ---- which reads count ----------------------------------------------------------------------- */
 

@@ -1,13 +1,27 @@
+#include "fs/client/cache.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "fs/client/buffer.h"
+#include "fs/client/commit.h"
+#include "fs/client/file.h"
+#include "fs/client/internal.h"
 #include "fs/client/listing.h"
 #include "fs/client/local.h"
+#include "fs/client/locks.h"
+#include "fs/client/look_ahead.h"
+#include "fs/client/op.h"
+#include "fs/client/recall.h"
+#include "fs/client/rpc.h"
+#include "fs/client/session.h"
 #include "repl/base/hash.h"
 #include "repl/base/mutant.h"
+
+#define ATTRS_MAX 65536u /* cached inodes and names: a cap against growth without end */
 
 /* ---- inodes ---------------------------------------------------------------------------------- */
 

@@ -7,9 +7,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/client/cache.h"
+#include "fs/client/commit.h"
+#include "fs/client/internal.h"
 #include "fs/client/listing.h"
 #include "fs/client/local.h"
+#include "fs/client/locks.h"
+#include "fs/client/op.h"
+#include "fs/client/ops.h"
 #include "fs/client/read.h"
+#include "fs/client/recall.h"
+#include "fs/client/rpc.h"
+#include "fs/client/session.h"
 #include "repl/base/mutant.h"
 
 /* ---- timers ---------------------------------------------------------------------------------- */

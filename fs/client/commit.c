@@ -1,14 +1,25 @@
 /* COMMITs: the dirty pages of a file as immutable blocks and map edits (RULES B1, B2), their way to
  * the stores and to the leader (RULES B5), and who waits for them (RULES B9). */
+#include "fs/client/commit.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/client/buffer.h"
+#include "fs/client/cache.h"
+#include "fs/client/file.h"
+#include "fs/client/internal.h"
 #include "fs/client/local.h"
+#include "fs/client/op.h"
+#include "fs/client/ops.h"
+#include "fs/client/rpc.h"
+#include "fs/client/session.h"
 #include "fs/core/state.h"
 #include "repl/base/mutant.h"
 
+#define PUT_PATIENCE   (20 * TIME_MS) /* RULES B5: then the leader pushes the bytes itself */
 #define BLOCK_PAGES    (BLOCK_SIZE_MAX / FS_PAGE)
 #define WHOLE_BLOB_MIN (64u << 10)  /* smaller runs are packed together with others */
 #define PUT_AGAIN      (5 * TIME_S) /* a store that says nothing for so long gets its blocks again */

@@ -8,8 +8,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/client/buffer.h"
+#include "fs/client/cache.h"
+#include "fs/client/commit.h"
+#include "fs/client/file.h"
+#include "fs/client/internal.h"
 #include "fs/client/local.h"
+#include "fs/client/locks.h"
+#include "fs/client/op.h"
+#include "fs/client/ops.h"
 #include "fs/client/read.h"
+#include "fs/client/rpc.h"
+#include "fs/client/write.h"
 #include "fs/core/state.h"
 
 #define WRITTEN_MAX  (64u << 10)

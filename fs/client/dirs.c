@@ -4,8 +4,18 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "fs/client/buffer.h"
+#include "fs/client/cache.h"
+#include "fs/client/file.h"
+#include "fs/client/internal.h"
 #include "fs/client/listing.h"
 #include "fs/client/local.h"
+#include "fs/client/look_ahead.h"
+#include "fs/client/op.h"
+#include "fs/client/ops.h"
+#include "fs/client/recall.h"
+#include "fs/client/rpc.h"
+#include "fs/client/session.h"
 #include "repl/base/mutant.h"
 
 /* ---- life ------------------------------------------------------------------------------------ */

@@ -1,13 +1,29 @@
 /* Files under a write lease: asking for it, what is dirty, the handles that hear of losses. */
+#include "fs/client/file.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 
+#include "fs/client/buffer.h"
+#include "fs/client/cache.h"
+#include "fs/client/commit.h"
+#include "fs/client/internal.h"
 #include "fs/client/listing.h"
 #include "fs/client/local.h"
+#include "fs/client/locks.h"
+#include "fs/client/op.h"
+#include "fs/client/ops.h"
 #include "fs/client/read.h"
+#include "fs/client/recall.h"
+#include "fs/client/rpc.h"
+#include "fs/client/session.h"
+#include "fs/client/write.h"
 #include "repl/base/mutant.h"
+
+#define LEASE_IDLE   (2 * TIME_S) /* then it is given back before anybody asks */
+#define COMMIT_DELAY (1 * TIME_S) /* RULES B9 */
 
 /* ---- life ------------------------------------------------------------------------------------ */
 

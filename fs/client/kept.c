@@ -8,7 +8,13 @@
  * ended (RULES L2, L9). */
 #include <string.h>
 
+#include "fs/client/buffer.h"
+#include "fs/client/cache.h"
+#include "fs/client/commit.h"
+#include "fs/client/file.h"
+#include "fs/client/internal.h"
 #include "fs/client/read.h"
+#include "fs/client/session.h"
 #include "repl/base/mutant.h"
 
 #define READ_KEPT_MAX 16u /* pages of one READ: who reads more has no use for them here */

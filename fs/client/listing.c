@@ -10,6 +10,11 @@
 
 #include <stdlib.h>
 
+#include "fs/client/internal.h"
+#include "fs/client/op.h"
+#include "fs/client/recall.h"
+#include "fs/client/rpc.h"
+
 struct listing { /* answered, and perhaps not taken in */
     struct list link;
     uint64_t fh;

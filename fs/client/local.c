@@ -1,13 +1,21 @@
 /* What a mount does itself in directories that it has the lease of: exactly what apply will do when
  * the log gets there (fs/core/dir.c), so that nothing looks different afterwards. Whatever needs to
  * know more than is known here goes through the leader. */
+#include "fs/client/local.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#include "fs/client/local.h"
+#include "fs/client/cache.h"
+#include "fs/client/commit.h"
+#include "fs/client/file.h"
+#include "fs/client/internal.h"
+#include "fs/client/op.h"
+#include "fs/client/ops.h"
+#include "fs/client/rpc.h"
 #include "fs/core/acl.h"
 #include "fs/core/privs.h"
 #include "fs/core/state.h"

@@ -7,7 +7,7 @@
 #ifndef TALLY_FS_CLIENT_LOCAL_H
 #define TALLY_FS_CLIENT_LOCAL_H
 
-#include "fs/client/internal.h"
+#include "fs/client/cache.h"
 
 #define QUEUE_MAX     4096u         /* operations not committed yet; who comes then waits */
 #define QUEUE_WINDOW  256u          /* of them sent and not answered */

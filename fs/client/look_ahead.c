@@ -1,9 +1,15 @@
 /* Look-ups that follow one another in a directory: the names and attributes of its other entries
  * come in pages, so that a stat() of each of its files costs no question of its own, and under its
  * lease neither does the making of new ones. */
+#include "fs/client/look_ahead.h"
+
 #include <stdlib.h>
 
+#include "fs/client/buffer.h"
+#include "fs/client/cache.h"
+#include "fs/client/internal.h"
 #include "fs/client/local.h"
+#include "fs/client/rpc.h"
 
 enum {
     MISSES_BEFORE = 2, /* one look-up says nothing about the next */

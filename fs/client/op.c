@@ -1,11 +1,22 @@
+#include "fs/client/op.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/client/cache.h"
+#include "fs/client/file.h"
+#include "fs/client/internal.h"
 #include "fs/client/local.h"
+#include "fs/client/locks.h"
+#include "fs/client/ops.h"
 #include "fs/client/read.h"
+#include "fs/client/rpc.h"
+#include "fs/client/session.h"
 #include "repl/base/mutant.h"
+
+#define NAME_BYTES_MAX 255u
 
 struct op *op_find(struct client *c, uint64_t id)
 {

@@ -4,7 +4,17 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "fs/client/atime.h"
+#include "fs/client/cache.h"
+#include "fs/client/commit.h"
+#include "fs/client/file.h"
+#include "fs/client/internal.h"
 #include "fs/client/local.h"
+#include "fs/client/locks.h"
+#include "fs/client/op.h"
+#include "fs/client/ops.h"
+#include "fs/client/rpc.h"
+#include "fs/client/session.h"
 #include "fs/core/state.h"
 
 #define SET_ATIMES (FS_SETATTR_ATIME | FS_SETATTR_ATIME_NOW)

@@ -3,8 +3,19 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "fs/client/atime.h"
+#include "fs/client/buffer.h"
+#include "fs/client/cache.h"
+#include "fs/client/commit.h"
+#include "fs/client/file.h"
+#include "fs/client/internal.h"
 #include "fs/client/local.h"
+#include "fs/client/locks.h"
+#include "fs/client/op.h"
+#include "fs/client/ops.h"
 #include "fs/client/read.h"
+#include "fs/client/rpc.h"
+#include "fs/client/session.h"
 #include "repl/base/mutant.h"
 
 /* ---- open ------------------------------------------------------------------------------------ */

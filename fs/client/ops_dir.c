@@ -4,8 +4,17 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "fs/client/atime.h"
+#include "fs/client/buffer.h"
+#include "fs/client/cache.h"
+#include "fs/client/internal.h"
 #include "fs/client/listing.h"
 #include "fs/client/local.h"
+#include "fs/client/op.h"
+#include "fs/client/ops.h"
+#include "fs/client/rpc.h"
+
+#define ROOT_LISTING_MAX 4096u
 
 /* Of names that no listing has given a cookie: above all that are given. */
 #define STALE_COOKIES (UINT64_C(1) << 40)

@@ -7,7 +7,14 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "fs/client/cache.h"
+#include "fs/client/file.h"
 #include "fs/client/internal.h"
+#include "fs/client/locks.h"
+#include "fs/client/op.h"
+#include "fs/client/ops.h"
+#include "fs/client/rpc.h"
+#include "fs/client/session.h"
 #include "fs/core/state.h"
 #include "repl/base/mutant.h"
 

@@ -6,7 +6,18 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "fs/client/cache.h"
+#include "fs/client/commit.h"
+#include "fs/client/file.h"
+#include "fs/client/internal.h"
 #include "fs/client/local.h"
+#include "fs/client/locks.h"
+#include "fs/client/look_ahead.h"
+#include "fs/client/op.h"
+#include "fs/client/ops.h"
+#include "fs/client/recall.h"
+#include "fs/client/rpc.h"
+#include "fs/client/session.h"
 #include "repl/base/mutant.h"
 
 #define RENAME_FLAG_EXCHANGE 2u

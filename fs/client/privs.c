@@ -9,7 +9,15 @@
  * change of attributes, and when that is done it queues again, and is looked at again. Pages
  * written back from a mapping drop nothing, as on local file systems. */
 #include "fs/core/privs.h"
+#include "fs/client/cache.h"
+#include "fs/client/file.h"
+#include "fs/client/internal.h"
 #include "fs/client/local.h"
+#include "fs/client/op.h"
+#include "fs/client/ops.h"
+#include "fs/client/rpc.h"
+#include "fs/client/session.h"
+#include "fs/client/write.h"
 #include "repl/base/mutant.h"
 
 static uint32_t to_drop(const struct inode *i, const struct op *op)

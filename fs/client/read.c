@@ -1,10 +1,19 @@
 /* Pages of a file: what is buffered here over what a copy answers, verified (RULES B8). */
+#include "fs/client/read.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "fs/client/read.h"
+#include "fs/client/buffer.h"
+#include "fs/client/cache.h"
+#include "fs/client/commit.h"
+#include "fs/client/file.h"
+#include "fs/client/internal.h"
+#include "fs/client/op.h"
+#include "fs/client/ops.h"
+#include "fs/client/rpc.h"
 #include "repl/base/hash.h"
 #include "repl/base/mutant.h"
 

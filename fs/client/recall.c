@@ -1,11 +1,22 @@
 /* What the leader asks back: promises at once, write leases when everything is committed, also the
  * locks that were taken under them. */
+#include "fs/client/recall.h"
+
 #include <stdlib.h>
 
+#include "fs/client/cache.h"
+#include "fs/client/file.h"
+#include "fs/client/internal.h"
 #include "fs/client/listing.h"
 #include "fs/client/local.h"
+#include "fs/client/locks.h"
+#include "fs/client/op.h"
 #include "fs/client/read.h"
+#include "fs/client/rpc.h"
 #include "repl/base/mutant.h"
+
+#define LEASE_HOLD_READ (1 * TIME_S) /* ... while the first write reads the rest of its page */
+#define RELEASED_MAX    65536u       /* remembered ends of leases */
 
 static uint64_t key_of(Fs__Object__Kind kind, uint64_t ino)
 {

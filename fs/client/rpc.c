@@ -1,11 +1,24 @@
+#include "fs/client/rpc.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/client/around.h"
+#include "fs/client/atime.h"
+#include "fs/client/internal.h"
 #include "fs/client/listing.h"
+#include "fs/client/local.h"
+#include "fs/client/op.h"
+#include "fs/client/recall.h"
+#include "fs/client/session.h"
 #include "repl/base/mutant.h"
+
+#define SILENT_COPY (5 * TIME_S)
+/* A copy that says nothing for so long: ask the next one too. */
+#define HEDGE_DELAY (300 * TIME_MS)
 
 struct rpc *rpc_new(enum rpc_to to, struct op *op,
                     void (*done)(struct client *, struct rpc *, const struct Fs__Reply *,

@@ -2,7 +2,15 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "fs/client/buffer.h"
+#include "fs/client/cache.h"
+#include "fs/client/file.h"
+#include "fs/client/internal.h"
+#include "fs/client/locks.h"
+#include "fs/client/op.h"
+#include "fs/client/ops.h"
 #include "fs/client/read.h"
+#include "fs/client/rpc.h"
 
 /* Data of page `no` as `m` says, which knows the pages below m->until; *ret_end is lowered to where
  * that ends. */

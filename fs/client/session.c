@@ -1,10 +1,24 @@
+#include "fs/client/session.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/client/atime.h"
+#include "fs/client/cache.h"
+#include "fs/client/commit.h"
+#include "fs/client/file.h"
+#include "fs/client/internal.h"
 #include "fs/client/local.h"
+#include "fs/client/locks.h"
+#include "fs/client/op.h"
+#include "fs/client/recall.h"
+#include "fs/client/rpc.h"
 #include "repl/base/mutant.h"
+
+#define RESERVE_CHUNK  (16u << 20) /* RULES B13 */
+#define LEADER_SILENCE (300 * TIME_MS)
 
 bool session_leader_usable(const struct client *c)
 {

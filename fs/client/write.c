@@ -1,13 +1,26 @@
 /* Changes of a file's data, in the order they came: write and truncate, into the dirty layer under
  * the write lease (RULES L1, B13). */
+#include "fs/client/write.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/client/buffer.h"
+#include "fs/client/cache.h"
+#include "fs/client/commit.h"
+#include "fs/client/file.h"
+#include "fs/client/internal.h"
+#include "fs/client/locks.h"
+#include "fs/client/op.h"
+#include "fs/client/ops.h"
 #include "fs/client/read.h"
+#include "fs/client/session.h"
 #include "repl/base/mutant.h"
+
+#define COMMIT_BYTES (4u << 20)
 
 /* ---- what a change needs first --------------------------------------------------------------- */
 

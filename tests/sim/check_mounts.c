@@ -6,7 +6,11 @@
 
 #include <string.h>
 
+#include "fs/client/cache.h"
+#include "fs/client/file.h"
+#include "fs/client/op.h"
 #include "fs/client/read.h"
+#include "fs/client/rpc.h"
 #include "fs/core/state.h"
 #include "node/internal.h"
 #include "tests/sim/check_internal.h"

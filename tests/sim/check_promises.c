@@ -6,6 +6,8 @@
  * by its own clock and its own lease, whoever leads and however late or many the messages are. A
  * frozen mount counts as well: it would answer when it goes on, its clock has gone on with it. */
 #include "fs/client/local.h"
+#include "fs/client/locks.h"
+#include "fs/client/rpc.h"
 #include "tests/sim/check_internal.h"
 #include "tests/sim/mount.h"
 

@@ -2,7 +2,11 @@
 #ifndef TALLY_TESTS_SIM_MOUNT_INTERNAL_H
 #define TALLY_TESTS_SIM_MOUNT_INTERNAL_H
 
-#include "fs/client/internal.h"
+#include "fs/client/commit.h"
+#include "fs/client/local.h"
+#include "fs/client/locks.h"
+#include "fs/client/op.h"
+#include "fs/client/rpc.h"
 #include "node/internal.h"
 #include "tests/sim/mount.h"
 

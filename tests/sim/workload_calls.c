@@ -7,7 +7,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "fs/client/internal.h"
+#include "fs/client/cache.h"
+#include "fs/client/file.h"
 #include "repl/base/hash.h"
 
 /* ---- names ----------------------------------------------------------------------------------- */

@@ -3,7 +3,10 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "fs/client/buffer.h"
+#include "fs/client/commit.h"
 #include "fs/client/internal.h"
+#include "fs/client/op.h"
 #include "tests/unit/fs/client/forms.h"
 #include "tests/unit/lib/run.h"
 

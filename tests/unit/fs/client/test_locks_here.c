@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 
 #include "fs/client/internal.h"
+#include "fs/client/locks.h"
+#include "fs/client/op.h"
 #include "repl/base/kv_txn.h"
 #include "tests/unit/fs/client/forms.h"
 #include "tests/unit/lib/run.h"
