@@ -45,6 +45,7 @@ void node_apply_close(struct node *n)
     if (n->state)
         fs_state_free(n->state);
     kv_txn_free(n->txn);
+    arena_done(&n->op_memory);
     n->state = NULL;
     n->txn = NULL;
 }
@@ -66,10 +67,21 @@ static void settle_blocks(struct node *n, const struct entry *e, const struct fs
     }
 }
 
+static void *take(void *memory, size_t size)
+{
+    return arena_take(memory, size);
+}
+
+static void give_back(void *memory, void *p)
+{
+    (void)memory, (void)p; /* all goes together */
+}
+
 static void apply_op(struct node *n, const struct entry *e)
 {
     struct fs_result result;
-    Fs__Op *op = e->payload ? fs__op__unpack(NULL, e->payload->size, e->payload->data) : NULL;
+    ProtobufCAllocator memory = {take, give_back, &n->op_memory};
+    Fs__Op *op = e->payload ? fs__op__unpack(&memory, e->payload->size, e->payload->data) : NULL;
     if (!op) /* made by some leader's own service, and hashed on its way: not bad input */
         node_die(n, "a committed entry does not decode", -EBADMSG);
     fs_result_init(&result);
@@ -81,8 +93,8 @@ static void apply_op(struct node *n, const struct entry *e)
     struct fs_app_event ev = {
         .kind = FS_APP_APPLIED, .index = e->index, .term = e->term, .op = op, .result = &result};
     node_feed_app(n, &ev);
-    fs__op__free_unpacked(op, NULL);
     fs_result_done(&result);
+    arena_clear(&n->op_memory);
 }
 
 static void apply_plain(struct node *n, const struct entry *e)

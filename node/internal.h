@@ -22,6 +22,7 @@
 #include "fs/app/app.h"
 #include "fs/core/state.h"
 #include "node/node.h"
+#include "repl/base/arena.h"
 #include "repl/base/kv_txn.h"
 #include "repl/base/list.h"
 #include "repl/base/map.h"
@@ -81,6 +82,7 @@ struct node {
     uint64_t store_boot;
     struct fs_state *state; /* NULL on a witness */
     struct kv_txn *txn;     /* over the same key-value store */
+    struct arena op_memory; /* of the operation that is being applied */
     struct fs_app *app;
     struct replica *replica;
     struct trace trace;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "repl/base/arena.h"
 #include "repl/base/hash.h"
 #include "repl/base/mem.h"
 
@@ -15,16 +16,17 @@ struct pending {
     uint64_t hash;
     int table;
     bool del;
-    uint8_t *key, *value;
-    size_t key_size, value_size;
+    uint8_t *key, *value; /* in the arena, as this is */
+    size_t key_size, value_size, value_room;
 };
 
-enum { BUCKETS = 64 }; /* operations touch about ten keys; large ones walk chains */
+enum { BUCKETS = 256 }; /* operations touch about ten keys; large ones walk chains */
 
 struct kv_txn {
     struct kv *kv;
     struct pending *buckets[BUCKETS];
     struct pending *first, **last;
+    struct arena arena;
     struct kv_batch batch;
 };
 
@@ -73,18 +75,16 @@ static struct pending *pending_for(struct kv_txn *t, int table, const void *key,
 {
     uint64_t hash = hash_of(table, key, key_size);
     struct pending *p = find(t, table, key, key_size, hash);
-    if (p) {
-        free(p->value);
-        p->value = NULL;
-        p->value_size = 0;
+    if (p)
         return p;
-    }
-    p = xcalloc(1, sizeof *p);
-    p->hash = hash;
-    p->table = table;
-    p->key = xmemdup(key, key_size);
-    p->key_size = key_size;
-    p->next = t->buckets[hash % BUCKETS];
+    p = arena_take(&t->arena, sizeof *p);
+    *p = (struct pending){.next = t->buckets[hash % BUCKETS],
+                          .hash = hash,
+                          .table = table,
+                          .key = arena_take(&t->arena, key_size),
+                          .key_size = key_size};
+    if (key_size)
+        memcpy(p->key, key, key_size);
     t->buckets[hash % BUCKETS] = p;
     *t->last = p;
     t->last = &p->after;
@@ -95,9 +95,14 @@ void kv_txn_put(struct kv_txn *t, int table, const void *key, size_t key_size, c
                 size_t value_size)
 {
     struct pending *p = pending_for(t, table, key, key_size);
+    if (value_size > p->value_room) {
+        p->value = arena_take(&t->arena, value_size);
+        p->value_room = value_size;
+    }
     p->del = false;
-    p->value = xmemdup(value, value_size);
     p->value_size = value_size;
+    if (value_size)
+        memcpy(p->value, value, value_size);
 }
 
 void kv_txn_del(struct kv_txn *t, int table, const void *key, size_t key_size)
@@ -107,12 +112,7 @@ void kv_txn_del(struct kv_txn *t, int table, const void *key, size_t key_size)
 
 void kv_txn_abort(struct kv_txn *t)
 {
-    for (struct pending *p = t->first, *after; p; p = after) {
-        after = p->after;
-        free(p->key);
-        free(p->value);
-        free(p);
-    }
+    arena_clear(&t->arena);
     memset(t->buckets, 0, sizeof t->buckets);
     t->first = NULL;
     t->last = &t->first;
@@ -137,6 +137,7 @@ void kv_txn_free(struct kv_txn *t)
     if (!t)
         return;
     kv_txn_abort(t);
+    arena_done(&t->arena);
     kv_batch_done(&t->batch);
     free(t);
 }
