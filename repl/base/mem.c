@@ -61,10 +61,18 @@ void *xmemdup(const void *p, size_t size)
     return copy;
 }
 
+static uint64_t blob_bytes;
+
+uint64_t blob_bytes_made(void)
+{
+    return __atomic_load_n(&blob_bytes, __ATOMIC_RELAXED);
+}
+
 struct blob *blob_new(size_t size)
 {
     assert(size <= UINT32_MAX);
     size_t spare = size >= BLOB_ALIGN_MIN ? BLOB_ALIGN - 1 : 0, lead = 0;
+    (void)__atomic_fetch_add(&blob_bytes, size, __ATOMIC_RELAXED);
     uint8_t *memory = xmalloc(sizeof(struct blob) + size + spare);
     if (spare != 0) { /* malloc's alignment is a divisor of BLOB_ALIGN */
         lead = (BLOB_ALIGN - ((uintptr_t)memory + sizeof(struct blob)) % BLOB_ALIGN) % BLOB_ALIGN;

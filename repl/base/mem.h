@@ -39,5 +39,7 @@ struct blob *blob_copy(const void *p, size_t size);
 struct blob *blob_ref(struct blob *b);
 /* Drops a reference and frees with the last. NULL is fine. */
 void blob_unref(struct blob *b);
+/* Of all blobs that were made so far, by any thread: how busy the heap is. */
+uint64_t blob_bytes_made(void);
 
 #endif

@@ -19,3 +19,21 @@ def written(pid):
     """Bytes that went, or will go, to a disk."""
     with open(f'/proc/{pid}/io', encoding='ascii') as f:
         return next(int(line.split()[1]) for line in f if line.startswith('write_bytes:'))
+
+
+def resident(pid):
+    """Bytes of memory in use."""
+    with open(f'/proc/{pid}/status', encoding='ascii') as f:
+        return next(int(line.split()[1]) << 10 for line in f if line.startswith('VmRSS:'))
+
+
+def heap_flags(pid):
+    """What the kernel was told of the heap: VmFlags of proc(5)."""
+    with open(f'/proc/{pid}/smaps', encoding='utf-8', errors='replace') as f:
+        in_heap = False
+        for line in f:
+            if line.rstrip().endswith('[heap]'):
+                in_heap = True
+            elif in_heap and line.startswith('VmFlags:'):
+                return line.split()[1:]
+    return []

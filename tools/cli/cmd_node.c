@@ -51,6 +51,7 @@ struct process {
     atomic_bool rung;
     uv_poll_t from_store;
     uv_signal_t sigterm, sigint;
+    struct daemon_memory memory_use;
 };
 
 static time_us host_clock(void *ctx)
@@ -190,10 +191,12 @@ static int run_process(struct node_config *config)
         return EXIT_FAILED;
     (void)uv_check_start(&p.check, on_check);
     (void)uv_poll_start(&p.from_store, UV_READABLE, on_store);
+    daemon_memory_start(&p.memory_use, p.loop);
     (void)uv_signal_start(&p.sigterm, on_signal, SIGTERM);
     (void)uv_signal_start(&p.sigint, on_signal, SIGINT);
     (void)uv_run(p.loop, UV_RUN_DEFAULT);
     (void)uv_check_stop(&p.check);
+    daemon_memory_stop(&p.memory_use);
     struct node *n = p.node;
     p.node = NULL;
     node_close(n);

@@ -1,15 +1,44 @@
 #include "tools/cli/daemon.h"
 
+#include <limits.h>
 #include <malloc.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
+
+#include "repl/base/mem.h"
 
 enum {
     NICE = -10,
     /* Blocks of a MiB come and go with every frame. Below this they are taken from the heap, which
      * keeps them: a fresh mapping is 256 page faults, and costs more than copying the bytes. */
     MAP_FROM = 4 << 20,
-    KEEP_FREE = 8 << 20, /* what the heap keeps at its end */
+    /* What the heap keeps at its end, for the same reason: more than blocks under way come to. It
+     * is given back by daemon_memory. */
+    KEEP_FREE = 64 << 20,
+    BUSY_BYTES = 1 << 20,
+    TRIM_AFTER_MS = 1000,
 };
+
+/* A heap that has grown is 256 page faults per MiB, where 512 of its pages could come at once. The
+ * allocator asks for that only when its environment says so. */
+void daemon_want_large_pages(char **argv)
+{
+    static const char name[] = "GLIBC_TUNABLES", wish[] = "glibc.malloc.hugetlb=1";
+    const char *set = getenv(name);
+    char path[PATH_MAX], all[1024];
+    if (set && strstr(set, "glibc.malloc.hugetlb"))
+        return;
+    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+    int size = snprintf(all, sizeof all, "%s%s%s", set ? set : "", set && *set ? ":" : "", wish);
+    if (n < 0 || (size_t)size >= sizeof all || setenv(name, all, 1) < 0)
+        return;
+    path[n] = '\0';
+    (void)execv(path, argv); /* else it goes on without */
+}
 
 void daemon_prepare(void)
 {
@@ -18,4 +47,42 @@ void daemon_prepare(void)
     (void)mallopt(M_TRIM_THRESHOLD, KEEP_FREE);
     (void)mallopt(M_TOP_PAD, 1 << 20);
     (void)mallopt(M_ARENA_MAX, 1); /* threads pass memory on to one another here */
+}
+
+static bool busy(struct daemon_memory *m)
+{
+    return blob_bytes_made() - m->made >= BUSY_BYTES;
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct daemon_memory *m = timer->data;
+    if (busy(m)) {
+        m->made = blob_bytes_made();
+        return;
+    }
+    (void)uv_timer_stop(timer);
+    (void)malloc_trim(0); /* also what lies between other things */
+}
+
+static void on_check(uv_check_t *check)
+{
+    struct daemon_memory *m = check->data;
+    if (busy(m) && !uv_is_active((uv_handle_t *)&m->timer))
+        (void)uv_timer_start(&m->timer, on_timer, TRIM_AFTER_MS, TRIM_AFTER_MS);
+}
+
+void daemon_memory_start(struct daemon_memory *m, uv_loop_t *loop)
+{
+    m->made = 0;
+    (void)uv_check_init(loop, &m->check);
+    (void)uv_timer_init(loop, &m->timer);
+    m->check.data = m->timer.data = m;
+    (void)uv_check_start(&m->check, on_check);
+}
+
+void daemon_memory_stop(struct daemon_memory *m)
+{
+    uv_close((uv_handle_t *)&m->check, NULL);
+    uv_close((uv_handle_t *)&m->timer, NULL);
 }

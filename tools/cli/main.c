@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/cli/daemon.h"
 #include "tools/cli/nearest.h"
 
 #ifndef TALLY_VERSION
@@ -106,5 +107,7 @@ int main(int argc, char **argv)
             return EXIT_DONE;
         }
     }
+    if (c == &command_node || c == &command_mount)
+        daemon_want_large_pages(argv);
     return c->run(argc - 1, argv + 1);
 }

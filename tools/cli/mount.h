@@ -21,6 +21,7 @@
 #include "repl/base/vec.h"
 #include "repl/io/link.h"
 #include "tools/cli/config.h"
+#include "tools/cli/daemon.h"
 #include "tools/cli/mount_options.h"
 #include "tools/cli/mount_state.h"
 
@@ -69,7 +70,7 @@ struct mount {
 
     /* time */
     uv_timer_t timer, stop_timer, keep_timer;
-    uv_timer_t trim_timer; /* runs while large blocks went out lately */
+    struct daemon_memory memory_use;
     uv_check_t check;
     uv_idle_t idle; /* runs while a tick is due, so that the loop does not sleep before the check */
     bool tick_due;

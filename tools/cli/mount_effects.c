@@ -1,7 +1,6 @@
 /* Events into the client core, its effects out. */
 #include <assert.h>
 #include <errno.h>
-#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -13,7 +12,6 @@
 
 enum {
     KEEP_DELAY_MS = 100, /* tokens that change often are written so often at most */
-    TRIM_EVERY_MS = 3000,
     PACK_STACK = 4096,
 };
 #define PROBE_ID KERNEL_OP_ID_END /* of the daemon's own operation */
@@ -50,25 +48,11 @@ static void send_request(struct mount *m, const struct client_effect *e)
         free(packed);
 }
 
-/* The buffer has filled the heap and is empty again: what lies between other things goes back to
- * the system as well. */
-static void on_trim(uv_timer_t *timer)
-{
-    struct mount *m = timer->data;
-    struct client_stats s = client_stats(m->client, mount_now());
-    if (s.dirty_bytes + s.inflight_bytes > 0)
-        return; /* it goes on */
-    (void)uv_timer_stop(timer);
-    (void)malloc_trim(0);
-}
-
 static void send_put(struct mount *m, const struct client_effect *e)
 {
     struct link *link = m->links[e->node];
     if (!link)
         return;
-    if (!uv_is_active((uv_handle_t *)&m->trim_timer))
-        (void)uv_timer_start(&m->trim_timer, on_trim, TRIM_EVERY_MS, TRIM_EVERY_MS);
     size_t size = fs__block_put__get_packed_size(e->put);
     uint8_t *packed = xmalloc(size);
     (void)fs__block_put__pack(e->put, packed);

@@ -236,8 +236,7 @@ static void init_handles(struct mount *m)
     (void)uv_timer_init(&m->loop, &m->timer);
     (void)uv_timer_init(&m->loop, &m->stop_timer);
     (void)uv_timer_init(&m->loop, &m->keep_timer);
-    (void)uv_timer_init(&m->loop, &m->trim_timer);
-    m->trim_timer.data = m;
+    daemon_memory_start(&m->memory_use, &m->loop);
     (void)uv_check_init(&m->loop, &m->check);
     (void)uv_idle_init(&m->loop, &m->idle);
     (void)uv_signal_init(&m->loop, &m->sigterm);
@@ -252,15 +251,16 @@ static void init_handles(struct mount *m)
 static void close_handles(struct mount *m)
 {
     uv_handle_t *handles[] = {(uv_handle_t *)&m->timer,      (uv_handle_t *)&m->stop_timer,
-                              (uv_handle_t *)&m->keep_timer, (uv_handle_t *)&m->trim_timer,
-                              (uv_handle_t *)&m->check,      (uv_handle_t *)&m->idle,
-                              (uv_handle_t *)&m->sigterm,    (uv_handle_t *)&m->sigint};
+                              (uv_handle_t *)&m->keep_timer, (uv_handle_t *)&m->check,
+                              (uv_handle_t *)&m->idle,       (uv_handle_t *)&m->sigterm,
+                              (uv_handle_t *)&m->sigint};
     if (m->kernel)
         kernel_close(m->kernel);
     if (m->hub)
         link_hub_close(m->hub);
     for (size_t i = 0; i < sizeof handles / sizeof *handles; i++)
         uv_close(handles[i], NULL);
+    daemon_memory_stop(&m->memory_use);
     (void)uv_run(&m->loop, UV_RUN_DEFAULT);
     (void)uv_loop_close(&m->loop);
 }
