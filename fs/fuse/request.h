@@ -60,6 +60,8 @@ struct kernel {
     char *mountpoint;
     uv_poll_t poll;
     struct fuse_buf buf;
+    bool many; /* requests came more than one at a time, when that was looked for last */
+    unsigned turns;
     struct map requests; /* id -> struct request */
     struct places places;
     uint64_t last_id;

@@ -17,7 +17,10 @@
 
 /* Requests taken per turn of the loop: enough to save wake-ups, few enough that links and timers
  * get theirs (FUSE.md §5). */
-enum { RECEIVE_BATCH = 64 };
+enum {
+    RECEIVE_BATCH = 64,
+    LOOK_EACH = 8, /* turn: for a second request, though the last such look found none */
+};
 
 /* ---- what libfuse says ------------------------------------------------------------------------
  */
@@ -63,17 +66,28 @@ static void after_init(struct kernel *k)
     k->callbacks.on_init(k->callbacks.ctx, init_has_epoch(k));
 }
 
+/* A program that does one thing after another has one request at a time here, and to look for the
+ * next at once costs as much as the whole work of some. */
+static bool looks_again(struct kernel *k)
+{
+    return k->many || ++k->turns % LOOK_EACH == 0;
+}
+
 static void on_readable(uv_poll_t *poll, int status, int events)
 {
     struct kernel *k = poll->data;
     (void)status, (void)events; /* errors show when reading */
     for (int i = 0; i < RECEIVE_BATCH && !k->closed; i++) {
+        if (i == 1 && !looks_again(k))
+            return;
         bool before_init = !k->init_done;
         int n = fuse_session_receive_buf(k->session, &k->buf);
         if (n == -EINTR)
             continue;
-        if (n == -EAGAIN)
+        if (n == -EAGAIN) {
+            k->many = i > 1;
             return;
+        }
         if (n <= 0) { /* ENODEV came as 0: unmounted */
             end(k);
             return;
