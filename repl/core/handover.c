@@ -32,16 +32,22 @@ static bool has_everything(const struct replica *r, uint32_t id)
 }
 
 /* "Pick only caught-up targets and give up early" (PROTOCOL 1.5). A rescue leader waits until a
- * copy has all, however long that takes; a stopping one takes the best that answers. */
+ * copy has all, however long that takes; a stopping one takes the best that answers. Who was tried
+ * last comes last: one that has stopped keeps its links, and what it had said (simulator seed
+ * 1170000292). */
 static uint32_t pick_target(const struct replica *r)
 {
     uint8_t ids[NODE_SLOTS];
-    uint32_t count = handover_successors(r, ids);
+    uint32_t count = handover_successors(r, ids), first = 0;
     for (uint32_t i = 0; i < count; i++) {
-        const struct progress *p = &r->peers[ids[i]];
+        first = ids[i] == r->transfer_tried ? i + 1 : first;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t id = ids[(first + i) % count];
+        const struct progress *p = &r->peers[id];
         bool fit = p->link_up && p->reported && p->state == PROGRESS_REPLICATE;
-        if (fit && (is_leader(r) || has_everything(r, ids[i]))) {
-            return ids[i];
+        if (fit && (is_leader(r) || has_everything(r, id))) {
+            return id;
         }
     }
     return 0;
@@ -52,6 +58,7 @@ static void try_transfer(struct replica *r)
     if (!r->transferring && r->now >= r->transfer_at) {
         uint32_t target = pick_target(r);
         if (target != 0) {
+            r->transfer_tried = target;
             ballots_feed(r, (struct ballot_event){.kind = BALLOT_EV_TRANSFER, .peer = target});
         }
     }

@@ -39,6 +39,7 @@ void lead_begin(struct replica *r)
     r->active_until = r->now + ACTIVE_US;
     r->transferring = false;
     r->transfer_at = 0;
+    r->transfer_tried = 0;
     r->draft_mask = 0;
     for (uint32_t id = 1; id < NODE_SLOTS; id++) {
         progress_reset(&r->peers[id], r->log.last + 1, r->now);

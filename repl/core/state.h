@@ -130,6 +130,7 @@ struct replica {
     uint64_t drafted_at[NODE_SLOTS];
     time_us transfer_at; /* rescue or stop: try (again) to hand over then */
     bool transferring;
+    uint32_t transfer_tried; /* to this one, last; 0: to none yet */
 
     /* mend.c */
     uint64_t headway; /* how far this leadership has come, and since when no further */

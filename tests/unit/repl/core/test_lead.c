@@ -316,6 +316,43 @@ START_TEST(rescuer_asks_not_again_and_again)
 }
 END_TEST
 
+static uint32_t told_to_stand(void)
+{
+    for (size_t i = 0; i < l.u.count; i++) {
+        const struct replica_effect *f = &l.u.effects[i];
+        if (f->kind == EFFECT_SEND && f->send.message.kind == MESSAGE_BALLOT &&
+            f->send.message.ballot.kind == BALLOT_MSG_TIMEOUT_NOW)
+            return 1u << f->send.to;
+    }
+    return 0;
+}
+
+/* It is still there. */
+static void go_on(uint32_t from, uint64_t match)
+{
+    struct message m = {.kind = MESSAGE_APPEND_RESP};
+    m.append_resp.term = replica_term(l.r);
+    m.append_resp.match = match;
+    m.append_resp.sent_at = l.now;
+    hear(from, &m);
+}
+
+/* A copy that has stopped keeps its link, and has said that it has all: the other one leads. */
+START_TEST(rescuer_asks_the_next_one_too)
+{
+    uint32_t told = 0;
+    respond(COPY, BASE);
+    for (int i = 0; i < 100 && told != (1u << COPY | 1u << OTHER_COPY); i++) {
+        told |= told_to_stand();
+        go_on(OTHER_COPY, BASE);
+        told |= told_to_stand();
+        go_on(WITNESS_5, BASE);
+        tick(20 * TIME_MS);
+    }
+    ck_assert_uint_eq(told, 1u << COPY | 1u << OTHER_COPY);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("repl/core/lead");
@@ -338,6 +375,7 @@ int main(void)
     tc = tcase_create("rescuing");
     tcase_add_checked_fixture(tc, rescuer, lone_free);
     tcase_add_loop_test(tc, rescuer_asks_not_again_and_again, 0, 2);
+    tcase_add_test(tc, rescuer_asks_the_next_one_too);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }
