@@ -19,8 +19,11 @@ enum {
     /* What the heap keeps at its end, for the same reason: more than blocks under way come to. It
      * is given back by daemon_memory. */
     KEEP_FREE = 64 << 20,
-    BUSY_BYTES = 1 << 20,
+    BUSY_BYTES = 1 << 20,  /* made so many bytes of blobs: worth a look when it ends ... */
+    QUIET_BYTES = 1 << 16, /* ... which is a second with less than these */
     TRIM_AFTER_MS = 1000,
+    TRIM_FROM = 8 << 20, /* of less there is nothing to be given back */
+    TRIM_LEAVES = 2 << 20,
 };
 
 /* A heap that has grown is 256 page faults per MiB, where 512 of its pages could come at once. The
@@ -49,26 +52,28 @@ void daemon_prepare(void)
     (void)mallopt(M_ARENA_MAX, 1); /* threads pass memory on to one another here */
 }
 
-static bool busy(struct daemon_memory *m)
+static uint64_t made_since(const struct daemon_memory *m)
 {
-    return blob_bytes_made() - m->made >= BUSY_BYTES;
+    return blob_bytes_made() - m->made;
 }
 
+/* Memory that is needed again soon must stay: to take it anew costs more than most operations. */
 static void on_timer(uv_timer_t *timer)
 {
     struct daemon_memory *m = timer->data;
-    if (busy(m)) {
-        m->made = blob_bytes_made();
+    bool quiet = made_since(m) < QUIET_BYTES;
+    m->made = blob_bytes_made();
+    if (!quiet)
         return;
-    }
     (void)uv_timer_stop(timer);
-    (void)malloc_trim(0); /* also what lies between other things */
+    if (mallinfo2().fordblks >= TRIM_FROM)
+        (void)malloc_trim(TRIM_LEAVES); /* also what lies between other things */
 }
 
 static void on_check(uv_check_t *check)
 {
     struct daemon_memory *m = check->data;
-    if (busy(m) && !uv_is_active((uv_handle_t *)&m->timer))
+    if (made_since(m) >= BUSY_BYTES && !uv_is_active((uv_handle_t *)&m->timer))
         (void)uv_timer_start(&m->timer, on_timer, TRIM_AFTER_MS, TRIM_AFTER_MS);
 }
 
