@@ -154,9 +154,11 @@ void op_answer_getattrs(struct client *c, uint64_t ino)
         if (asks) {
             result = attr_result(c, i, false, reads);
         }
+        for (size_t k = 0; k < ops.count; k++) { /* all: two READs would wait for each other */
+            list_remove(&ops.items[k]->ask);
+        }
         for (size_t k = 0; k < ops.count; k++) {
             struct client_result same = result;
-            list_remove(&ops.items[k]->ask);
             if (ops.items[k]->a.kind == CLIENT_READ) {
                 op_read_told(c, ops.items[k], asks);
             } else {

@@ -232,7 +232,7 @@ void op_withdraw_lock(struct client *c, const struct op *op)
     req->lock_query = xmalloc(sizeof(*req->lock_query));
     fs__lock_query__init(req->lock_query);
     req->lock_query->withdraw = r->id;
-    rpc_post(c, req);
+    rpc_post(c, c->leader, req);
 }
 
 /* ---- locking --------------------------------------------------------------------------------- */

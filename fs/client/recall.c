@@ -86,8 +86,8 @@ static struct Fs__LeaseEnd **copy_ends(const struct Fs__LeaseEnd *ends, size_t c
     return copies;
 }
 
-static void post(struct client *c, uint64_t n, const struct Fs__LeaseEnd *ends, size_t ends_count,
-                 const uint64_t *inos, size_t inos_count)
+static void post(struct client *c, uint32_t to, uint64_t n, const struct Fs__LeaseEnd *ends,
+                 size_t ends_count, const uint64_t *inos, size_t inos_count)
 {
     struct Fs__RecallAck *ack = xmalloc(sizeof(*ack));
     fs__recall_ack__init(ack);
@@ -104,12 +104,12 @@ static void post(struct client *c, uint64_t n, const struct Fs__LeaseEnd *ends, 
     fs__request__init(req);
     req->body_case = FS__REQUEST__BODY_RECALL_ACK;
     req->recall_ack = ack;
-    rpc_post(c, req); /* lost with the link; then the leader asks again */
+    rpc_post(c, to, req); /* lost with the link; then the leader asks again */
 }
 
 void recall_post_ends(struct client *c, const struct Fs__LeaseEnd *ends, size_t count)
 {
-    post(c, 0, ends, count, NULL, 0);
+    post(c, c->leader, 0, ends, count, NULL, 0);
 }
 
 static void recall_drop(struct recall *k)
@@ -126,7 +126,7 @@ static void one_done(struct client *c, struct recall *k)
     if (--k->waiting != 0) {
         return;
     }
-    post(c, k->n, k->ends.items, k->ends.count, k->open_inos.items, k->open_inos.count);
+    post(c, k->from, k->n, k->ends.items, k->ends.count, k->open_inos.items, k->open_inos.count);
     recall_drop(k);
 }
 
@@ -312,6 +312,7 @@ void recall_on(struct client *c, const struct Fs__Recall *msg)
     }
     struct recall *k = xcalloc(1, sizeof(*k));
     k->n = msg->n;
+    k->from = c->leader;
     k->waiting = 1;
     k->held = true;
     for (size_t i = 0; i < msg->n_objects; i++) {

@@ -12,6 +12,7 @@ struct recall_object {
 struct recall { /* asked by the leader, not answered yet */
     struct list link;
     uint64_t n;
+    uint32_t from;    /* who leads there may not be known when it is answered */
     unsigned waiting; /* leases not let go yet, and one while the message is walked */
     bool held;        /* it is not, before listings are taken in ... */
     vec_of(struct recall_object) objects; /* ... and these are asked for */

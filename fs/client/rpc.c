@@ -418,12 +418,12 @@ void rpc_start(struct client *c, struct rpc *r)
     }
 }
 
-void rpc_post(struct client *c, struct Fs__Request *req)
+void rpc_post(struct client *c, uint32_t node, struct Fs__Request *req)
 {
     struct rpc *r = xcalloc(1, sizeof(*r));
     r->refs = 1;
     r->req = req;
-    r->node = c->leader;
+    r->node = node;
     req->id = c->next_id++;
     req->session = c->session;
     emit(c, r);

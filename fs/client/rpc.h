@@ -61,8 +61,8 @@ void rpc_new_leader(struct client *c);
 /* Requests sent under the session that ended fail with EIO, those never sent wait for the new one.
  */
 void rpc_session_lost(struct client *c, uint64_t session);
-/* One way, not repeated. Takes req. */
-void rpc_post(struct client *c, struct Fs__Request *req);
+/* One way, not repeated, to this node. Takes req. */
+void rpc_post(struct client *c, uint32_t node, struct Fs__Request *req);
 /* The error an answer amounts to: transport, request or operation. */
 int rpc_error(const struct rpc *r, const struct Fs__Reply *reply);
 /* The oldest request that the leader should have answered soon; NULL: none. */

@@ -281,6 +281,57 @@ START_TEST(cut_off_and_the_question_given_up)
 }
 END_TEST
 
+START_TEST(cut_off_twice_and_the_question_given_up)
+{
+    /* Goal: two READs that waited for it do not go on to wait for each other. */
+    read_what_is_cut_off(10);
+    struct client_op op = op_of(CLIENT_READ, ours);
+    op.size = 3 * 4096;
+    uint64_t second = world_start(&w, 0, op);
+    world_settle(&w);
+    ask_beside_the_read();
+    ck_assert_ptr_null(world_find(&w, 0, reading));
+    ck_assert_ptr_null(world_find(&w, 0, second));
+    world_cancel(&w, 0, asked_first);
+    world_pass(&w, 200 * TIME_MS);
+    ck_assert_ptr_nonnull(world_find(&w, 0, reading));
+    ck_assert_ptr_nonnull(world_find(&w, 0, second));
+    w.mounts[0].silent = false;
+}
+END_TEST
+
+START_TEST(answered_to_who_asked)
+{
+    /* Goal: a request that the leader dropped leaves the mount without one for a moment; what is
+     * asked back is given back then, too, and not asked for again. */
+    struct place f = create(1, "a");
+    write_pages(1, f, 0, 1, 'a');
+    sync_file(1, f);
+    struct place g = open_file(0, f.ino);
+    w.no_reads = true;
+    uint64_t writing = world_start(&w, 0, write_op(g, 5, "bytes", 5));
+    world_settle(&w);
+    uint64_t looking = world_start(&w, 1, op_of(CLIENT_GETATTR, f));
+    world_settle(&w);
+    ck_assert_ptr_null(world_find(&w, 1, looking)); /* the first write is waited for */
+    w.leader = 2;                                   /* so that node 1 drops what it is given */
+    (void)world_start(
+        &w, 0,
+        (struct client_op){
+            .kind = CLIENT_MAKE, .parent = WORLD_ROOT, .name = "d", .mode = S_IFDIR | 0755});
+    world_settle(&w);
+    w.leader = 1;
+    w.mounts[0].held = true;
+    w.mounts[0].acked_recall = 0;
+    world_pass(&w, 1500 * TIME_MS);
+    ck_assert_uint_eq(w.mounts[0].acked_recall, 1);
+    w.mounts[0].held = w.no_reads = false;
+    world_pass(&w, 2 * TIME_S);
+    ck_assert_ptr_nonnull(world_find(&w, 0, writing));
+    ck_assert_ptr_nonnull(world_find(&w, 1, looking));
+}
+END_TEST
+
 START_TEST(cut_off_and_the_read_given_up)
 {
     read_what_is_cut_off(10);
@@ -714,6 +765,8 @@ int main(void)
     tcase_add_loop_test(t, cut_off_while_attributes_are_asked_for, 0, 2);
     tcase_add_test(t, cut_off_when_attributes_were_told);
     tcase_add_test(t, cut_off_and_the_question_given_up);
+    tcase_add_test(t, cut_off_twice_and_the_question_given_up);
+    tcase_add_test(t, answered_to_who_asked);
     tcase_add_loop_test(t, cut_off_and_the_read_given_up, 0, 2);
     tcase_add_test(t, a_read_that_cuts_nothing_off_waits_for_nothing);
     tcase_add_test(t, opened_after_it_was_removed);

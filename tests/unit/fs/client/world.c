@@ -255,6 +255,8 @@ static void carry_out(struct world *w, int m, const struct client_effect *e)
     switch (e->kind) {
     case CLIENT_SEND: {
         mount->sends++;
+        if (e->request->body_case == FS__REQUEST__BODY_RECALL_ACK)
+            mount->acked_recall = e->node;
         if (e->node == 0 || e->node > WORLD_NODES || !w->link[m][e->node])
             break;
         size_t size = fs__request__get_packed_size(e->request);

@@ -31,6 +31,7 @@ struct world_mount {
     time_us wake_at;
     uint64_t next_id;
     vec_of(struct world_answer) answers;
+    uint32_t acked_recall; /* so it answered a recall last: the node */
     unsigned notified_attr, notified_data, notified_names, pruned, logs, puts, sends;
     bool stopped;
     bool held;    /* what nodes say does not arrive for now */
