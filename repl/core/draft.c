@@ -2,7 +2,7 @@
 #include "repl/core/state.h"
 
 /* When the oldest entry that `id` has not acknowledged becomes too old, or the oldest proposal that
- * waits for bytes it was asked to hold. */
+ * waits for bytes it was asked to hold. A disk that hung once is not waited for so long again. */
 static time_us behind_at(const struct replica *r, uint32_t id)
 {
     const struct progress *p = &r->peers[id];
@@ -14,8 +14,8 @@ static time_us behind_at(const struct replica *r, uint32_t id)
     const struct log_slot *s = log_slot(&r->log, match + 1);
     time_us since =
         time_max(s != NULL ? s->appended_at : 0, id == r->self ? r->led_since : p->watched_since);
-    return time_min(since + time_max(BEHIND_US_MIN, 4 * p99),
-                    holds_lacking_since(r, id) + HOLD_BEHIND_US);
+    time_us patience = time_min(time_max(BEHIND_US_MIN, 4 * p99), BEHIND_US_MAX);
+    return time_min(since + patience, holds_lacking_since(r, id) + HOLD_BEHIND_US);
 }
 
 bool peer_behind(const struct replica *r, uint32_t id)

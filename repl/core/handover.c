@@ -32,7 +32,7 @@ static bool has_everything(const struct replica *r, uint32_t id)
 }
 
 /* "Pick only caught-up targets and give up early" (PROTOCOL 1.5). A rescue leader waits until a
- * copy has all, however long that takes; a stopping one takes the best that answers. Who was tried
+ * copy has all, however long that takes; a stopping one takes the best that answers. Who was told
  * last comes last: one that has stopped keeps its links, and what it had said (simulator seed
  * 1170000292). */
 static uint32_t pick_target(const struct replica *r)
@@ -58,7 +58,6 @@ static void try_transfer(struct replica *r)
     if (!r->transferring && r->now >= r->transfer_at) {
         uint32_t target = pick_target(r);
         if (target != 0) {
-            r->transfer_tried = target;
             ballots_feed(r, (struct ballot_event){.kind = BALLOT_EV_TRANSFER, .peer = target});
         }
     }
@@ -82,8 +81,10 @@ void handover_note(struct replica *r, enum ballot_transfer what)
         r->transferring = false;
         r->transfer_at = r->now + TRANSFER_AGAIN_US;
         break;
-    case BALLOT_TRANSFER_NONE:
     case BALLOT_TRANSFER_SENT:
+        r->transfer_tried = r->ballot.transfer_to;
+        break;
+    case BALLOT_TRANSFER_NONE:
     case BALLOT_TRANSFER_DONE:
         break;
     }

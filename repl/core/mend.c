@@ -9,6 +9,8 @@
  * may be committed, f+1 nodes held it with its bytes, so one of any majority without us still does,
  * and that one has the newer log; if none of such a majority has it, the next leader overwrites it.
  *
+ * A leader whose disk hangs gives way in the same way, once the others have committed without it.
+ *
  * Only who stands, and when, depends on this. Votes, log positions and what counts as held stay as
  * they are, so Raft's proofs do, too: damage counts as the loss of a store until it is mended. */
 #include "repl/base/mutant.h"
@@ -16,6 +18,7 @@
 
 #define STUCK_US        (1 * TIME_S) /* without a commit, before the store is asked; then again */
 #define STUCK_RESCUE_US (5 * TIME_S) /* a copy that must fetch large blocks needs its time */
+#define HANGS_US        (2 * TIME_S) /* a write to the log, before others should lead */
 #define ASIDE_US        (5 * TIME_S) /* longer than others need to miss us and to elect one */
 
 void slot_ensure_end(struct replica *r, struct log_slot *s)
@@ -67,16 +70,14 @@ static void ask_store(struct replica *r)
     }
 }
 
-/* How far it has come: a leader with commits, a rescue leader with what the best copy holds. */
+/* How far it has come: a leader with commits, a rescue leader with what the copies hold. */
 static uint64_t headway(const struct replica *r)
 {
-    uint64_t best = 0;
-    for (uint32_t id = 1; id < NODE_SLOTS && !is_leader(r); id++) {
-        if ((r->copies & quorum_bit(id)) != 0 && r->peers[id].match > best) {
-            best = r->peers[id].match;
-        }
+    uint64_t held = 0;
+    quorum_each(id, r->copies) {
+        held += r->peers[id].match;
     }
-    return is_leader(r) ? r->commit : best;
+    return is_leader(r) ? r->commit : held;
 }
 
 /* A rescue leader waits for any copy as long as it takes, and tries one that answers. */
@@ -106,10 +107,19 @@ void mend_begin(struct replica *r)
     r->asked_at = 0;
 }
 
+/* The others go on without this disk, and nobody is answered: a leader applies what it has itself.
+ * Its heartbeats need no disk, so nobody suspects it. */
+static bool disk_hangs(const struct replica *r)
+{
+    return r->writes.count > 0 && r->now >= r->writes.items[0].issued_at + HANGS_US;
+}
+
 static void watch(struct replica *r)
 {
     uint64_t now = headway(r);
-    if (now != r->headway || !has_work(r)) {
+    if (is_leader(r) && r->commit > r->log.durable && disk_hangs(r)) {
+        give_way(r);
+    } else if (now != r->headway || !has_work(r)) {
         r->headway = now;
         r->headway_at = r->now;
         r->asked_at = 0;
@@ -129,7 +139,7 @@ static void watch(struct replica *r)
 
 void mend_run(struct replica *r)
 {
-    bool mended = r->mending == 0 && !r->witness;
+    bool mended = r->mending == 0 && !r->witness && !disk_hangs(r);
     if (r->aside_until != 0 && (mended || leads(r) || r->now >= r->aside_until)) {
         r->aside_until = 0;
         ballots_feed(r, (struct ballot_event){.kind = BALLOT_EV_ASIDE});

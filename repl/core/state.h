@@ -16,7 +16,8 @@
 #define ACTIVE_US         (1 * TIME_S)    /* a leader is idle when nobody asked for so long */
 #define NEWS_US           (2 * TIME_MS) /* a new commit index waits so long for entries to go with */
 #define BEHIND_US_MIN     (50 * TIME_MS) /* RULES B4 */
-#define DRAFT_US_MIN      (5 * TIME_S)   /* RULES B4 */
+#define BEHIND_US_MAX     (1 * TIME_S)
+#define DRAFT_US_MIN      (5 * TIME_S) /* RULES B4 */
 #define WANT_AGAIN_US     (1 * TIME_S)
 #define WANT_US_MAX       (5 * WANT_AGAIN_US)
 #define HOLD_BEHIND_US    (1 * TIME_S) /* blocks take longer than entries */
@@ -130,7 +131,7 @@ struct replica {
     uint64_t drafted_at[NODE_SLOTS];
     time_us transfer_at; /* rescue or stop: try (again) to hand over then */
     bool transferring;
-    uint32_t transfer_tried; /* to this one, last; 0: to none yet */
+    uint32_t transfer_tried; /* the last that was told to stand; 0: none yet */
 
     /* mend.c */
     uint64_t headway; /* how far this leadership has come, and since when no further */

@@ -39,6 +39,22 @@ static void respond(uint32_t from, uint64_t match)
     respond_round(from, match, 0);
 }
 
+/* The same of one that was sent something just now, whose disk took `p99` for a flush. */
+static void go_on_slow(uint32_t from, uint64_t match, time_us p99)
+{
+    struct message m = {.kind = MESSAGE_APPEND_RESP};
+    m.append_resp.term = replica_term(l.r);
+    m.append_resp.match = match;
+    m.append_resp.sent_at = l.now;
+    m.append_resp.flush_p99_us = p99;
+    hear(from, &m);
+}
+
+static void go_on(uint32_t from, uint64_t match)
+{
+    go_on_slow(from, match, 0);
+}
+
 /* Becomes leader of the term after its last with the vote of the witness. Its first entry is on its
  * way to the disk. */
 static void elect(void)
@@ -271,6 +287,62 @@ START_TEST(restarted_store_holds_nothing_for_sure)
 }
 END_TEST
 
+/* B4: a disk that hung once is not waited for four times as long when its copy stops. */
+START_TEST(one_long_flush_does_not_keep_the_witness_out)
+{
+    struct blob *bytes = blob_copy("0123456789", 10);
+    go_on_slow(COPY, 1, 8 * TIME_S);
+    propose(5, &ref, bytes, 0);
+    blob_unref(bytes);
+    written_all();
+    for (int i = 0; i < 15; i++) {
+        tick(100 * TIME_MS);
+        go_on(WITNESS, replica_draft_mask(l.r) ? 2 : 1);
+    }
+    ck_assert_uint_eq(replica_draft_mask(l.r), 1u << WITNESS);
+    expect_commit(2);
+}
+END_TEST
+
+/* Its heartbeats need no disk: without this it would lead for as long as that hangs, and answer
+ * nobody, since it applies no more than what it has itself. */
+START_TEST(gives_way_when_its_disk_hangs)
+{
+    time_us since = l.now;
+    propose_plain(2);
+    go_on(COPY, 2);
+    for (int i = 0; i < 50 && replica_role(l.r) == REPLICA_LEADER; i++) {
+        tick(100 * TIME_MS);
+        go_on(COPY, 2);
+        go_on(WITNESS, append_to(WITNESS) ? 2 : 1);
+        if (l.now > since + 1 * TIME_S)
+            go_on(WITNESS, 2);
+    }
+    expect_commit(2);
+    ck_assert_int_eq(replica_role(l.r), REPLICA_FOLLOWER);
+    ck_assert_uint_ge(l.now, since + 2 * TIME_S);
+    ck_assert_uint_le(l.now, since + 3 * TIME_S);
+    for (int i = 0; i < 40; i++) { /* and leaves standing to others */
+        tick(100 * TIME_MS);
+        ck_assert_int_eq(replica_role(l.r), REPLICA_FOLLOWER);
+    }
+}
+END_TEST
+
+/* A disk that is slow while nobody commits without it is what everybody waits for. */
+START_TEST(leads_on_when_all_wait_for_its_disk)
+{
+    propose_plain(2);
+    for (int i = 0; i < 50; i++) {
+        tick(100 * TIME_MS);
+        go_on(COPY, 2);
+        go_on(WITNESS, 1);
+    }
+    expect_commit(1);
+    ck_assert_int_eq(replica_role(l.r), REPLICA_LEADER);
+}
+END_TEST
+
 /* ---- a witness that rescues ------------------------------------------------------------------ */
 
 enum { OTHER_COPY = 2, COPY_4 = 4, WITNESS_5 = 5, BASE = 9 };
@@ -327,16 +399,6 @@ static uint32_t told_to_stand(void)
     return 0;
 }
 
-/* It is still there. */
-static void go_on(uint32_t from, uint64_t match)
-{
-    struct message m = {.kind = MESSAGE_APPEND_RESP};
-    m.append_resp.term = replica_term(l.r);
-    m.append_resp.match = match;
-    m.append_resp.sent_at = l.now;
-    hear(from, &m);
-}
-
 /* A copy that has stopped keeps its link, and has said that it has all: the other one leads. */
 START_TEST(rescuer_asks_the_next_one_too)
 {
@@ -371,6 +433,9 @@ int main(void)
     tcase_add_test(tc, witness_gets_entries_at_once_when_a_copy_is_gone);
     tcase_add_test(tc, undrafted_witness_gets_no_names);
     tcase_add_test(tc, restarted_store_holds_nothing_for_sure);
+    tcase_add_test(tc, one_long_flush_does_not_keep_the_witness_out);
+    tcase_add_test(tc, gives_way_when_its_disk_hangs);
+    tcase_add_test(tc, leads_on_when_all_wait_for_its_disk);
     suite_add_tcase(suite, tc);
     tc = tcase_create("rescuing");
     tcase_add_checked_fixture(tc, rescuer, lone_free);
