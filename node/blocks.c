@@ -110,14 +110,21 @@ static uint32_t pick(const struct node *n, uint32_t among)
     return 0;
 }
 
-static void fetch_ask(struct node *n, struct node_fetch *f)
+static uint32_t pick_among(const struct node *n, const struct node_fetch *f, uint32_t all)
 {
-    uint32_t all = (n->copies | n->witnesses) & ~(1u << n->self->id) & ~f->tried;
     uint32_t to = pick(n, f->sources & all);
     if (!to)
         to = pick(n, n->copies & all);
+    return to ? to : pick(n, all);
+}
+
+/* Who did not answer comes last, or each block would wait for it anew. */
+static void fetch_ask(struct node *n, struct node_fetch *f)
+{
+    uint32_t all = (n->copies | n->witnesses) & ~(1u << n->self->id) & ~f->tried;
+    uint32_t to = pick_among(n, f, all & ~n->mute);
     if (!to)
-        to = pick(n, all);
+        to = pick_among(n, f, all);
     f->asked = to;
     f->next = n->now + ANSWER_PATIENCE_US;
     if (!to) {
@@ -318,6 +325,7 @@ void node_blocks_data_frame(struct node *n, uint32_t from, struct link *link,
         return;
     }
     struct node_fetch *f = fetch_find(n, (struct block_name){m->block->session, m->block->n});
+    n->mute &= ~(1u << from);
     if (f && !f->putting && m->err == 0 && is_wanted(f, &ref)) {
         if (!store_is_missing(n->store, f->ref.name))
             note_unnamed(n, f->ref.name); /* its entry may be dead by now, or here without it */
@@ -440,8 +448,10 @@ static void work_on_fetches(struct node *n)
             fetch_done(n, f->ref.name);
         else if (!awaited(n, f) && !store_is_missing(n->store, f->ref.name))
             fetch_free(n, f); /* it died meanwhile, or its entry did */
-        else
+        else {
+            n->mute |= f->asked ? 1u << f->asked : 0;
             fetch_ask(n, f);
+        }
     }
     vec_done(&due);
 }
@@ -458,11 +468,14 @@ void node_blocks_link_changed(struct node *n, uint32_t peer)
 {
     size_t cursor = 0;
     void *value;
+    n->mute &= ~(1u << peer);
     while (map_next(&n->fetches, &cursor, NULL, &value)) {
         struct node_fetch *f = value;
         f->tried &= ~(1u << peer);
-        if (f->asked == peer || f->asked == 0)
+        if (f->asked == peer || f->asked == 0) {
+            f->asked = 0;
             f->next = time_min(f->next, n->now);
+        }
     }
     if (n->fetches.count)
         sooner_tick(n, n->now);

@@ -129,7 +129,8 @@ struct node {
     struct map ensures; /* ticket -> struct node_ensure */
     struct map unnamed; /* blocks put here that no entry named yet -> struct node_unnamed */
     size_t fetching;
-    bool swept; /* what a crash left unnamed is gone */
+    uint32_t mute; /* nodes that did not answer when they were asked for a block last */
+    bool swept;    /* what a crash left unnamed is gone */
 
     /* snapshots */
     struct node_sending *sending[NODE_IDS];

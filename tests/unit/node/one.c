@@ -114,8 +114,10 @@ void link_send(struct link *link, uint8_t type, const void *control, size_t cont
     (void)bulks;
     if (type == FRAME_SNAPSHOT_ACK)
         world->snapshot_ack = *(const uint8_t *)control;
-    if (type == FRAME_BLOCK_GET)
+    if (type == FRAME_BLOCK_GET) {
         note_asked(world, control, control_size);
+        world->asked_last = link->peer.node_id;
+    }
     if (type != FRAME_REPL || bulks_count)
         return;
     ck_assert_int_eq(message_decode(control, control_size, NULL, &m), 0);

@@ -36,6 +36,7 @@ struct one {
     uint64_t applied_when_told;            /* what it had applied then */
     uint8_t snapshot_ack;                  /* kind of the last answer to a piece of a snapshot */
     vec_of(struct block_name) asked;       /* for, of the other nodes */
+    uint32_t asked_last;                   /* of this one, last */
     vec_of(struct one_message) to_deliver; /* what they answer */
 };
 

@@ -208,6 +208,25 @@ START_TEST(other_bytes_under_its_name)
 }
 END_TEST
 
+START_TEST(who_does_not_answer_comes_last)
+{
+    /* Goal: a copy that stopped, with its link up, does not hold up each block anew. */
+    append(1, (struct entry *[]){naming_many(1, 9)}, 1, 0);
+    one_pass(&o, 100 * TIME_MS);
+    ck_assert_uint_eq(o.asked_last, 2); /* a copy first */
+    for (int i = 0; i < 100 && o.asked_last == 2; i++)
+        one_pass(&o, 10 * TIME_MS);
+    ck_assert_uint_eq(o.asked_last, 3);
+    append(1, (struct entry *[]){naming_many(2, 8)}, 1, 0);
+    one_pass(&o, 100 * TIME_MS);
+    ck_assert_uint_gt(asked(8), 0);
+    ck_assert_uint_eq(o.asked_last, 3);
+    ck_assert_uint_eq(o.n->mute, 1u << 2);
+    one_link_up(&o, 2); /* which is new */
+    ck_assert_uint_eq(o.n->mute, 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("node fetch");
@@ -219,6 +238,7 @@ int main(void)
     tcase_add_test(t, entries_that_are_gone_are_not);
     tcase_add_test(t, committed_ones_are_missed);
     tcase_add_test(t, other_bytes_under_its_name);
+    tcase_add_test(t, who_does_not_answer_comes_last);
     suite_add_tcase(suite, t);
     return run_suite(suite);
 }
