@@ -97,6 +97,7 @@ static void on_readable(uv_poll_t *poll, int status, int events)
         if (before_init && k->init_done)
             after_init(k);
     }
+    k->many = true;
 }
 
 /* ---- mounting ---------------------------------------------------------------------------------

@@ -1,11 +1,18 @@
 #include "repl/base/arena.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 
 #include "repl/base/mem.h"
 
 #define CHUNK_SIZE 8192u
+
+#ifdef __SANITIZE_ADDRESS__
+#define KEEPS_CHUNK false /* so that a piece used after its time is seen */
+#else
+#define KEEPS_CHUNK true
+#endif
 
 struct arena_chunk {
     struct arena_chunk *next;
@@ -42,7 +49,8 @@ static void drop_newest(struct arena *a)
 
 void arena_clear(struct arena *a)
 {
-    while (a->chunks != NULL && (a->chunks->next != NULL || a->chunks->size > CHUNK_SIZE)) {
+    while (a->chunks != NULL &&
+           (a->chunks->next != NULL || a->chunks->size > CHUNK_SIZE || !KEEPS_CHUNK)) {
         drop_newest(a);
     }
     if (a->chunks != NULL) {

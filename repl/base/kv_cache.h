@@ -8,7 +8,7 @@
 #include "repl/base/kv.h"
 
 enum {
-    KV_CACHE_SLOTS = 32768,  /* one pair each: about 5 MiB when all are in use */
+    KV_CACHE_SLOTS = 8192,   /* one pair each: about 1.3 MiB when all are in use */
     KV_CACHE_PAIR_MAX = 256, /* bytes of key and value; longer pairs are not kept */
 };
 

@@ -17,6 +17,7 @@ struct daemon_memory {
     uv_check_t check;
     uv_timer_t timer; /* runs while they do */
     uint64_t made;    /* bytes of blobs, when it ran out last */
+    unsigned seconds; /* since memory was given back last, or not worth it */
 };
 void daemon_memory_start(struct daemon_memory *m, uv_loop_t *loop);
 void daemon_memory_stop(struct daemon_memory *m); /* closes its handles */
