@@ -97,6 +97,22 @@ static uint64_t alone(struct answer *a, const Fs__Attr *dir, const Fs__Attr *att
     return own && knows_alone(a->app, a->session, attr->ino) ? dir->lease_epoch : 0;
 }
 
+/* RULES L7: an open must not slip past a removal that asked who has it open; nor past one that gave
+ * up while a mount had not answered yet, for that answer counts for the next one. */
+static bool may_be_opened(struct answer *a, uint64_t ino)
+{
+    struct object *o = a->session ? object_find(a->app, OBJECT_OPEN, ino) : NULL;
+    bool removed = o && (o->shared || o->exclusive || o->asked.count);
+    a->wait = removed ? o : NULL;
+    return !removed;
+}
+
+/* Linux opens these by itself as soon as it has found them. */
+static bool opened_when_found(const Fs__Attr *attr)
+{
+    return S_ISFIFO(attr->mode) || S_ISCHR(attr->mode) || S_ISBLK(attr->mode);
+}
+
 static int lookup(struct answer *a, const Fs__Lookup *m)
 {
     Fs__Attr attr = FS__ATTR__INIT, dir = FS__ATTR__INIT;
@@ -106,6 +122,8 @@ static int lookup(struct answer *a, const Fs__Lookup *m)
     if (r == 0 && told_by_leader(a, m->parent))
         return -EAGAIN;
     if (r == 0 && !settled(a, &attr))
+        return 0;
+    if (r == 0 && opened_when_found(&attr) && !may_be_opened(a, attr.ino))
         return 0;
     if (r == 0 || r == -ENOENT)
         promise_names(a, m->parent);
@@ -119,13 +137,8 @@ static int lookup(struct answer *a, const Fs__Lookup *m)
 static int getattr(struct answer *a, const Fs__Getattr *m)
 {
     Fs__Attr attr = FS__ATTR__INIT;
-    if (m->open && a->session) { /* must not slip past an unlink that asked who has it open */
-        struct object *o = object_find(a->app, OBJECT_OPEN, m->ino);
-        if (o && (o->shared || o->exclusive)) {
-            a->wait = o;
-            return 0;
-        }
-    }
+    if (m->open && !may_be_opened(a, m->ino))
+        return 0;
     int r = fs_get_attr(a->app->config.state, m->ino, &attr);
     /* RULES L7: without a name it lives only for those that held it open then, and only until they
      * close it. Who comes later is told that it is gone. */

@@ -167,6 +167,8 @@ static void on_hold_known(struct client *c, struct rpc *r, const struct Fs__Repl
         reply->attr->nlink != 0) {
         return; /* gone, or it has a name: nothing is held */
     }
+    (void)cache_learn(c, reply->attr, false);
+    i = inode_find(c, ino);
     if (i != NULL && inode_wanted(c, i)) {
         i->orphan = true; /* opened again meanwhile */
         return;

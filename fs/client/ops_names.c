@@ -94,7 +94,8 @@ static void on_still_there(struct client *c, struct rpc *r, const struct Fs__Rep
     struct op *op = r->op;
     struct inode *i = op->opening;
     int err = rpc_error(r, reply);
-    if (err == ENOENT) { /* its name is free again, or another's */
+    /* Its name is free again, or another's; or it lives only by our hold, which goes now. */
+    if (err == ENOENT || (err == 0 && session_drops_hold(c, i->ino))) {
         op->opening = NULL;
         i->opening--;
         inode_settle(c, i);

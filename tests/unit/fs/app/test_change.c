@@ -104,6 +104,37 @@ START_TEST(removals_ask_in_turn)
 }
 END_TEST
 
+static uint64_t send_open(uint64_t client, uint64_t session)
+{
+    Fs__Request req = FS__REQUEST__INIT;
+    Fs__Getattr m = FS__GETATTR__INIT;
+    m.ino = ino;
+    m.open = true;
+    req.body_case = FS__REQUEST__BODY_GETATTR;
+    req.getattr = &m;
+    return service_send(&sv, client, session, &req);
+}
+
+START_TEST(asked_by_one_that_gave_up)
+{
+    /* Goal: what a mount answers to a removal counts for the next one when the first is gone by
+     * then. So an open waits for that answer, though nothing is being removed. */
+    (void)send_unlink(LINK_A, a, 2, "f", false);
+    Fs__Op op = FS__OP__INIT;
+    Fs__EndSession end = FS__END_SESSION__INIT;
+    end.session = a;
+    op.body_case = FS__OP__BODY_END_SESSION;
+    op.end_session = &end;
+    (void)service_do(&sv, LINK_A, a, &op);
+    service_answer_recall(&sv, LINK_C, c, service_recall(&sv, LINK_C), 0);
+    uint64_t open = send_open(LINK_B, b);
+    ck_assert_ptr_null(service_answer(&sv, open));
+    service_answer_recall(&sv, LINK_B, b, service_recall(&sv, LINK_B), ino);
+    ck_assert_ptr_nonnull(service_answer(&sv, open));
+    ck_assert_int_eq(service_answer(&sv, open)->err, 0);
+}
+END_TEST
+
 /* ---- what is sent again ---------------------------------------------------------------------- */
 
 START_TEST(lease_of_long_ago)
@@ -688,6 +719,7 @@ int main(void)
     TCase *t = tcase_create("all");
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, removals_ask_in_turn);
+    tcase_add_test(t, asked_by_one_that_gave_up);
     tcase_add_test(t, lease_of_long_ago);
     tcase_add_test(t, make_of_long_ago);
     tcase_add_test(t, lease_on_its_way_out);

@@ -112,6 +112,28 @@ START_TEST(fifo_removed_while_it_may_be_open)
 }
 END_TEST
 
+START_TEST(fifo_found_while_it_is_removed)
+{
+    /* Goal: a mount that did not know the fifo when it was asked whether it has it open, and finds
+     * it before it is gone, opens it without asking anybody. It is told that it is gone. */
+    for (int remover = 0; remover < WORLD_MOUNTS; remover++) {
+        (void)make_fifo(0, "p");
+        w.no_commit = true;
+        struct client_op remove = {.kind = CLIENT_UNLINK, .parent = WORLD_ROOT, .name = "p"};
+        uint64_t removal = world_start(&w, remover, remove);
+        world_settle(&w);
+        struct client_op find = {.kind = CLIENT_LOOKUP, .parent = WORLD_ROOT, .name = "p"};
+        uint64_t walk = world_start(&w, 1, find);
+        world_settle(&w);
+        ck_assert_ptr_null(world_find(&w, 1, walk));
+        w.no_commit = false;
+        world_settle(&w);
+        ck_assert_int_eq(world_find(&w, remover, removal)->err, 0);
+        ck_assert_int_eq(world_find(&w, 1, walk)->err, ENOENT);
+    }
+}
+END_TEST
+
 static int create_over(uint32_t flags, uint32_t uid)
 {
     struct client_op op = {.kind = CLIENT_MAKE,
@@ -175,6 +197,7 @@ int main(void)
     tcase_add_test(t, second_walk_finds_it_still_there);
     tcase_add_test(t, second_walk_meets_a_removal_under_way);
     tcase_add_test(t, fifo_removed_while_it_may_be_open);
+    tcase_add_test(t, fifo_found_while_it_is_removed);
     tcase_add_test(t, created_over_a_file);
     tcase_add_test(t, created_over_a_fifo);
     suite_add_tcase(suite, t);
